@@ -1,0 +1,35 @@
+"""What one checkpoint of one task carries: everything that goes into its Kafka transaction.
+
+The engine fills it, the runtime sends it (one transaction) and applies it to the store after the commit. It is plain
+data, so that the test driver and the simulator can commit or lose it as they like.
+"""
+
+from dataclasses import dataclass, field
+
+from streamflow.state.store import TableChanges
+
+#: (key, value, headers); None as key means "no key", None as value a tombstone.
+Output = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...] | None]
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One transaction's worth of work of a task.
+
+    outputs: per (topic, partition) the records in the order they must have. In topics that carry watermarks the mark is
+        the last record of the partition's list.
+    tables: what changed; goes to each table's changelog, partition = the task's, and to the store after the commit.
+    positions: per (topic, partition) of the inputs the offset to continue from.
+    progress: encoded `Progress`, committed as metadata of every position.
+    record_count, output_count, dead_count: for metrics.
+    first_ms: wall clock of the oldest chunk in it, for end-to-end latency; 0 when unknown.
+    """
+
+    sequence: int
+    outputs: dict[tuple[str, int], list[Output]] = field(default_factory=dict)
+    tables: list[TableChanges] = field(default_factory=list)
+    positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    progress: str = ""
+    record_count: int = 0
+    output_count: int = 0
+    dead_count: int = 0
+    first_ms: int = 0

@@ -1,0 +1,90 @@
+"""Progress of a task: the little that must survive besides tables and positions.
+
+It travels as the metadata string of the committed offsets, so it is in the same transaction as the outputs, needs no
+topic of its own and is there when the disk is lost. Kafka bounds it (`offset.metadata.max.bytes`, 4,096 by default);
+watermarks are written in base 36 relative to the task's own, 8 characters each with the separator in the usual case, so
+a stage may have some 400 upstream producers.
+
+    1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
+                                        entry of a repartition topic: one mark per producer, "," between, "!" = idle
+"""
+
+from dataclasses import dataclass
+
+from streamflow.errors import StateMismatch
+
+#: "no watermark yet": below every event time that Kafka can carry.
+NO_TIME = -(1 << 62)
+METADATA_MAX_BYTES = 4_096
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerMark:
+    """Last watermark heard from one upstream producer (a task), in ms, and whether it called itself idle."""
+
+    watermark_ms: int
+    idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EntryProgress:
+    """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number."""
+
+    high_ms: int = NO_TIME
+    marks: tuple[ProducerMark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Watermark of a task in ms and what each of its entries has seen."""
+
+    watermark_ms: int = NO_TIME
+    entries: tuple[EntryProgress, ...] = ()
+
+    def encode(self) -> str:
+        """The metadata string. Raises StateMismatch beyond 4,096 bytes (too many upstream producers)."""
+        parts = ["1", _time(self.watermark_ms, 0)]
+        base = self.watermark_ms if self.watermark_ms != NO_TIME else 0
+        for entry in self.entries:
+            if entry.marks:
+                parts.append(",".join(_time(mark.watermark_ms, base) + "!" * mark.idle for mark in entry.marks) + ",")
+            else:
+                parts.append(_time(entry.high_ms, base))
+        text = ";".join(parts)
+        if len(text) > METADATA_MAX_BYTES:
+            raise StateMismatch(f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed")
+        return text
+
+    @classmethod
+    def decode(cls, text: str) -> "Progress":
+        """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
+        if not text:
+            return cls()
+        version, watermark, *entries = text.split(";")
+        if version != "1":
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads version 1")
+        watermark_ms = _parse(watermark, 0)
+        base = watermark_ms if watermark_ms != NO_TIME else 0
+        return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries))
+
+
+def _entry(text: str, base: int) -> EntryProgress:
+    if not text.endswith(","):
+        return EntryProgress(high_ms=_parse(text, base))
+    marks = (ProducerMark(_parse(mark.rstrip("!"), base), mark.endswith("!")) for mark in text[:-1].split(","))
+    return EntryProgress(marks=tuple(marks))
+
+
+def _time(value: int, base: int) -> str:
+    if value == NO_TIME:
+        return "_"
+    number, digits = abs(value - base), ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return ("-" if value < base else "") + (digits or "0")
+
+
+def _parse(text: str, base: int) -> int:
+    return NO_TIME if text == "_" else base + int(text, 36)

@@ -1,0 +1,302 @@
+"""Fusion: a stage's nodes become one generated function per entry and one per window.
+
+    departures ─► flown ─► hourly        entry_0(rows):                       close_0(start, rows, final):
+                             │ result      for e in rows:                       for k, a in rows:
+                             ▼               t = e.time …watermark…               r0 = Row0(k, start, end, a.c0)
+                            out              if e.dep_delay is not None:          …route…append((key, encode(r0)))
+                                               a = get_0(k) or touch_0(k)
+                                               a.c0 += 1
+
+A row travels in local variables (`e` row, `k` key, `t` event time), so a chain of nodes costs what its statements cost.
+A node with several inputs becomes a function of its own, so that its code exists once. Unfused, every node does: same
+statements, joined by calls; both must give the same results (property test).
+
+A statement that raises ends only the branch it is in: where rows fork, each branch has its own handler, and the loop
+goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
+"""
+
+from streamflow.engine.source_code import SourceCode
+from streamflow.model.expression import Expression
+from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
+from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
+from streamflow.windows.layout import AccumulatorLayout
+
+
+class Fusion:
+    """Generates the module of one stage. `source` holds it after `generate`.
+
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` WindowTable, `c_i` KeyedTable,
+    `routes_i` and `route_i` of outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    """
+
+    def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
+        self._stage = stage
+        self._layouts = layouts
+        self._fused = fused
+        self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
+        self._children: dict[str, list[PlannedNode]] = {}
+        for node in stage.nodes:
+            for name in node.inputs:
+                self._children.setdefault(name, []).append(node)
+        self.source = SourceCode(f"<streamflow stage {stage.name}>")
+        self._inlined: list[PlannedNode] = []
+
+    def generate(self) -> SourceCode:
+        """Write the whole module."""
+        for node in self._stage.nodes:
+            if not self._inline(node):
+                self._node_function(node)
+        for node in self._stage.nodes:
+            if isinstance(node.operator, Fold):
+                self._close_function(node, node.operator)
+        for number, entry in enumerate(self._stage.entries):
+            self._entry_function(number, entry)
+        return self.source
+
+    def number(self, node: PlannedNode) -> int:
+        """Number of a node in the module's names."""
+        return self._numbers[node.name]
+
+    def _inline(self, node: PlannedNode) -> bool:
+        return self._fused and len(node.inputs) == 1
+
+    def _inline_below(self, name: str) -> list[PlannedNode]:
+        """Nodes whose statements stand in the same function as `name`'s, in order. A window ends the run of rows."""
+        found: list[PlannedNode] = []
+        for child in self._children.get(name, []):
+            if self._inline(child):
+                found.append(child)
+                if not isinstance(child.operator, Fold) and not _leaves(child):
+                    found += self._inline_below(child.name)
+        return found
+
+    # -- functions ----------------------------------------------------------------------------------------------------
+
+    def _entry_function(self, number: int, entry: Entry) -> None:
+        code = self.source
+        inlined = self._inline_below(entry.node)
+        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, ahead):"):
+            self._prologue(inlined)
+            is_source = entry.kind is EntryKind.SOURCE
+            if is_source:
+                code.line(f"high = clock_{number}.high_ms; due = task.due[{number}]")
+            from_field = is_source and entry.event_time is not None
+            code.line("events = iter(rows)" if from_field else "events = zip(times, rows)")
+            with self._guarded_loop("for e in events:" if from_field else "for t, e in events:", "e"):
+                if from_field:
+                    code.line(f"t = e.{entry.event_time}")
+                if is_source:
+                    self._follow_time(number, inlined)
+                code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
+                self._forward(entry.node, "e", "k", entry.key, "e")
+            if is_source:
+                code.line(f"clock_{number}.high_ms = high")
+            self._epilogue(inlined)
+
+    def _follow_time(self, number: int, inlined: list[PlannedNode]) -> None:
+        """Raise the partition's high time; at a window border the task advances before this event is folded."""
+        code = self.source
+        with code.block("if t > high:"):
+            code.line("if t > ahead and task.is_too_far(e, t): continue")
+            code.line("high = t")
+            with code.block("if t >= due:"):
+                code.line(f"clock_{number}.high_ms = high")
+                code.line(f"due = task.advance({number})")
+                for node in inlined:
+                    if isinstance(node.operator, Fold):
+                        code.line(f"open_{self.number(node)} = w_{self.number(node)}.open_from")
+
+    def _close_function(self, node: PlannedNode, fold: Fold) -> None:
+        code, number = self.source, self.number(node)
+        inlined = self._inline_below(node.name)
+        layout = self._layouts[node.name]
+        values = [layout.value_source(index, "a") for index in range(len(fold.aggregates))]
+        if fold.emit == "update":
+            values.append("final")
+        with code.owned_by(node.name), code.block(f"def close_{number}(start, rows, final):"):
+            self._prologue(inlined)
+            code.line(f"end = start + {fold.window.size_ms}; t = end - 1; r = None; results = 0")
+            code.line("events = iter(rows)")
+            with self._guarded_loop("for k, a in events:", "r"):
+                code.line(f"r = Row_{number}(k, start, end, {', '.join(values)})")
+                code.line("results += 1")
+                self._forward(node.name, "r", "k", None, "r")
+            code.line(f"passed[{number}] += results")
+            self._epilogue(inlined)
+
+    def _node_function(self, node: PlannedNode) -> None:
+        code, number = self.source, self.number(node)
+        inlined = [node] if _leaves(node) or isinstance(node.operator, Fold) else [node, *self._inline_below(node.name)]
+        with code.owned_by(node.name), code.block(f"def node_{number}(e, k, t, root):"):
+            self._prologue(inlined)
+            with code.block("try:"):
+                self._statements(node, "e", "k", node.key, "root")
+            with code.block("finally:"):
+                code.line("pass")
+                self._epilogue(inlined)
+
+    def _guarded_loop(self, head: str, root: str) -> "_GuardedLoop":
+        return _GuardedLoop(self.source, head, root)
+
+    def _prologue(self, nodes: list[PlannedNode]) -> None:
+        code = self.source
+        for node in nodes:
+            number = self.number(node)
+            match node.operator:
+                case Filter():
+                    code.line(f"n_{number} = 0")
+                case Fold():
+                    code.line(f"open_{number} = w_{number}.open_from")
+                    code.line(f"lo_{number}, hi_{number}, get_{number}, touch_{number} = w_{number}.current")
+                case _:
+                    pass
+            if _leaves(node):
+                code.line(f"known_{number} = routes_{number}.get")
+
+    def _epilogue(self, nodes: list[PlannedNode]) -> None:
+        for node in nodes:
+            if isinstance(node.operator, Filter):
+                self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
+
+    # -- statements ---------------------------------------------------------------------------------------------------
+
+    def _forward(self, name: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Hand a row to everything below `name`."""
+        code, children = self.source, self._children.get(name, [])
+        if not children:
+            code.line("pass")
+        for child in children:
+            if len(children) > 1:
+                with code.block("try:"):
+                    self._enter(child, row, key, key_of, root)
+                code.line(f"except Exception as error: task.failed({root}, error)")
+            else:
+                self._enter(child, row, key, key_of, root)
+
+    def _enter(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        with self.source.owned_by(node.name):
+            if self._inline(node):
+                self._statements(node, row, key, key_of, root)
+            else:
+                self.source.line(f"node_{self.number(node)}({row}, {key}, t, {root})")
+
+    def _statements(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        code, number, operator = self.source, self.number(node), node.operator
+        match operator:
+            case Pass():
+                self._forward(node.name, row, key, key_of, root)
+            case Filter():
+                with code.block(f"if {operator.predicate.python(row)}:"):
+                    code.line(f"n_{number} += 1")
+                    self._forward(node.name, row, key, key_of, root)
+            case Project():
+                values = ", ".join(value.python(row) for value in operator.values)
+                code.line(f"r{number} = Row_{number}({values})")
+                self._forward(node.name, f"r{number}", key, key_of, root)
+            case Rekey():
+                self._rekey(node, operator, row, root)
+            case Count():
+                self._count(node, operator, row, key, key_of, root)
+            case Fold():
+                self._fold(node, operator, row, key, key_of, root)
+            case Emit():
+                self._leave(number, key, f"encode({row})")
+
+    def _rekey(self, node: PlannedNode, operator: Rekey, row: str, root: str) -> None:
+        code, number = self.source, self.number(node)
+        code.line(f"k{number} = {operator.key.python(row)}")
+        if operator.key.nullable:
+            code.line(f"if k{number} is None: task.null_key({root}, {node.name!r})")
+            head = "else:"
+        else:
+            head = "if True:"
+        with code.block(head):
+            if node.repartition_topic is not None:
+                fields = "".join(f"{row}.{name}, " for name in node.schema.names)
+                self._leave(number, f"k{number}", f"encode((t, {fields}))")
+            else:
+                self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _count(
+        self, node: PlannedNode, operator: Count, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        head = "if True:"
+        if key_of is not None and key_of.nullable:
+            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
+            head = "else:"
+        with code.block(head):
+            values = [f"c_{number}.next({key})" if name == operator.field else f"{row}.{name}" for name in node.schema.names]
+            code.line(f"r{number} = Row_{number}({', '.join(values)})")
+            self._forward(node.name, f"r{number}", key, key_of, root)
+
+    def _fold(
+        self, node: PlannedNode, operator: Fold, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        # Arguments before the look-up: an expression that fails must not leave a pane with an empty accumulator.
+        arguments: dict[str, str] = {}
+        for each in operator.aggregates:
+            if each.argument is not None:
+                arguments.setdefault(each.argument.python(row), f"v{number}_{len(arguments)}")
+        head = "if"
+        if key_of is not None and key_of.nullable:
+            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
+            head = "elif"
+        code.line(f"{head} t < open_{number}: task.late({number}, t)")
+        with code.block("else:"):
+            for text, name in arguments.items():
+                code.line(f"{name} = {text}")
+            with code.block(f"if not lo_{number} <= t < hi_{number}:"):
+                names = f"lo_{number}, hi_{number}, get_{number}, touch_{number}"
+                code.line(f"w_{number}.current = {names} = w_{number}.enter(t)")
+            code.line(f"a{number} = get_{number}({key})")
+            code.line(f"if a{number} is None: a{number} = touch_{number}({key})")
+            self._adds(node, operator, row, arguments)
+
+    def _adds(self, node: PlannedNode, operator: Fold, row: str, arguments: dict[str, str]) -> None:
+        code, number, layout = self.source, self.number(node), self._layouts[node.name]
+        for index, each in enumerate(operator.aggregates):
+            value = "" if each.argument is None else arguments[each.argument.python(row)]
+            lines = layout.add_source(index, f"a{number}", value)
+            if each.argument is not None and each.argument.nullable:
+                with code.block(f"if {value} is not None:"):
+                    for line in lines:
+                        code.line(line)
+            else:
+                for line in lines:
+                    code.line(line)
+
+    def _leave(self, number: int, key: str, value: str) -> None:
+        """Append (key bytes, value, no headers) to the output list of the key's partition."""
+        code = self.source
+        code.line(f"s{number} = known_{number}({key})")
+        code.line(f"if s{number} is None: s{number} = route_{number}({key})")
+        code.line(f"s{number}[1]((s{number}[0], {value}, None))")
+
+
+class _GuardedLoop:
+    """`while True: try: for …: <body>; break; except: task.failed(…)`: the loop goes on after a row that failed."""
+
+    def __init__(self, code: SourceCode, head: str, root: str) -> None:
+        self._code, self._head, self._root = code, head, root
+
+    def __enter__(self) -> None:
+        code = self._code
+        self._blocks = [code.block("while True:"), code.block("try:"), code.block(self._head)]
+        for block in self._blocks:
+            block.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        code = self._code
+        self._blocks[2].__exit__(None, None, None)
+        code.line("break")
+        self._blocks[1].__exit__(None, None, None)
+        code.line(f"except Exception as error: task.failed({self._root}, error)")
+        self._blocks[0].__exit__(None, None, None)
+
+
+def _leaves(node: PlannedNode) -> bool:
+    """Whether rows leave the stage here."""
+    return isinstance(node.operator, Emit) or node.repartition_topic is not None
+

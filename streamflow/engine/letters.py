@@ -1,0 +1,43 @@
+"""Dead letters: records that cannot be used leave for the topology's dead-letter topic, with where and why.
+
+The letter keeps the original key and value byte for byte, so that it can be published again as it was; what is known
+about it is in the headers:
+
+    sf-reason  decode | null_key | event_time_ahead | expression | too_large
+    sf-error   message          sf-blame  user | external | internal        sf-node  node at fault
+    sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
+"""
+
+from streamflow.checkpoint.checkpoint import Output
+from streamflow.errors import Blame
+from streamflow.model.chunk import Record
+
+#: Bound of the message in `sf-error`.
+ERROR_MAX_CHARS = 1_000
+
+
+def letter(record: Record, topic: str, partition: int, node: str, reason: str, message: str) -> Output:
+    """Dead letter of an input record."""
+    headers = (
+        *_headers(node, reason, message),
+        ("sf-topic", topic.encode()),
+        ("sf-partition", b"%d" % partition),
+        ("sf-offset", b"%d" % record.offset),
+        ("sf-time", b"%d" % record.timestamp_ms),
+    )
+    return record.key, record.value, headers
+
+
+def result_letter(row: bytes, node: str, reason: str, message: str) -> Output:
+    """Dead letter of a row that has no record of its own (a window's result): the value is the row as JSON."""
+    return None, row, _headers(node, reason, message)
+
+
+def _headers(node: str, reason: str, message: str) -> tuple[tuple[str, bytes], ...]:
+    text = message if len(message) <= ERROR_MAX_CHARS else message[: ERROR_MAX_CHARS - 1] + "…"
+    return (
+        ("sf-reason", reason.encode()),
+        ("sf-error", text.encode(errors="replace")),
+        ("sf-blame", Blame.USER.value.encode()),
+        ("sf-node", node.encode()),
+    )

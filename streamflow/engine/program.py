@@ -1,0 +1,85 @@
+"""A program: a stage compiled once, ready to be bound to the state of each task.
+
+Compiling generates the source, compiles it to a code object and makes the row classes; binding executes that code object
+in a namespace that holds one task's tables and outputs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from types import CodeType
+from typing import Any
+
+import msgspec
+
+from streamflow.engine.fusion import Fusion
+from streamflow.engine.source_code import SourceCode
+from streamflow.model.codec import RowCodec
+from streamflow.model.expression import FUNCTIONS
+from streamflow.model.schema import Schema
+from streamflow.model.wire import WireCodec
+from streamflow.nodes.operators import Count, Fold, Project
+from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+from streamflow.windows.layout import AccumulatorLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled stage. `source` is the generated module; `layouts` by window node; `decoders` per entry."""
+
+    plan: Plan
+    stage: Stage
+    source: SourceCode
+    code: CodeType
+    layouts: dict[str, AccumulatorLayout]
+    decoders: tuple[Callable[[list[bytes | None]], tuple[list[int] | None, Any]], ...]
+    row_types: dict[str, type[Any]]
+    numbers: dict[str, int]
+
+    def bind(self, names: dict[str, Any]) -> dict[str, Any]:
+        """Run the module in a namespace with these names; the functions are in what is returned."""
+        namespace: dict[str, Any] = {"inf": inf, **FUNCTIONS, **names}
+        for node, row_type in self.row_types.items():
+            namespace[f"Row_{self.numbers[node]}"] = row_type
+        exec(self.code, namespace)  # noqa: S102 - the source is generated from checked expressions only
+        return namespace
+
+
+def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
+    """Compile a stage of a plan. `fused=False` joins the nodes by calls instead of inlining them; results are the same."""
+    layouts = {node.name: layout_of(node.operator) for node in stage.nodes if isinstance(node.operator, Fold)}
+    fusion = Fusion(stage, layouts, fused=fused)
+    source = fusion.generate()
+    return Program(
+        plan=plan,
+        stage=stage,
+        source=source,
+        code=compile(source.text, source.filename, "exec"),
+        layouts=layouts,
+        decoders=tuple(_decoder(entry) for entry in stage.entries),
+        row_types={node.name: _row_type(node) for node in stage.nodes if _makes_rows(node)},
+        numbers={node.name: fusion.number(node) for node in stage.nodes},
+    )
+
+
+def layout_of(fold: Fold) -> AccumulatorLayout:
+    """Accumulator layout of a window; queries decode rows of the store with it."""
+    return AccumulatorLayout([(each.name, each.aggregate) for each in fold.aggregates])
+
+
+def _makes_rows(node: PlannedNode) -> bool:
+    return isinstance(node.operator, Project | Count | Fold)
+
+
+def _row_type(node: PlannedNode) -> type[Any]:
+    """Row class built by position, which is faster than by keyword; encodes to the same names as the schema."""
+    schema: Schema = node.schema
+    return msgspec.defstruct(f"Row_{node.name}", [(name, Any) for name in schema.names], gc=False)
+
+
+def _decoder(entry: Entry) -> Callable[[list[bytes | None]], tuple[list[int] | None, Any]]:
+    """values -> (event times or None, Decoded)."""
+    if entry.kind is EntryKind.REPARTITION:
+        return WireCodec(entry.schema).decode
+    decode = RowCodec(entry.schema, reject_unknown=entry.reject_unknown_fields).decode
+    return lambda values: (None, decode(values))

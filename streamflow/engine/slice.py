@@ -1,0 +1,44 @@
+"""The rows that a task is working on: which entry they came from, and how to find a row's record again.
+
+The fused loop knows only rows. On the rare paths that need the record (dead letters, the far-future check) the row is
+looked up by identity, starting behind the last one found, so that a slice full of bad rows still costs one pass.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamflow.model.chunk import Chunk, Record
+from streamflow.plan.plan import Entry
+
+
+@dataclass(slots=True)
+class Slice:
+    """Rows decoded from `chunk.values[start:]`; `kept` are their places in it when some did not decode."""
+
+    entry: Entry
+    chunk: Chunk
+    start: int
+    rows: list[Any]
+    kept: list[int] | None
+    _next: int = field(default=0)
+
+    def index_of(self, row: Any) -> int:
+        """Place of a row's value in the chunk. Raises LookupError when it is not of this slice."""
+        rows = self.rows
+        for place in range(len(rows)):
+            index = (self._next + place) % len(rows)
+            if rows[index] is row:
+                self._next = index
+                return self.start + (index if self.kept is None else self.kept[index])
+        raise LookupError("row is not of this slice")
+
+    def record_of(self, row: Any) -> Record:
+        """The record a row was decoded from."""
+        return self.chunk.record(self.index_of(row))
+
+    def reference_ms(self) -> int:
+        """Earliest batch time of the slice's records: below it plus `max_ahead` no event needs a closer look."""
+        first = self.chunk.run_at(self.start)
+        times = [first.max_timestamp_ms]
+        times += [run.max_timestamp_ms for run in self.chunk.runs if run.index > self.start]
+        return min(times)

@@ -1,0 +1,58 @@
+"""A little writer of Python source that remembers which node each line belongs to.
+
+When generated code raises, the traceback's line number names the node at fault, so that the hot path needs no
+bookkeeping to say where an event failed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+
+class SourceCode:
+    """Lines of one generated module."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self.owner = ""
+        self._lines: list[str] = []
+        self._owners: list[str] = []
+        self._depth = 0
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth, owned by the current owner."""
+        self._lines.append("    " * self._depth + text)
+        self._owners.append(self.owner)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """Add `head` and indent what follows."""
+        self.line(head)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    @contextmanager
+    def owned_by(self, node: str) -> Iterator[None]:
+        """Lines added inside belong to `node`."""
+        before, self.owner = self.owner, node
+        try:
+            yield
+        finally:
+            self.owner = before
+
+    @property
+    def text(self) -> str:
+        """The module's source."""
+        return "\n".join(self._lines) + "\n"
+
+    def node_of(self, trace: TracebackType | None) -> str:
+        """Node whose line raised: the innermost frame of this module. Empty when none of its lines did."""
+        node = ""
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == self.filename:
+                node = self._owners[trace.tb_lineno - 1] or node
+            trace = trace.tb_next
+        return node

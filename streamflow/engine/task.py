@@ -1,0 +1,388 @@
+"""A task: one stage × one partition. Takes chunks, gives checkpoints; knows no Kafka.
+
+    process(chunk) ──► decode ──► fused operators ──► panes, outputs        as often as chunks come
+                                     │ watermark passes a border
+                                     └► close panes ──► result rows ──► operators behind the window ──► outputs
+    take_checkpoint() ──► Checkpoint ──► (Kafka transaction, then the store) ──► committed()
+
+Everything is synchronous and single-threaded. Work may go on while a taken checkpoint is in flight; only one may be.
+Closing happens exactly at the event that moves the watermark over a border, never at a chunk's end, so that any split
+into chunks gives the same results.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from streamflow.checkpoint.checkpoint import Checkpoint
+from streamflow.checkpoint.progress import NO_TIME, Progress, ProducerMark
+from streamflow.engine.counters import TaskCounters
+from streamflow.engine.keyed_table import KeyedTable
+from streamflow.engine.letters import letter, result_letter
+from streamflow.engine.outputs import Outputs
+from streamflow.engine.program import Program
+from streamflow.engine.slice import Slice
+from streamflow.engine.watermarks import EntryClock, combined
+from streamflow.engine.window_table import WindowTable
+from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.model.chunk import Chunk
+from streamflow.model.schema import FieldType
+from streamflow.nodes.operators import Count, Fold
+from streamflow.plan.plan import Entry, EntryKind, PlannedNode
+from streamflow.state.store import Change, Store, TableChanges
+
+_NEVER = 1 << 62
+
+
+class Task:
+    """State and work of one task.
+
+    partition_counts: partitions of every topic of the plan.
+    progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
+    now_ms: wall clock, only for idleness.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        partition: int,
+        *,
+        store: Store,
+        partition_counts: Mapping[str, int],
+        progress: Progress,
+        now_ms: int,
+        positions: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        self.program, self.partition = program, partition
+        self.stage = program.stage
+        self.outputs = Outputs(partition_counts, partition)
+        self.counters = TaskCounters(program)
+        self.pending_records = 0
+        self.pending_bytes = 0
+        self._dead_topic = program.plan.dead_letter_topic
+        self._positions = dict(positions or {})
+        self._watermark_ms = progress.watermark_ms
+        self._clocks = [
+            EntryClock.resume(
+                entry,
+                progress.entries[number] if number < len(progress.entries) else None,
+                self._producer_count(entry, partition_counts),
+                now_ms,
+            )
+            for number, entry in enumerate(self.stage.entries)
+        ]
+        self._folds: list[tuple[int, PlannedNode, WindowTable]] = []
+        self._keyed: list[KeyedTable] = []
+        self._closed: dict[str, list[Change]] = {}
+        self._slice: Slice | None = None
+        self._closing = ""
+        self._sequence = 0
+        self._in_flight = False
+        self._changed = False
+        self._first_ms = 0
+        self._sent_mark: ProducerMark | None = None
+        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
+        self.due: list[int] = []
+        self._functions = self._bind(store)
+        for clock in self._clocks:
+            clock.judge_idle(now_ms)
+        self.due = [self._next_due(clock) for clock in self._clocks]
+
+    def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
+        """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
+        if entry.kind is not EntryKind.REPARTITION:
+            return 0
+        return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
+
+    def _bind(self, store: Store) -> dict[str, Any]:
+        names: dict[str, Any] = {
+            "task": self,
+            "passed": self.counters.passed,
+            "encode": msgspec.json.Encoder().encode,
+        }
+        for number, clock in enumerate(self._clocks):
+            names[f"clock_{number}"] = clock
+        tables = {table.node: table for table in self.stage.tables}
+        for node in self.stage.nodes:
+            number, operator = self.program.numbers[node.name], node.operator
+            if isinstance(operator, Fold):
+                key_type = node.key.type if node.key is not None else FieldType.STR
+                layout = self.program.layouts[node.name]
+                window = WindowTable(tables[node.name], operator, layout, store, key_type)
+                window.open_at(self._watermark_ms)
+                names[f"w_{number}"] = window
+                self._folds.append((number, node, window))
+            elif isinstance(operator, Count):
+                names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
+                self._keyed.append(keyed)
+            topic = node.repartition_topic or getattr(operator, "topic", None)
+            if topic is not None:
+                names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
+        return self.program.bind(names)
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+        """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
+
+        Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
+        """
+        if self._closing:
+            raise InternalError("process was called from within process")
+        clock = self._clocks[entry_index]
+        values = chunk.values if start == 0 and stop == len(chunk.values) else chunk.values[start:stop]
+        if values or chunk.marks:
+            self._wake(clock, chunk.fetched_at_ms)
+        if values:
+            self._first_ms = self._first_ms or chunk.fetched_at_ms
+            self._run(entry_index, clock, chunk, start, values)
+        ends = stop == len(chunk.values)
+        if clock.entry.kind is EntryKind.REPARTITION:
+            if not values:
+                self._hear(entry_index, clock, chunk, start, stop + 1)
+            elif ends:
+                self._hear(entry_index, clock, chunk, stop, stop + 1)
+        self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
+        self._changed = True
+        self.pending_records += len(values)
+        self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
+        self.counters.events_in[entry_index] += len(values)
+
+    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
+        times, decoded = self.program.decoders[number](values)
+        entry = clock.entry
+        for index, error in decoded.bad:
+            self._dead(chunk, start + index, entry.node, error.reason, str(error))
+        rows = decoded.rows
+        self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
+        function = self._functions[f"entry_{number}"]
+        if entry.kind is EntryKind.SOURCE:
+            if times is None and entry.event_time is None:
+                times = self._record_times(chunk, start, len(values), decoded.kept)
+            function(rows, times, current.reference_ms() + entry.max_ahead_ms)
+            return
+        # Marks cut the rows into runs: a mark at index i takes effect before values[i].
+        done = 0
+        for mark in chunk.marks:
+            if start <= mark.index < start + len(values):
+                upto = _rows_before(mark.index - start, decoded.kept)
+                function(rows[done:upto], times[done:upto], 0)
+                self._apply_mark(number, clock, mark.value)
+                done = upto
+        function(rows[done:], times[done:], 0) if done else function(rows, times, 0)
+
+    @staticmethod
+    def _record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
+        if chunk.timestamps is None:
+            raise InternalError(f"chunk of {chunk.topic} came without timestamps, but its event time is the record's")
+        times = chunk.timestamps[start : start + count]
+        return times if kept is None else [times[index] for index in kept]
+
+    def _hear(self, number: int, clock: EntryClock, chunk: Chunk, lower: int, upper: int) -> None:
+        for mark in chunk.marks:
+            if lower <= mark.index < upper:
+                self._apply_mark(number, clock, mark.value)
+
+    def _apply_mark(self, number: int, clock: EntryClock, value: bytes) -> None:
+        body = orjson.loads(value)
+        time = body["watermark"]
+        clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
+        clock.judge_idle(0)
+        self.advance(number)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def advance(self, number: int) -> int:
+        """Recompute the watermark, close what is due, and return the entry's next due high time."""
+        watermark_ms = combined(self._clocks, self._watermark_ms)
+        if watermark_ms > self._watermark_ms:
+            self._watermark_ms = watermark_ms
+            for fold_number, node, window in self._folds:
+                for start in window.due(watermark_ms):
+                    self._emit(fold_number, node, start, window.rows(start), True)
+                    self._closed.setdefault(node.name, []).extend(window.drop(start))
+        due = self.due[number] = self._next_due(self._clocks[number])
+        return due
+
+    def _next_due(self, clock: EntryClock) -> int:
+        if not self._folds or clock.entry.kind is not EntryKind.SOURCE:
+            return _NEVER
+        if clock.high_ms == NO_TIME:
+            return NO_TIME  # the first event sets the watermark
+        border = min(window.next_border(clock.watermark_ms) for _, _, window in self._folds)
+        return border + clock.entry.watermark_delay_ms
+
+    def _emit(self, number: int, node: PlannedNode, start: int, rows: Any, final: bool) -> None:
+        before, self._closing = self._closing, node.name
+        try:
+            self._functions[f"close_{number}"](start, rows, final)
+        finally:
+            self._closing = before
+
+    def _wake(self, clock: EntryClock, now_ms: int) -> None:
+        clock.last_active_ms = max(clock.last_active_ms, now_ms)
+        if clock.idle:
+            clock.idle = False
+
+    def tick(self, now_ms: int) -> None:
+        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows."""
+        before = [clock.idle for clock in self._clocks]
+        for clock in self._clocks:
+            clock.judge_idle(now_ms)
+        if before != [clock.idle for clock in self._clocks]:
+            self._changed = True
+            for number in range(len(self._clocks)):
+                self.advance(number)
+
+    # -- called by the fused code, off its usual path -----------------------------------------------------------------
+
+    def is_too_far(self, row: Any, time_ms: int) -> bool:
+        """Whether an event's time lies further ahead of its record's batch than the source allows; then it is dead."""
+        assert self._slice is not None
+        index = self._slice.index_of(row)
+        reference_ms = self._slice.chunk.run_at(index).max_timestamp_ms
+        entry = self._slice.entry
+        if time_ms <= reference_ms + entry.max_ahead_ms:
+            return False
+        ahead = time_ms - reference_ms
+        message = f"event time {time_ms} is {ahead} ms ahead of its record; max_ahead is {entry.max_ahead_ms} ms"
+        self._dead(self._slice.chunk, index, entry.node, "event_time_ahead", message)
+        return True
+
+    def null_key(self, row: Any, node: str) -> None:
+        """A row without a key came to a node that needs one."""
+        self._fail(row, node, "null_key", f"the key at node {node!r} is null")
+
+    def late(self, number: int, time_ms: int) -> None:
+        """A row belongs to a closed pane."""
+        self.counters.late[number] += 1
+
+    def failed(self, row: Any, error: Exception) -> None:
+        """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
+        if isinstance(error, MemoryError | RecursionError):
+            raise error
+        if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
+            raise error
+        node = self.program.source.node_of(error.__traceback__)
+        if not node:
+            raise error
+        reason = error.reason if isinstance(error, EventError) else "expression"
+        self._fail(row, node, reason, f"{type(error).__name__}: {error}")
+
+    def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
+        if self._closing:
+            value = msgspec.json.encode(row)
+            self.outputs.append(self._dead_topic, result_letter(value, node, reason, message))
+            self.counters.count_dead(node, reason)
+            return
+        assert self._slice is not None
+        self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message)
+
+    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str) -> None:
+        record = chunk.record(index)
+        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message))
+        self.counters.count_dead(node, reason)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def take_checkpoint(self, now_ms: int) -> Checkpoint | None:
+        """Everything since the last one, or None when nothing changed. One may be in flight at a time."""
+        if self._in_flight:
+            raise InternalError("a checkpoint is in flight already")
+        if not self._changed:
+            return None
+        for number in range(len(self._clocks)):
+            self.advance(number)  # what is shown outside never goes back, also when an idle entry returns
+        watermark_ms = self._watermark_ms
+        for number, node, window in self._folds:
+            if window.emits_updates:
+                for start, rows in window.changed():
+                    self._emit(number, node, start, rows, False)
+        self._sequence += 1
+        self._in_flight, self._changed = True, False
+        checkpoint = Checkpoint(
+            self._sequence,
+            tables=self._take_tables(watermark_ms),
+            positions=dict(self._positions),
+            progress=Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks)).encode(),
+            record_count=self.pending_records,
+            output_count=self.outputs.count,
+            dead_count=self.counters.take_dead_count(),
+            first_ms=self._first_ms,
+        )
+        self._add_marks(watermark_ms)
+        checkpoint.outputs = self.outputs.take()
+        self.pending_records = self.pending_bytes = self._first_ms = 0
+        return checkpoint
+
+    def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
+        changes = [window.take_changes(self._closed.pop(node.name, []), watermark_ms) for _, node, window in self._folds]
+        changes += [table.take_changes() for table in self._keyed]
+        return [each for each in changes if each is not None]
+
+    def _add_marks(self, watermark_ms: int) -> None:
+        mark = ProducerMark(watermark_ms, all(clock.idle for clock in self._clocks))
+        if not self._mark_topics or mark == self._sent_mark:
+            return
+        self._sent_mark = mark
+        time = None if watermark_ms == NO_TIME else watermark_ms
+        value = orjson.dumps({"producer": self.partition, "watermark": time, "idle": mark.idle})
+        for topic in self._mark_topics:
+            for records in self.outputs.lists(topic):
+                records.append((None, value, None))
+
+    def committed(self, sequence: int) -> None:
+        """The checkpoint of that sequence is in Kafka and in the store."""
+        if sequence != self._sequence or not self._in_flight:
+            raise InternalError(f"checkpoint {sequence} is not the one in flight")
+        self._in_flight = False
+        for _, _, window in self._folds:
+            window.evict()
+        for table in self._keyed:
+            table.evict()
+
+    # -- seen from outside --------------------------------------------------------------------------------------------
+
+    @property
+    def watermark_ms(self) -> int:
+        """The task's watermark, NO_TIME before the first event."""
+        return combined(self._clocks, self._watermark_ms)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every entry is idle."""
+        return all(clock.idle for clock in self._clocks)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a taken checkpoint has not been reported committed yet."""
+        return self._in_flight
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether take_checkpoint would give one."""
+        return self._changed
+
+    @property
+    def pending_outputs(self) -> int:
+        """Output records waiting for the next checkpoint."""
+        return self.outputs.count
+
+    @property
+    def positions(self) -> Mapping[tuple[str, int], int]:
+        """Next offset to process, per (topic, partition)."""
+        return self._positions
+
+    def open_windows(self) -> int:
+        """Accumulators of open panes held in memory."""
+        return sum(window.live_count for _, _, window in self._folds)
+
+
+def _rows_before(index: int, kept: list[int] | None) -> int:
+    """How many rows come from values before `index`."""
+    if kept is None:
+        return index
+    return sum(1 for place in kept if place < index)

@@ -1,0 +1,166 @@
+"""Every error of streamflow, in one tree.
+
+    StreamflowError
+    ├── UserError                    somebody asked for what cannot be: mend the input, do not retry
+    │   ├── TopologyError            a topology with problems; carries all of them
+    │   ├── ExpressionError          an expression that does not parse, type or fit its bounds
+    │   ├── SettingsError            a setting that is missing or contradicts another
+    │   └── EventError               one event that cannot be used (decode, key, time, size)
+    ├── ExternalError                something outside did not do its part
+    │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
+    │   ├── TopicError               permanent: a topic is missing or has the wrong shape
+    │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
+    │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
+    └── InternalError                streamflow broke one of its own rules
+        ├── Fenced                   a newer owner has this task: drop what is staged and close
+        ├── StateMismatch            stored state does not fit the plan or the changelog: refuse, never misread
+        └── Stalled                  the watchdog saw work waiting and nothing moving
+
+Each class says who is to blame (`blame`), how lasting it is (`lasting`) and what recovery does (`recovery`). Foreign
+errors are translated at the door of their library.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Blame(StrEnum):
+    """Who has to act."""
+
+    USER = "user"
+    EXTERNAL = "external"
+    INTERNAL = "internal"
+
+
+class Lasting(StrEnum):
+    """Whether the same attempt may succeed later."""
+
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+
+
+class Recovery(StrEnum):
+    """What the runtime does about it."""
+
+    REFUSE = "refuse"  # tell the caller, change nothing
+    DEAD_LETTER = "dead_letter"  # put the event aside and go on
+    RETRY = "retry"  # same attempt again, with backoff
+    RESTART = "restart"  # end the process; the supervisor starts it again
+    DROP = "drop"  # close the task without writing anything
+
+
+class StreamflowError(Exception):
+    """Root of the tree. `str(error)` is one sentence with the place and the remedy."""
+
+    blame: ClassVar[Blame] = Blame.INTERNAL
+    lasting: ClassVar[Lasting] = Lasting.PERMANENT
+    recovery: ClassVar[Recovery] = Recovery.RESTART
+
+
+class UserError(StreamflowError):
+    """The input is at fault."""
+
+    blame = Blame.USER
+    recovery = Recovery.REFUSE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a topology.
+
+    `place` is the node's name or a path in the file (`nodes.hourly.window.size`), `message` says what is wrong,
+    `remedy` what to write instead.
+    """
+
+    place: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" + (f" ({self.remedy})" if self.remedy else "")
+
+
+class TopologyError(UserError):
+    """A topology that cannot run; `problems` lists everything that was found, not only the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class ExpressionError(UserError):
+    """An expression was refused at compile time. `column` is the 0-based place in its source, or None."""
+
+    def __init__(self, message: str, column: int | None = None) -> None:
+        self.column = column
+        super().__init__(message)
+
+
+class SettingsError(UserError):
+    """A setting is missing, malformed, or contradicts another one."""
+
+
+class EventError(UserError):
+    """One event cannot be used. `reason` is a stable word for metrics and dead letters (`decode`, `null_key`, …)."""
+
+    recovery = Recovery.DEAD_LETTER
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class ExternalError(StreamflowError):
+    """Something outside the process failed."""
+
+    blame = Blame.EXTERNAL
+
+
+class BrokerUnavailable(ExternalError):
+    """Kafka did not answer in time or has no leader for a partition."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.RETRY
+
+
+class TopicError(ExternalError):
+    """A topic is missing or has another shape than the plan needs."""
+
+    recovery = Recovery.REFUSE
+
+
+class TransactionFailed(ExternalError):
+    """A transaction cannot be finished, or its outcome is unknown. The worker ends; its successor reads the truth."""
+
+    recovery = Recovery.RESTART
+
+
+class StoreFailed(ExternalError):
+    """The local store cannot be opened, read or written. Nothing is lost: the changelog has the state."""
+
+    recovery = Recovery.RESTART
+
+
+class InternalError(StreamflowError):
+    """streamflow broke one of its own rules."""
+
+
+class Fenced(InternalError):
+    """A newer owner initialised this task's producer. Nothing may be written any more."""
+
+    lasting = Lasting.PERMANENT
+    recovery = Recovery.DROP
+
+
+class StateMismatch(InternalError):
+    """Stored state has another layout, or is ahead of what Kafka holds."""
+
+    recovery = Recovery.REFUSE
+
+
+class Stalled(InternalError):
+    """Records wait and the position has not moved for longer than the stall limit."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.RESTART

@@ -1,0 +1,31 @@
+"""Names that may be used. Each check returns a problem with its remedy, or None."""
+
+import keyword
+import re
+
+_TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,199}")
+_NODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+
+
+def topic_problem(name: str) -> str | None:
+    """Topics: as Kafka allows, beginning with a letter."""
+    if _TOPIC.fullmatch(name):
+        return None
+    return f"topic name {name!r} is not allowed: a letter, then up to 199 letters, digits, dots, dashes or underscores"
+
+
+def node_problem(name: str) -> str | None:
+    """Nodes, tables and topologies: they become part of topic names, metrics and folders."""
+    if _NODE.fullmatch(name):
+        return None
+    return f"name {name!r} is not allowed: a small letter, then up to 63 small letters, digits or underscores"
+
+
+def field_problem(name: str) -> str | None:
+    """Fields: they become attributes of structs and names in expressions."""
+    if keyword.iskeyword(name) or name in ("None", "True", "False"):
+        return f"field name {name!r} is a word of the expression language: choose another one"
+    if _FIELD.fullmatch(name) and not name.startswith("_"):
+        return None
+    return f"field name {name!r} is not allowed: a letter, then up to 127 letters, digits or underscores"

@@ -1,0 +1,128 @@
+"""What a node kind is: metadata, a configuration model, and how it lowers itself to a core operator.
+
+A kind is one file of this package. It says everything once: the configuration model carries the descriptions and bounds
+that become reference pages and JSON schema, `lower` checks the configuration against the schema of the input and gives
+the operator. Problems are collected, never raised, so that a person sees all of them at once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from streamflow.errors import ExpressionError, Problem
+from streamflow.model.durations import parse_duration_ms
+from streamflow.model.expression import Expression, compile_expression
+from streamflow.model.schema import Schema
+from streamflow.nodes.operators import Operator
+
+#: A duration in a configuration: `2h`, `500ms`, or an integer of milliseconds; an int of milliseconds afterwards.
+DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
+
+
+class Category(StrEnum):
+    """What a node is for."""
+
+    DATA_PROCESSING = "data_processing"
+    AI_ML = "ai_ml"
+    INTEGRATION = "integration"
+    UTILITY = "utility"
+    SECURITY = "security"
+    MONITORING = "monitoring"
+
+
+class NodeConfig(BaseModel):
+    """Base of every configuration: strict types, no unknown keys, frozen."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What travels along an edge: rows of a schema, with a key (None: no key declared) under a name.
+
+    repeats: whether one result may come more than once (updates of a window), so that it must not be counted again.
+    """
+
+    schema: Schema
+    key: Expression | None = None
+    key_name: str | None = None
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """A table that a node keeps; the planner adds the changelog."""
+
+    name: str
+    windowed: bool
+    size_ms: int = 0
+    offset_ms: int = 0
+    retention_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A node in terms of the engine. `rekeys` marks that the key changes here."""
+
+    operator: Operator
+    output: Flow
+    table: TableShape | None = None
+    rekeys: bool = False
+
+
+@dataclass(slots=True)
+class Lowering:
+    """What a kind sees while it lowers one node: the node's name, its input, and where problems go."""
+
+    name: str
+    input: Flow
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, message: str, remedy: str = "", key: str = "") -> None:
+        """Report something wrong with this node; `key` is the configuration key at fault."""
+        self.problems.append(Problem(f"nodes.{self.name}" + (f".{key}" if key else ""), message, remedy))
+
+    def expression(self, source: str, key: str) -> Expression | None:
+        """Compile an expression over the input; a refused one is a problem and gives None."""
+        try:
+            return compile_expression(source, self.input.schema)
+        except ExpressionError as error:
+            self.problem(str(error), key=key)
+            return None
+
+    def has_field(self, name: str, key: str) -> bool:
+        """Whether the input has a field; if not, that is a problem."""
+        return self.expression(name, key) is not None if name.isidentifier() else self._no_field(name, key)
+
+    def _no_field(self, name: str, key: str) -> bool:
+        self.problem(f"{name!r} is not the name of a field", f"fields are {', '.join(self.input.schema.names)}", key)
+        return False
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong already."""
+        return bool(self.problems)
+
+
+class NodeKind(ABC):
+    """A kind of node. Subclasses set the class variables and implement `lower`."""
+
+    kind: ClassVar[str]
+    display_name: ClassVar[str]
+    description: ClassVar[str]
+    category: ClassVar[Category]
+    icon: ClassVar[str] = "node"
+    version: ClassVar[str] = "1.0.0"
+    tags: ClassVar[tuple[str, ...]] = ()
+    config_type: ClassVar[type[NodeConfig]]
+    #: A configuration that is valid over EXAMPLE_SCHEMA (tests/nodes), for reference pages and tests.
+    example: ClassVar[Mapping[str, Any]]
+    stateful: ClassVar[bool] = False
+
+    @abstractmethod
+    def lower(self, config: Any, lowering: Lowering) -> Lowered | None:
+        """The node in terms of the engine, or None when problems were reported."""

@@ -1,0 +1,41 @@
+"""multiply: multiplies one numeric field by a factor."""
+
+from pydantic import Field
+
+from streamflow.model.names import field_problem
+from streamflow.nodes.kind import Category, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.map import project
+
+
+class MultiplyConfig(NodeConfig):
+    """Configuration of a multiply."""
+
+    field: str = Field(description="numeric field to multiply")
+    factor: float = Field(strict=False, description="what to multiply by")
+    into: str | None = Field(None, description="field for the result; the same field when left out")
+
+
+class Multiply(NodeKind):
+    """Multiplies a field; null stays null."""
+
+    kind = "multiply"
+    display_name = "Multiply"
+    description = "Multiplies a numeric field by a factor."
+    category = Category.DATA_PROCESSING
+    tags = ("stateless",)
+    config_type = MultiplyConfig
+    example = {"field": "value", "factor": 2.0}
+
+    def lower(self, config: MultiplyConfig, lowering: Lowering) -> Lowered | None:
+        """Write it as an expression."""
+        into = config.into or config.field
+        problem = field_problem(into)
+        if problem is not None:
+            lowering.problem(problem, key="into")
+        if not lowering.has_field(config.field, "field") or lowering.failed:
+            return None
+        found = lowering.input.schema.field(config.field)
+        product = f"{config.field} * {config.factor!r}"
+        text = f"{product} if {config.field} is not None else None" if found is not None and found.nullable else product
+        value = lowering.expression(text, "field")
+        return None if value is None else project(lowering, list(lowering.input.schema.names), {into: value})

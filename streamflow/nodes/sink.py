@@ -1,0 +1,34 @@
+"""sink: writes rows to a topic as JSON, partitioned by their key."""
+
+from pydantic import Field
+
+from streamflow.model.names import topic_problem
+from streamflow.nodes.kind import Category, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.operators import Emit
+
+
+class SinkConfig(NodeConfig):
+    """Configuration of a sink."""
+
+    topic: str = Field(description="Kafka topic to write")
+    partitions: int | None = Field(None, ge=1, le=10_000, description="partitions when it has to be created")
+
+
+class Sink(NodeKind):
+    """Writes rows to a topic."""
+
+    kind = "sink"
+    display_name = "Sink"
+    description = "Writes rows to a Kafka topic as JSON, exactly once, partitioned by their key."
+    category = Category.INTEGRATION
+    tags = ("kafka", "output")
+    config_type = SinkConfig
+    example = {"topic": "results"}
+
+    def lower(self, config: SinkConfig, lowering: Lowering) -> Lowered | None:
+        """A sink takes any row."""
+        problem = topic_problem(config.topic)
+        if problem is not None:
+            lowering.problem(problem, key="topic")
+            return None
+        return Lowered(Emit(config.topic), lowering.input)

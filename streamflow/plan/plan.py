@@ -1,0 +1,160 @@
+"""The plan: what will run, as frozen data. Made from a TopologySpec by `planner.py`; nothing here runs.
+
+    topology ──plan──► Plan
+                       ├── stages: Stage        connected nodes between repartition edges; one Faust agent each
+                       │     ├── entries: Entry       the topics it reads, co-partitioned
+                       │     ├── nodes: PlannedNode   in topological order
+                       │     └── tables: TablePlan    its stores and their changelogs
+                       └── topics: TopicPlan     what must exist before start
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streamflow.model.expression import Expression
+from streamflow.model.schema import Schema
+from streamflow.nodes.operators import Operator
+
+
+class Guarantee(StrEnum):
+    """What a crash may do to the results."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
+class EntryKind(StrEnum):
+    """How an entry's records are written and where its watermark comes from."""
+
+    SOURCE = "source"  # JSON objects of the schema; watermark = highest event time - delay
+    REPARTITION = "repartition"  # [time, fields…] arrays of our own; watermark = min over the producers' marks
+
+
+class TopicRole(StrEnum):
+    """Why a topic is there; decides who creates it and with which configuration."""
+
+    SOURCE = "source"
+    SINK = "sink"
+    REPARTITION = "repartition"
+    CHANGELOG = "changelog"
+    DEAD_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One input topic of a stage.
+
+    node: the source node, or the key_by node whose output the repartition topic carries.
+    key: expression of the key over the row, None when the source declares none.
+    event_time: field with the event time; None means the record's own timestamp (sources only).
+    watermark_delay_ms, max_ahead_ms, idle_after_ms: of sources; see docs/guarantees.md.
+    producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
+    """
+
+    topic: str
+    node: str
+    kind: EntryKind
+    schema: Schema
+    key: Expression | None
+    event_time: str | None = None
+    watermark_delay_ms: int = 0
+    max_ahead_ms: int = 86_400_000
+    idle_after_ms: int = 10_000
+    reject_unknown_fields: bool = False
+    producer_stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNode:
+    """A node of a stage. `inputs` are names of nodes in the same stage or of entries; outputs follow from them.
+
+    A key_by whose rows leave through a repartition topic has `repartition_topic`; its operator is Rekey, and the
+    nodes behind it live in another stage, whose entry has the same node name.
+    """
+
+    name: str
+    kind: str
+    operator: Operator
+    inputs: tuple[str, ...]
+    schema: Schema
+    key_name: str | None
+    key: Expression | None
+    repartition_topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A table of a stage. `windowed` rows are keyed by (start, key), others by key.
+
+    layout: digest of key and value layout; state of another digest is refused.
+    row_schema: schema of what a query shows as `value`; key_type the type of `key`.
+    """
+
+    name: str
+    node: str
+    windowed: bool
+    changelog_topic: str
+    layout: str
+    row_schema: Schema
+    key_name: str | None
+    size_ms: int = 0
+    offset_ms: int = 0
+    retention_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    nodes: tuple[PlannedNode, ...]
+    tables: tuple[TablePlan, ...]
+
+    @property
+    def input_topics(self) -> tuple[str, ...]:
+        """Topics it reads, in entry order."""
+        return tuple(entry.topic for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic that must exist. `partitions` None: as many as the topic named by `partitions_like` has.
+
+    config: broker configuration for topics that we create (cleanup.policy, retention.ms, max.message.bytes, …).
+    owned: ours to create and to check strictly; sources and sinks are created when missing, else only checked.
+    """
+
+    name: str
+    role: TopicRole
+    partitions: int | None
+    partitions_like: str | None
+    config: tuple[tuple[str, str], ...]
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the runtime needs to know of a topology."""
+
+    topology: str
+    version: int
+    guarantee: Guarantee
+    stages: tuple[Stage, ...]
+    topics: tuple[TopicPlan, ...]
+    dead_letter_topic: str
+
+    def stage(self, name: str) -> Stage:
+        """Stage by name; KeyError when unknown."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def table(self, name: str) -> tuple[Stage, TablePlan] | None:
+        """The stage and table of that name, None when there is none."""
+        for stage in self.stages:
+            for table in stage.tables:
+                if table.name == name:
+                    return stage, table
+        return None

@@ -1,0 +1,50 @@
+"""Which topics a plan needs, with which partitions and configuration."""
+
+from streamflow.nodes.operators import Emit
+from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
+
+DAY_MS = 86_400_000
+#: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
+RECORD_MAX_BYTES = 4 << 20
+_CHANGELOG_SLACK_MS = DAY_MS
+
+
+def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int]) -> tuple[TopicPlan, ...]:
+    """Every topic of the stages, each once."""
+    topics: dict[str, TopicPlan] = {}
+    for stage in stages:
+        for entry in stage.entries:
+            topics[entry.topic] = _entry_topic(entry, stages, partitions)
+        for table in stage.tables:
+            topics[table.changelog_topic] = _changelog(table, stage)
+        for node in stage.nodes:
+            if isinstance(node.operator, Emit):
+                name = node.operator.topic
+                like = None if name in partitions else stage.input_topics[0]
+                topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
+    config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
+    topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    return tuple(topics.values())
+
+
+def _entry_topic(entry: Entry, stages: tuple[Stage, ...], partitions: dict[str, int]) -> TopicPlan:
+    if entry.kind is EntryKind.SOURCE:
+        return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, _limits(), False)
+    producer = next(stage for stage in stages if stage.name == entry.producer_stage)
+    # Records are worked off within seconds; a week lets a stopped topology come back.
+    config = (("cleanup.policy", "delete"), ("retention.ms", str(7 * DAY_MS)), *_limits())
+    return TopicPlan(entry.topic, TopicRole.REPARTITION, None, producer.input_topics[0], config, True)
+
+
+def _changelog(table: TablePlan, stage: Stage) -> TopicPlan:
+    policy: tuple[tuple[str, str], ...] = (("cleanup.policy", "compact"),)
+    if table.windowed:
+        # Deleted only after everything in it has left the store too: retention counts event time there, wall clock here.
+        keep_ms = table.retention_ms + table.size_ms + _CHANGELOG_SLACK_MS
+        policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
+    config = (*policy, *_limits())
+    return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, stage.input_topics[0], config, True)
+
+
+def _limits() -> tuple[tuple[str, str], ...]:
+    return (("max.message.bytes", str(RECORD_MAX_BYTES)),)

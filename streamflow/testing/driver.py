@@ -1,0 +1,213 @@
+"""The topology test driver: runs a plan in this process, without Kafka, on the engine that production uses.
+
+    driver = Driver(make_plan(load_topology("topologies/flights")), partitions=2)
+    driver.publish("flights.departures", [{"time": 0, "carrier": "UA", …}])
+    driver.run()
+    driver.output("flights.hourly_delays")        # [{"carrier": "UA", "start": …}]
+    driver.table("hourly_delays")                 # {("UA", 0): {"departures": 1, …}}
+
+The same input must give the same results in every shape: any `chunk_size`, fused or not, any number of partitions, and
+with `crash()` at any point between checkpoints. The clock is moved by hand.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from streamflow.checkpoint.progress import Progress
+from streamflow.engine.program import compile_stage, layout_of
+from streamflow.engine.task import Task
+from streamflow.model.chunk import Record
+from streamflow.model.partitioner import partition_of
+from streamflow.model.schema import FieldType
+from streamflow.nodes.operators import Fold
+from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
+from streamflow.state.keys import key_bytes, key_from_bytes, split_window_key
+from streamflow.state.memory import MemoryStore
+from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.testing.log import MemoryLog
+
+
+class CrashPoint(StrEnum):
+    """Where a task may die around a checkpoint."""
+
+    BEFORE_COMMIT = "before_commit"  # the transaction is lost, everything of it happens again
+    BEFORE_STORE = "before_store"  # committed, the store is one checkpoint behind: replayed from the changelog
+
+
+class Driver:
+    """Runs every task of a plan in one thread.
+
+    partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
+    now_ms: the wall clock; raise it to let sources become idle.
+    """
+
+    def __init__(
+        self, plan: Plan, *, partitions: int = 1, chunk_size: int = 1_000, checkpoint_every: int = 1, fused: bool = True
+    ) -> None:
+        self.plan = plan
+        self.now_ms = 1_000_000
+        self._chunk_size = chunk_size
+        self._checkpoint_every = checkpoint_every
+        self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
+        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
+        self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
+        self._partitions = partitions
+        self._stores: dict[tuple[str, int], MemoryStore] = {}
+        self._tasks: dict[tuple[str, int], Task] = {}
+        self._chunks_since: dict[tuple[str, int], int] = {}
+        self.crash_at: dict[int, CrashPoint] = {}
+        self._commits = 0
+
+    # -- input --------------------------------------------------------------------------------------------------------
+
+    def publish(self, topic: str, events: Iterable[dict[str, Any] | bytes], key: str | None = None, timestamp_ms: int | None = None) -> None:
+        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0."""
+        field = key or self._key_field(topic)
+        for event in events:
+            data = event if isinstance(event, bytes) else orjson.dumps(event)
+            value = event.get(field) if field is not None and isinstance(event, dict) else None
+            record_key = None if value is None else key_bytes(value)
+            partition = 0 if record_key is None else partition_of(record_key, self._partitions)
+            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms)
+
+    def _key_field(self, topic: str) -> str | None:
+        for stage in self.plan.stages:
+            for entry in stage.entries:
+                if entry.topic == topic and entry.key is not None and entry.key.source in entry.schema.names:
+                    return entry.key.source
+        return None
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until nothing is left to read and nothing to commit."""
+        while self._pass():
+            pass
+
+    def idle(self, by_ms: int = 3_600_000) -> None:
+        """Move the clock, let every source become idle, and work on."""
+        self.now_ms += by_ms
+        for stage in self.plan.stages:
+            for partition in range(self._partitions):
+                self._task(stage, partition).tick(self.now_ms)
+        self.run()
+
+    def crash(self) -> None:
+        """Every task dies here: what was not committed is gone."""
+        self._tasks.clear()
+        self._chunks_since.clear()
+
+    def _pass(self) -> bool:
+        moved = False
+        for stage in self.plan.stages:
+            for partition in range(self._partitions):
+                moved |= self._step(stage, partition)
+        return moved
+
+    def _step(self, stage: Stage, partition: int) -> bool:
+        task, place = self._task(stage, partition), (stage.name, partition)
+        moved = False
+        for number, entry in enumerate(stage.entries):
+            position = task.positions[entry.topic, partition]
+            marks = entry.kind is EntryKind.REPARTITION
+            chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
+            if chunk is not None:
+                task.process(number, chunk, 0, len(chunk.values))
+                moved = True
+        self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
+        if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
+            self._chunks_since[place] = 0
+            self._checkpoint(stage, partition, task)
+            return True
+        return moved
+
+    def _checkpoint(self, stage: Stage, partition: int, task: Task) -> None:
+        checkpoint = task.take_checkpoint(self.now_ms)
+        if checkpoint is None:
+            return
+        self._commits += 1
+        point = self.crash_at.get(self._commits)
+        if point is CrashPoint.BEFORE_COMMIT:
+            self.crash()
+            return
+        changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        offsets = self.log.commit(checkpoint, changelogs, self.now_ms)
+        if point is CrashPoint.BEFORE_STORE:
+            self.crash()
+            return
+        inputs = {f"{topic}/{part}": offset for (topic, part), offset in checkpoint.positions.items()}
+        meta = StoreMeta(changelog=offsets, inputs=inputs, progress=checkpoint.progress)
+        self._stores[stage.name, partition].write(checkpoint.tables, meta)
+        task.committed(checkpoint.sequence)
+
+    def _task(self, stage: Stage, partition: int) -> Task:
+        place = (stage.name, partition)
+        if place not in self._tasks:
+            self._tasks[place] = self._open(stage, partition)
+        return self._tasks[place]
+
+    def _open(self, stage: Stage, partition: int) -> Task:
+        store = self._stores.setdefault((stage.name, partition), MemoryStore())
+        self._replay(stage, partition, store)
+        inputs = [(topic, partition) for topic in stage.input_topics]
+        committed = {place: self.log.committed.get(place, (0, "")) for place in inputs}
+        return Task(
+            self._programs[stage.name],
+            partition,
+            store=store,
+            partition_counts=self.log.partition_counts,
+            progress=Progress.decode(committed[inputs[0]][1]),
+            now_ms=self.now_ms,
+            positions={place: offset for place, (offset, _) in committed.items()},
+        )
+
+    def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:
+        """Bring the store up to the changelog, as recovery does."""
+        meta = store.read_meta() or StoreMeta()
+        changelog = dict(meta.changelog)
+        for table in stage.tables:
+            log = self.log.partitions[table.changelog_topic, partition]
+            start = changelog.get(table.name, 0)
+            changes = [(r.key or b"", r.value) for r in log.records if r.offset >= start]
+            changelog[table.name] = log.next_offset
+            store.write([TableChanges(table.name, changes)], StoreMeta(changelog=changelog))
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def records(self, topic: str) -> list[Record]:
+        """Every record of a topic, partition by partition."""
+        return [record for (name, _), log in self.log.partitions.items() if name == topic for record in log.records]
+
+    def output(self, topic: str) -> list[dict[str, Any]]:
+        """Every event of a topic as a dictionary, partition by partition."""
+        return [orjson.loads(record.value) for record in self.records(topic) if record.value is not None]
+
+    def dead_letters(self) -> list[dict[str, str]]:
+        """Headers of every dead letter."""
+        return [{name: value.decode() for name, value in r.headers} for r in self.records(self.plan.dead_letter_topic)]
+
+    def table(self, name: str) -> dict[Any, Any]:
+        """A table as the store has it: {(key, start): results} of a windowed one, {key: count} of a keyed one."""
+        found = self.plan.table(name)
+        if found is None:
+            raise KeyError(name)
+        stage, table = found
+        rows: dict[Any, Any] = {}
+        for partition in range(self._partitions):
+            store = self._stores.get((stage.name, partition))
+            for stored, raw in store.scan(name) if store else ():
+                key, value = self._row(stage, table, stored, raw)
+                rows[key] = value
+        return rows
+
+    @staticmethod
+    def _row(stage: Stage, table: TablePlan, stored: bytes, raw: bytes) -> tuple[Any, Any]:
+        node = next(node for node in stage.nodes if node.name == table.node)
+        integer = node.key is not None and node.key.type is FieldType.INT
+        if not isinstance(node.operator, Fold):
+            return (key_from_bytes(stored, integer) if stored else None), int(raw)
+        start, key = split_window_key(stored)
+        return (key_from_bytes(key, integer), start), layout_of(node.operator).as_dict(raw)

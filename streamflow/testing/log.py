@@ -1,0 +1,84 @@
+"""Kafka's part of the test driver: partitioned logs, committed offsets and transactions that happen or do not.
+
+Real enough for what the engine depends on: records have offsets, commits are atomic and leave a gap of one offset (the
+control record), positions are kept per group with their metadata.
+"""
+
+from dataclasses import dataclass, field
+
+from streamflow.checkpoint.checkpoint import Checkpoint
+from streamflow.model.chunk import Chunk, Mark, Record, Run
+
+
+@dataclass(slots=True)
+class PartitionLog:
+    """Records of one partition, by offset. `next_offset` counts control records too."""
+
+    records: list[Record] = field(default_factory=list)
+    next_offset: int = 0
+
+    def append(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: tuple[tuple[str, bytes], ...] = ()) -> int:
+        """Add a record and return its offset."""
+        self.records.append(Record(self.next_offset, key, value, timestamp_ms, headers))
+        self.next_offset += 1
+        return self.next_offset - 1
+
+
+class MemoryLog:
+    """All topics. Unbounded: it holds what a test puts into it."""
+
+    def __init__(self, partition_counts: dict[str, int]) -> None:
+        self.partition_counts = partition_counts
+        self.partitions = {(topic, p): PartitionLog() for topic, count in partition_counts.items() for p in range(count)}
+        #: Per (topic, partition): (next offset, metadata).
+        self.committed: dict[tuple[str, int], tuple[int, str]] = {}
+
+    def commit(self, checkpoint: Checkpoint, changelogs: dict[str, tuple[str, int]], now_ms: int) -> dict[str, int]:
+        """Append everything of a checkpoint and its offsets at once; returns the next changelog offset per table."""
+        written: set[tuple[str, int]] = set()
+        for place, outputs in checkpoint.outputs.items():
+            written.add(place)
+            for key, value, headers in outputs:
+                self.partitions[place].append(key, value, now_ms, headers or ())
+        for each in checkpoint.tables:
+            place = changelogs[each.table]
+            written.add(place)
+            for change_key, change in each.changes:
+                self.partitions[place].append(change_key, change, now_ms)
+        for place in written:
+            self.partitions[place].next_offset += 1
+        for place, offset in checkpoint.positions.items():
+            self.committed[place] = (offset, checkpoint.progress)
+        return {table: self.partitions[place].next_offset for table, place in changelogs.items()}
+
+    def chunk(self, topic: str, partition: int, position: int, limit: int, marks: bool, now_ms: int) -> Chunk | None:
+        """The next chunk of at most `limit` records from `position`, None when there is nothing new."""
+        log = self.partitions[topic, partition]
+        if position >= log.next_offset:
+            return None
+        found = [record for record in log.records if record.offset >= position][:limit]
+        next_offset = found[-1].offset + 1 if found else log.next_offset
+        values: list[bytes | None] = []
+        kept: list[Record] = []
+        taken_marks: list[Mark] = []
+        runs: list[Run] = []
+        for record in found:
+            if marks and record.value is not None and record.value.startswith(b"{"):
+                taken_marks.append(Mark(len(values), record.value))
+                continue
+            if not runs or record.offset != kept[-1].offset + 1:
+                runs.append(Run(len(values), record.offset, record.timestamp_ms))
+            values.append(record.value)
+            kept.append(record)
+        return Chunk(
+            topic,
+            partition,
+            values,
+            runs,
+            next_offset,
+            marks=taken_marks,
+            record_at=kept.__getitem__,
+            timestamps=[record.timestamp_ms for record in kept],
+            size_bytes=sum(len(value or b"") for value in values),
+            fetched_at_ms=now_ms,
+        )

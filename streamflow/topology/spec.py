@@ -1,0 +1,36 @@
+"""The declared topology: frozen data, the same whether it was written in YAML or Python."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NODES_MAX = 200
+
+
+class NodeSpec(BaseModel):
+    """One declared node: its kind, the names of its inputs, and the rest of its configuration as written."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...] = ()
+    config: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class TopologySpec(BaseModel):
+    """A topology as declared. Whether it can run is checked by `plan.planner.make_plan`, which lists every problem."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    topology: str = Field(description="name; part of topics, consumer group and metrics")
+    version: int = Field(1, ge=1, description="raise it with every change")
+    guarantee: Literal["exactly_once", "at_least_once"] = Field("exactly_once", description="what a crash may do")
+    description: str = Field("", description="for people")
+    schemas: Mapping[str, Mapping[str, str]] = Field(description="field types per schema, such as `float?`")
+    nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
+
+    def node(self, name: str) -> NodeSpec | None:
+        """Node by name."""
+        return next((node for node in self.nodes if node.name == name), None)

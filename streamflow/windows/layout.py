@@ -1,0 +1,57 @@
+"""Layout of a windowed table's rows: the accumulator struct, its bytes, and the results computed from it.
+
+A pane's row in the store is the msgpack array of the accumulator's cells, in the order of the aggregates. The table's
+layout digest (in the plan) covers names, versions and order of the aggregates, so bytes of another layout are refused
+before they get here.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+import msgspec
+
+from streamflow.windows.aggregates import Aggregate
+
+#: What a cell may hold: msgpack keeps integers and floats apart, and infinity is a float.
+_CELL = int | float
+
+
+class AccumulatorLayout:
+    """Accumulator of a list of (result name, aggregate).
+
+    new: makes an accumulator in its initial state.
+    encode, decode: accumulator to and from bytes.
+    results: values of all results, in order; `as_dict` the same by name.
+    """
+
+    def __init__(self, aggregates: Sequence[tuple[str, Aggregate]]) -> None:
+        self.aggregates = tuple(aggregates)
+        names: list[list[str]] = []
+        initial: list[float] = []
+        for _, aggregate in self.aggregates:
+            names.append([f"c{len(initial) + i}" for i in range(len(aggregate.cells))])
+            initial += aggregate.cells
+        self.cells = names
+        fields = [(f"c{i}", _CELL, value) for i, value in enumerate(initial)]
+        self.type: type[Any] = msgspec.defstruct("Accumulator", fields, array_like=True, gc=False)
+        self.new: Callable[[], Any] = self.type
+        self.encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+        self.decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.type).decode
+        text = "lambda a: (" + "".join(f"{self.value_source(i, 'a')}, " for i in range(len(self.aggregates))) + ")"
+        self.results: Callable[[Any], tuple[Any, ...]] = eval(text, {"inf": inf})  # noqa: S307 - text is made of our own templates
+
+    def add_source(self, index: int, accumulator: str, value: str) -> list[str]:
+        """Statements that add the value named `value` to aggregate `index` of the accumulator named `accumulator`."""
+        aggregate = self.aggregates[index][1]
+        return [line.format(*self.cells[index], a=accumulator, v=value, b="") for line in aggregate.add]
+
+    def value_source(self, index: int, accumulator: str) -> str:
+        """Expression of the result of aggregate `index`."""
+        aggregate = self.aggregates[index][1]
+        return aggregate.value.format(*self.cells[index], a=accumulator, v="", b="")
+
+    def as_dict(self, row: bytes) -> dict[str, Any]:
+        """Results by name of a row of the store, as a query shows them."""
+        names = [name for name, _ in self.aggregates]
+        return dict(zip(names, self.results(self.decode(row)), strict=True))
