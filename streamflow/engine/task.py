@@ -24,7 +24,7 @@ from streamflow.engine.letters import letter, result_letter
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.slice import Slice
-from streamflow.engine.watermarks import EntryClock, combined
+from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.engine.window_table import WindowTable
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
@@ -87,8 +87,9 @@ class Task:
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._functions = self._bind(store)
-        for clock in self._clocks:
-            clock.judge_idle(now_ms)
+        self._clock = TaskClock(self._clocks)
+        self._clock.judge(now_ms)
+        self._now_ms = now_ms
         self.due = [self._next_due(clock) for clock in self._clocks]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
@@ -190,14 +191,14 @@ class Task:
         body = orjson.loads(value)
         time = body["watermark"]
         clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
-        clock.judge_idle(0)
+        self._clock.judge(self._now_ms)
         self.advance(number)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def advance(self, number: int) -> int:
         """Recompute the watermark, close what is due, and return the entry's next due high time."""
-        watermark_ms = combined(self._clocks, self._watermark_ms)
+        watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             self._watermark_ms = watermark_ms
             for fold_number, node, window in self._folds:
@@ -223,16 +224,15 @@ class Task:
             self._closing = before
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
+        self._now_ms = max(self._now_ms, now_ms)
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
-            clock.idle = False
+            self._clock.judge(self._now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows."""
-        before = [clock.idle for clock in self._clocks]
-        for clock in self._clocks:
-            clock.judge_idle(now_ms)
-        if before != [clock.idle for clock in self._clocks]:
+        self._now_ms = max(self._now_ms, now_ms)
+        if self._clock.judge(self._now_ms):
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number)
@@ -324,7 +324,7 @@ class Task:
         return [each for each in changes if each is not None]
 
     def _add_marks(self, watermark_ms: int) -> None:
-        mark = ProducerMark(watermark_ms, all(clock.idle for clock in self._clocks))
+        mark = ProducerMark(watermark_ms, self._clock.is_idle)
         if not self._mark_topics or mark == self._sent_mark:
             return
         self._sent_mark = mark
@@ -349,12 +349,12 @@ class Task:
     @property
     def watermark_ms(self) -> int:
         """The task's watermark, NO_TIME before the first event."""
-        return combined(self._clocks, self._watermark_ms)
+        return self._clock.watermark_ms(self._watermark_ms)
 
     @property
     def is_idle(self) -> bool:
         """Whether every entry is idle."""
-        return all(clock.idle for clock in self._clocks)
+        return self._clock.is_idle
 
     @property
     def in_flight(self) -> bool:

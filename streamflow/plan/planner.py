@@ -126,8 +126,16 @@ class _Cut:
             kind=EntryKind.REPARTITION,
             schema=flow.schema,
             key=flow.key,
+            idle_after_ms=self._idle_after_ms(node.spec.name),
             producer_stage=stage_of[node.spec.name],
         )
+
+    def _idle_after_ms(self, name: str) -> int:
+        """The longest `idle_after` of the sources behind a node."""
+        node = self._nodes[name]
+        if isinstance(node.config, SourceConfig):
+            return node.config.idle_after
+        return max(self._idle_after_ms(parent) for parent in node.spec.inputs)
 
     def _repartition_topic(self, name: str) -> str:
         return f"{self._topology}.{name}.repartition"

@@ -97,6 +97,13 @@ class WriteBehindStore:
         """Bytes on disk; what is held back is not counted, it is mostly the same rows."""
         return self._disk.size_bytes()
 
+    def abandon(self) -> None:
+        """Close without writing what is held back; the changelog has it."""
+        self._recent.clear()
+        self._expired.clear()
+        self._meta = None
+        self._disk.close()
+
     def close(self) -> None:
         """Write what is held back and close; idempotent."""
         self.flush()

@@ -1,0 +1,248 @@
+"""One task on this worker: its producer, store and engine task, and its life.
+
+    OPENING ──► RESTORING ──► RUNNING ──► CLOSED
+       │            │            │ ▲
+       │            │            ▼ │ assigned again after a rebalance
+       │            │         SUSPENDED ──► CLOSED
+       └────────────┴── cancelled ────────► CLOSED
+
+Commits run beside the work: while one transaction is on its way, chunks go on being processed into the next checkpoint,
+up to the bounds of `Pacing`. At most one transaction per task is open.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+
+from streamflow.checkpoint.checkpoint import Checkpoint
+from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.progress import Progress
+from streamflow.engine.program import Program
+from streamflow.engine.task import Task
+from streamflow.errors import InternalError
+from streamflow.model.chunk import Chunk
+from streamflow.plan.plan import Stage
+from streamflow.runtime import faults
+from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
+from streamflow.runtime.transaction import TaskProducer
+from streamflow.state.store import StoreMeta
+from streamflow.state.write_behind import WriteBehindStore
+
+log = logging.getLogger(__name__)
+
+#: Records worked through before the loop gets a turn: some 3 to 5 ms.
+SLICE = 4_000
+
+
+class TaskState(StrEnum):
+    """See the drawing above."""
+
+    OPENING = "opening"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
+class HostedTask:
+    """A task that this worker owns. `on_failure` is told when a commit fails; it decides what happens to the worker."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        partition: int,
+        program: Program,
+        producer: TaskProducer,
+        pacing: Pacing,
+        partition_counts: dict[str, int],
+        on_failure: Callable[["HostedTask", BaseException], None],
+        on_commit: Callable[["HostedTask", Checkpoint, float], None],
+    ) -> None:
+        self.stage, self.partition = stage, partition
+        self.state = TaskState.OPENING
+        self.restore = RestoreProgress()
+        self.moved_at = time.monotonic()
+        self.committed_positions: dict[tuple[str, int], int] = {}
+        self.committed_watermark_ms: int | None = None
+        self._program, self._producer, self._pacing, self._counts = program, producer, pacing, partition_counts
+        self._on_failure, self._on_commit = on_failure, on_commit
+        self._task: Task | None = None
+        self._store: WriteBehindStore | None = None
+        self._meta = StoreMeta()
+        self._commit: asyncio.Task[None] | None = None
+        self._started_ms = 0.0
+        self._changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
+
+    @property
+    def name(self) -> str:
+        """`stage/partition`."""
+        return f"{self.stage.name}/{self.partition}"
+
+    @property
+    def task(self) -> Task:
+        """The engine's task; only while RUNNING or SUSPENDED."""
+        if self._task is None:
+            raise InternalError(f"task {self.name} is not open")
+        return self._task
+
+    @property
+    def store(self) -> WriteBehindStore | None:
+        """The committed state, None before it is open."""
+        return self._store
+
+    async def open(self, recovery: Recovery) -> None:
+        """Fence the predecessor, restore, be ready to run."""
+        await self._producer.start()
+        self.state = TaskState.RESTORING
+        opened = await recovery.open(self.stage, self.partition, self.restore)
+        self._adopt(opened)
+
+    def _adopt(self, opened: OpenState) -> None:
+        self._store, self._meta = opened.store, opened.meta
+        self.committed_positions = dict(opened.positions)
+        self.committed_watermark_ms = opened.progress.watermark_ms
+        self._task = Task(
+            self._program,
+            self.partition,
+            store=opened.store,
+            partition_counts=self._counts,
+            progress=opened.progress,
+            now_ms=_wall_ms(),
+            positions=opened.positions,
+        )
+        self.state = TaskState.RUNNING
+
+    async def work(self, chunk: Chunk) -> None:
+        """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""
+        entry, task = self._entries[chunk.topic], self.task
+        position = task.positions.get((chunk.topic, chunk.partition), 0)
+        if chunk.next_offset <= position:
+            return
+        count = len(chunk.values)
+        start = _first_at(chunk, position)
+        while self.state is TaskState.RUNNING:
+            stop = min(start + SLICE, count)
+            task.process(entry, chunk, start, stop)
+            self.moved_at = time.monotonic()
+            await self._pace()
+            start = stop
+            if start >= count:
+                return
+            await asyncio.sleep(0)  # HTTP, heartbeats and other tasks get a turn
+
+    async def _pace(self) -> None:
+        task = self.task
+        self.commit_if_due()
+        while self._pacing.is_full(task.pending_outputs, task.pending_bytes) and self.is_committing:
+            await asyncio.wait([self._commit_task])
+        self.commit_if_due()
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether a transaction is on its way."""
+        return self._commit is not None and not self._commit.done()
+
+    @property
+    def _commit_task(self) -> "asyncio.Task[None]":
+        assert self._commit is not None
+        return self._commit
+
+    def tick(self) -> None:
+        """Judge idleness, and commit what waits. Called some times a second."""
+        if self.state is TaskState.RUNNING:
+            self.task.tick(_wall_ms())
+            self.commit_if_due()
+
+    def commit_if_due(self) -> None:
+        """Start a commit when there is something to commit, none is on its way, and it is time."""
+        task = self.task
+        if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
+            return
+        since_ms = time.monotonic() * 1_000 - self._started_ms
+        if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
+            self._begin_commit()
+
+    def _begin_commit(self) -> None:
+        checkpoint = self.task.take_checkpoint(_wall_ms())
+        if checkpoint is None:
+            return
+        self._started_ms = time.monotonic() * 1_000
+        self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
+
+    async def _run_commit(self, checkpoint: Checkpoint) -> None:
+        started = time.monotonic()
+        try:
+            if faults.mistake() == "store_before_commit":
+                self._apply(checkpoint, {})
+            offsets = await self._producer.commit(checkpoint, self._changelogs)
+            faults.reach("before_store")
+            self._apply(checkpoint, offsets)
+            faults.reach("after_store")
+        except BaseException as error:  # whoever waits for it has no use for it, the host has
+            self._on_failure(self, error)
+            raise
+        self._on_commit(self, checkpoint, time.monotonic() - started)
+        self.commit_if_due()
+
+    def _apply(self, checkpoint: Checkpoint, offsets: dict[str, int]) -> None:
+        assert self._store is not None
+        inputs = {f"{topic}/{partition}": offset for (topic, partition), offset in checkpoint.positions.items()}
+        changelog = {**self._meta.changelog, **offsets}
+        self._meta = replace(self._meta, changelog=changelog, inputs=inputs, progress=checkpoint.progress)
+        self._store.write(checkpoint.tables, self._meta)
+        if self.task.in_flight:
+            self.task.committed(checkpoint.sequence)
+        self.committed_positions = dict(checkpoint.positions)
+        self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
+
+    async def suspend(self, budget_s: float) -> None:
+        """Stop working and commit what is done, within a budget. What does not fit is done again by the next owner."""
+        if self.state is not TaskState.RUNNING:
+            return
+        self.state = TaskState.SUSPENDED  # work in progress ends at its next slice
+        try:
+            async with asyncio.timeout(budget_s):
+                await self._settle()
+                if self.state is TaskState.SUSPENDED and self.task.has_changes and not self.task.in_flight:
+                    self._begin_commit()
+                    await self._settle()
+        except TimeoutError:
+            log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
+
+    async def _settle(self) -> None:
+        while self.is_committing:
+            await asyncio.wait([self._commit_task])
+
+    def resume(self) -> None:
+        """Go on after a rebalance that left the task here."""
+        self.state = TaskState.RUNNING
+
+    async def close(self, *, dirty: bool = False) -> None:
+        """Release everything. `dirty`: write nothing more, not even what waits for the disk of this store."""
+        if self.state is TaskState.CLOSED:
+            return
+        self.state = TaskState.CLOSED
+        if self._commit is not None and not self._commit.done():
+            self._commit.cancel()
+            await asyncio.wait([self._commit])
+        await self._producer.close()
+        if self._store is not None:
+            store, self._store = self._store, None
+            store.abandon() if dirty else store.close()
+        self._task = None
+
+
+def _first_at(chunk: Chunk, position: int) -> int:
+    """Index of the first value at or after a position."""
+    index = 0
+    while index < len(chunk.values) and chunk.offset_at(index) < position:
+        index += 1
+    return index
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1_000)

@@ -1,0 +1,89 @@
+"""Publishes batches of records for HTTP: acknowledged by all in-sync replicas, one batch per partition and request."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streamflow.errors import BrokerUnavailable
+from streamflow.model.partitioner import partition_of
+from streamflow.settings.settings import Settings
+
+#: Requests that may be on their way at once; more are refused as busy.
+MAX_IN_FLIGHT = 256
+
+
+class Publisher:
+    """One idempotent producer per worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.brokers.split(","),
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=1 << 20,
+            max_request_size=8 << 20,
+            retry_backoff_ms=20,
+        )
+        self._in_flight = 0
+        self._turn = 0
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailable."""
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the publisher cannot connect: {error!r}") from error
+
+    async def stop(self) -> None:
+        """Send what waits and close."""
+        await self._producer.stop()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a further request should come back later."""
+        return self._in_flight >= MAX_IN_FLIGHT
+
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+        """Append (key, value) records; gives the next offset per partition once all replicas have them.
+
+        Records without a key go to one partition per call, in turn. Raises BrokerUnavailable.
+        """
+        self._in_flight += 1
+        try:
+            partitions = await self._producer.partitions_for(topic)
+            return await self._send(topic, records, len(partitions))
+        except KafkaError as error:
+            raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
+        finally:
+            self._in_flight -= 1
+
+    async def _send(self, topic: str, records: Sequence[tuple[bytes | None, bytes]], count: int) -> dict[int, int]:
+        self._turn = (self._turn + 1) % count
+        groups: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        for record in records:
+            partition = self._turn if record[0] is None else partition_of(record[0], count)
+            groups.setdefault(partition, []).append(record)
+        sends: list[tuple[int, int, asyncio.Future[object]]] = []
+        now_ms = int(time.time() * 1_000)
+        for partition, group in groups.items():
+            batch = self._producer.create_batch()
+            for key, value in group:
+                if batch.append(timestamp=now_ms, key=key, value=value) is None:
+                    sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
+                    batch = self._producer.create_batch()
+                    batch.append(timestamp=now_ms, key=key, value=value)
+            sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
+        ends: dict[int, int] = {}
+        for partition, number, future in sends:
+            metadata = await future
+            ends[partition] = max(ends.get(partition, 0), metadata.offset + number)  # type: ignore[attr-defined]
+        return ends
+
+    async def _ship(self, batch: object, topic: str, partition: int) -> "asyncio.Future[object]":
+        batch.close()  # type: ignore[attr-defined]
+        future: asyncio.Future[object] = await self._producer.send_batch(batch, topic, partition=partition)
+        return future

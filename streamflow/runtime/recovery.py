@@ -1,0 +1,217 @@
+"""Opens the state of a task: what the new owner does before it works.
+
+    1. initialise the producer        the predecessor is fenced, its open transaction ended   (transaction.py)
+    2. open the store, read its meta  unreadable or of another format: deleted, rebuilt from the changelog
+    3. replay the changelog           [meta, end) with a consumer of its own, in read_committed, by position: control
+                                      records leave gaps, and an empty changelog is done at once
+    4. read the committed offsets     stable now; with the progress in their metadata; compared with the store's
+    5. seek, resume                   (task_host.py)
+
+A store behind the changelog is normal. A store ahead of it, or of the committed offsets, means that topics or offsets
+were changed by somebody else: refused with StateMismatch, never guessed.
+"""
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from streamflow.checkpoint.progress import Progress
+from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
+from streamflow.plan.plan import Stage, TablePlan
+from streamflow.runtime import faults
+from streamflow.runtime.hooks import drain
+from streamflow.settings.settings import Settings
+from streamflow.state.rocksdb import RocksMemory, RocksStore
+from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.state.write_behind import WriteBehindStore
+
+log = logging.getLogger(__name__)
+
+#: A changelog that gives nothing for this long while it is not at its end is a failure, not patience.
+STALL_S = 30.0
+
+Place = tuple[str, int]
+
+
+@dataclass(slots=True)
+class RestoreProgress:
+    """How far a restore is: records read, records to read at the start, seconds since its start."""
+
+    done: int = 0
+    total: int = 0
+    started_at: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        """Between 0 and 1; 1 when there is nothing to do."""
+        return 1.0 if self.total <= 0 else min(1.0, self.done / self.total)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Estimate of the seconds left, None before anything was read."""
+        spent = time.monotonic() - self.started_at
+        return None if self.done <= 0 else spent / self.done * max(0, self.total - self.done)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenState:
+    """A restored store and where the inputs continue."""
+
+    store: WriteBehindStore
+    meta: StoreMeta
+    progress: Progress
+    positions: dict[Place, int]
+
+
+class Recovery:
+    """Restores tasks of one worker. Each restore has a consumer of its own."""
+
+    def __init__(self, settings: Settings, group: str, folder: Path, memory: RocksMemory) -> None:
+        drain.install()
+        self._settings, self._group, self._folder, self._memory = settings, group, folder, memory
+
+    async def open(self, stage: Stage, partition: int, report: RestoreProgress) -> OpenState:
+        """Store and positions of a task whose producer is initialised already. Raises StateMismatch, BrokerUnavailable."""
+        store, meta = self._open_store(stage, partition)
+        try:
+            if stage.tables:
+                meta = await self._replay(store, meta, stage, partition, report)
+            progress, positions = await self._positions(stage, partition)
+            _check_inputs(meta, positions, stage)
+        except KafkaError as error:
+            store.close()
+            raise BrokerUnavailable(f"{stage.name}/{partition} cannot be restored: {error!r}") from error
+        except BaseException:
+            store.close()
+            raise
+        return OpenState(store, meta, progress, positions)
+
+    def _open_store(self, stage: Stage, partition: int) -> tuple[WriteBehindStore, StoreMeta]:
+        path = self._folder / f"{stage.name}.{partition}"
+        layouts = {table.name: table.layout for table in stage.tables}
+        try:
+            disk = RocksStore.open(path, self._memory)
+            meta = disk.read_meta()
+        except (StateMismatch, StoreFailed) as error:
+            log.warning("the store of %s/%s is rebuilt from its changelog: %s", stage.name, partition, error)
+            shutil.rmtree(path, ignore_errors=True)
+            disk, meta = RocksStore.open(path, self._memory), None
+        if meta is not None and dict(meta.layouts) != layouts:
+            disk.close()
+            changed = sorted(t for t in layouts if meta.layouts.get(t) != layouts[t])
+            raise StateMismatch(
+                f"the state of {', '.join(changed) or stage.name} has another layout than the topology: "
+                f"give the changed tables new names, or reset the topology"
+            )
+        store = WriteBehindStore(disk, lambda: time.monotonic() * 1_000)
+        return store, meta or StoreMeta(layouts=layouts)
+
+    async def _replay(
+        self, store: WriteBehindStore, meta: StoreMeta, stage: Stage, partition: int, report: RestoreProgress
+    ) -> StoreMeta:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.brokers.split(","),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=100,
+        )
+        await consumer.start()
+        try:
+            by_tp = {TopicPartition(table.changelog_topic, partition): table for table in stage.tables}
+            consumer.assign(list(by_tp))
+            first = await consumer.beginning_offsets(list(by_tp))
+            last = await consumer.end_offsets(list(by_tp))
+            starts = {tp: _start(tp, table, meta, first[tp], last[tp]) for tp, table in by_tp.items()}
+            for tp, offset in starts.items():
+                consumer.seek(tp, offset)
+            report.started_at = time.monotonic()
+            report.total = sum(last[tp] - starts[tp] for tp in by_tp)
+            return await _read_to_end(consumer, by_tp, starts, last, store, meta, report)
+        finally:
+            await consumer.stop()
+
+    async def _positions(self, stage: Stage, partition: int) -> tuple[Progress, dict[Place, int]]:
+        """Committed offsets (the log's start where there is none) and the progress in their metadata."""
+        tps = [TopicPartition(topic, partition) for topic in stage.input_topics]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.brokers.split(","))
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers.split(","), enable_auto_commit=False)
+        try:
+            await admin.start()
+            await consumer.start()
+            committed = await admin.list_consumer_group_offsets(self._group, partitions=tps)
+            first = await consumer.beginning_offsets(tps)
+        finally:
+            await admin.close()
+            await consumer.stop()
+        positions: dict[Place, int] = {}
+        progress = Progress()
+        for tp in tps:
+            found = committed.get(tp)
+            offset = found.offset if found is not None and found.offset >= 0 else first[tp]
+            if offset < first[tp]:
+                log.error("%s/%s: records %s to %s are gone by retention before they were read", *tp, offset, first[tp])
+                offset = first[tp]
+            positions[tp.topic, tp.partition] = offset
+            if found is not None and found.offset >= 0 and found.metadata:
+                progress = Progress.decode(found.metadata)
+        return progress, positions
+
+
+def _start(tp: TopicPartition, table: TablePlan, meta: StoreMeta, first: int, last: int) -> int:
+    known = meta.changelog.get(table.name)
+    if known is None or known < first:
+        return first  # new store, or the changelog's beginning is gone: everything there is
+    if known > last:
+        raise StateMismatch(
+            f"the store knows {tp.topic}/{tp.partition} up to {known}, but it ends at {last}: the topic was recreated. "
+            f"Reset the topology, or restore the topic"
+        )
+    return known
+
+
+async def _read_to_end(
+    consumer: AIOKafkaConsumer,
+    by_tp: dict[TopicPartition, TablePlan],
+    positions: dict[TopicPartition, int],
+    last: dict[TopicPartition, int],
+    store: WriteBehindStore,
+    meta: StoreMeta,
+    report: RestoreProgress,
+) -> StoreMeta:
+    """Apply batches until every position is at its end; compares positions, because control records leave gaps."""
+    waiting = {tp for tp in by_tp if positions[tp] < last[tp]}
+    moved_at = time.monotonic()
+    while waiting:
+        for tp, (pairs, position) in (await drain.next_pairs(consumer, 0.5)).items():
+            moved_at = time.monotonic()
+            table = by_tp[tp]
+            meta = replace(meta, changelog={**meta.changelog, table.name: position})
+            store.write([TableChanges(table.name, list(pairs))], meta)
+            report.done += len(pairs)
+            if position >= last[tp]:
+                waiting.discard(tp)
+            faults.reach("during_restore")
+        if time.monotonic() - moved_at > STALL_S:
+            names = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(waiting))
+            raise BrokerUnavailable(f"nothing came from {names} for {STALL_S:.0f} s while restoring")
+    store.flush()
+    return meta
+
+
+def _check_inputs(meta: StoreMeta, positions: dict[Place, int], stage: Stage) -> None:
+    for (topic, partition), offset in positions.items():
+        known = meta.inputs.get(f"{topic}/{partition}")
+        if known is not None and known > offset:
+            raise StateMismatch(
+                f"the state of {stage.name}/{partition} reflects {topic}/{partition} up to {known}, but {offset} is "
+                f"committed: offsets were reset from outside. Reset the topology to replay"
+            )

@@ -1,0 +1,129 @@
+"""Creates or checks the topics of a plan at start. Nothing is ever created by use.
+
+Topics of our own (repartition, changelog, dead letters) must be as the plan says; sources and sinks are created when
+missing and otherwise taken as they are, as long as partitions that meet are equally many.
+"""
+
+import asyncio
+import logging
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
+
+from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.plan.plan import Plan, TopicPlan, TopicRole
+from streamflow.plan.planner import check_partitions
+from streamflow.settings.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PARTITIONS = 4
+_ATTEMPTS = 8
+_BACKOFF_S = 0.25
+_EXISTS = 36
+
+
+async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
+    """Partition count of every topic of the plan, after creating what is missing.
+
+    Raises TopicError with everything that does not fit, BrokerUnavailable when Kafka does not answer (8 attempts, 30 s).
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+        try:
+            await admin.start()
+            return await _ensure(admin, plan, settings.replication_factor)
+        except KafkaError as error:
+            if attempt == _ATTEMPTS:
+                raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+            log.warning("Kafka at %s does not answer yet (attempt %s): %r", settings.brokers, attempt, error)
+            await asyncio.sleep(_BACKOFF_S * 2**attempt)
+        finally:
+            await admin.close()
+    raise AssertionError("unreachable")
+
+
+async def _ensure(admin: AIOKafkaAdminClient, plan: Plan, replication: int) -> dict[str, int]:
+    existing = await _existing(admin, [topic.name for topic in plan.topics])
+    counts = wanted_partitions(plan, existing)
+    missing = [topic for topic in plan.topics if topic.name not in existing]
+    problems = [str(problem) for problem in check_partitions(plan, existing)]
+    for topic in plan.topics:
+        if topic.name in existing and topic.owned and existing[topic.name] != counts[topic.name]:
+            problems.append(_wrong_count(topic, existing[topic.name], counts[topic.name]))
+    problems += await _wrong_policies(admin, [topic for topic in plan.topics if topic.owned and topic.name in existing])
+    if problems:
+        raise TopicError("; ".join(problems))
+    if missing:
+        await _create(admin, missing, counts, replication)
+    return {topic.name: existing.get(topic.name, counts[topic.name]) for topic in plan.topics}
+
+
+async def _existing(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    known = set(await admin.list_topics())
+    found = [name for name in names if name in known]
+    described = await admin.describe_topics(found) if found else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+def wanted_partitions(plan: Plan, existing: dict[str, int]) -> dict[str, int]:
+    """Partition count of every topic: as it exists (sources, sinks), as declared, or as the topic it follows.
+
+    Sources that meet in one stage and do not exist yet follow one that does.
+    """
+    counts: dict[str, int] = {}
+    for topic in plan.topics:
+        if topic.name in existing and not topic.owned:
+            counts[topic.name] = existing[topic.name]
+        elif topic.partitions is not None:
+            counts[topic.name] = topic.partitions
+    for stage in plan.stages:
+        known = [counts[name] for name in stage.input_topics if name in counts]
+        for topic in plan.topics:
+            if topic.name in stage.input_topics and topic.role is TopicRole.SOURCE:
+                counts.setdefault(topic.name, known[0] if known else DEFAULT_PARTITIONS)
+    while len(counts) < len(plan.topics):
+        for topic in plan.topics:
+            if topic.name not in counts and topic.partitions_like in counts:
+                counts[topic.name] = counts[topic.partitions_like]
+    return counts
+
+
+def _wrong_count(topic: TopicPlan, found: int, wanted: int) -> str:
+    why = f"topic {topic.name} has {found} partitions, the plan needs {wanted}"
+    return f"{why}: delete it (`kafka-topics --delete --topic {topic.name}`) while the topology is stopped and reset"
+
+
+async def _wrong_policies(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) -> list[str]:
+    if not topics:
+        return []
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for resource in response.resources:
+            found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+    problems = []
+    for topic in topics:
+        wanted = dict(topic.config).get("cleanup.policy")
+        has = found.get(topic.name, {}).get("cleanup.policy")
+        if wanted and has and set(has.split(",")) != set(wanted.split(",")):
+            command = f"kafka-configs --alter --topic {topic.name} --add-config cleanup.policy=[{wanted}]"
+            problems.append(f"topic {topic.name} has cleanup.policy {has}, the plan needs {wanted}: {command}")
+    return problems
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, topics: list[TopicPlan], counts: dict[str, int], replication: int
+) -> None:
+    new = [
+        NewTopic(topic.name, counts[topic.name], replication, topic_configs=dict(topic.config)) for topic in topics
+    ]
+    response = await admin.create_topics(new, timeout_ms=15_000)
+    problems = []
+    for name, code, *message in response.topic_errors:
+        if code not in (0, _EXISTS):  # another worker may have been faster
+            problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
+    if problems:
+        raise TopicError("; ".join(problems))
+    log.info("created topics %s", ", ".join(topic.name for topic in topics))

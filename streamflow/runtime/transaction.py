@@ -1,0 +1,208 @@
+"""A task's producer: one checkpoint is one Kafka transaction.
+
+    begin → outputs and changelog → source offsets with progress → await EVERY send → commit
+
+aiokafka commits a transaction although a send in it failed (offset committed, record missing, no error), hence the
+waiting for every single send before the commit. The transactional id comes from the source (application, topology,
+stage, partition), so initialising it fences the task's previous owner, whoever that was.
+
+At least once: the same order without the transaction; offsets are committed after every send was acknowledged.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from streamflow.checkpoint.checkpoint import Checkpoint, Output
+from streamflow.engine.letters import result_letter
+from streamflow.errors import Fenced, TransactionFailed
+from streamflow.plan.topics import RECORD_MAX_BYTES
+from streamflow.runtime import faults
+from streamflow.runtime.hooks import taint
+from streamflow.settings.settings import Settings
+
+BATCH_MAX_BYTES = 1 << 20
+_LETTER_MAX_BYTES = 64 << 10
+#: Room for headers and framing of a dead letter, so that a letter of the largest record fits its topic.
+_RECORD_LIMIT = RECORD_MAX_BYTES - (64 << 10)
+
+Place = tuple[str, int]
+#: Commits offsets of the group outside of a transaction; for at-least-once.
+CommitOffsets = Callable[[dict[TopicPartition, OffsetAndMetadata]], Awaitable[None]]
+
+
+class TaskProducer:
+    """Commits the checkpoints of one task. `transactional_id` None: at least once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        transactional_id: str | None,
+        dead_letters: str,
+        commit_offsets: CommitOffsets,
+    ) -> None:
+        taint.install()
+        self._commit_offsets = commit_offsets
+        self._settings = settings
+        self._group = group
+        self._id = transactional_id
+        self._dead_letters = dead_letters
+        self._producer: AIOKafkaProducer | None = None
+        self._mistake = faults.mistake()
+
+    async def start(self) -> None:
+        """Initialise the producer: fences the predecessor and finishes or aborts what it left open."""
+        settings = self._settings
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.brokers.split(","),
+            transactional_id=self._id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=BATCH_MAX_BYTES,
+            max_request_size=RECORD_MAX_BYTES + BATCH_MAX_BYTES,
+            retry_backoff_ms=10,
+            request_timeout_ms=max(5_000, settings.transaction_timeout_ms // 2),
+        )
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            raise TransactionFailed(f"the producer {self._id} cannot be initialised: {error!r}") from error
+        faults.reach("after_init")
+
+    async def close(self) -> None:
+        """Close without finishing anything; an open transaction is aborted by the next owner or by its time-out."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+        """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
+
+        Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown, and the
+        process must end.
+        """
+        try:
+            if self._id is None:
+                return await self._commit_plainly(checkpoint, changelogs)
+            return await self._commit_transaction(checkpoint, changelogs)
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise Fenced(f"a newer owner has initialised {self._id}") from error
+        except KafkaError as error:
+            raise TransactionFailed(f"transaction {checkpoint.sequence} of {self._id} failed: {error!r}") from error
+
+    async def _commit_transaction(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+        if self._producer is not None and taint.is_tainted(self._producer):
+            await self.close()
+            await self.start()
+        producer = self._running()
+        await producer.begin_transaction()
+        faults.reach("after_begin")
+        sends = await self._send_all(producer, checkpoint, changelogs)
+        faults.reach("after_sends")
+        await producer.send_offsets_to_transaction(self._offsets(checkpoint), self._group)
+        faults.reach("after_offsets")
+        if self._mistake != "commit_before_sends":
+            offsets = await _settle(sends)
+        faults.reach("before_commit")
+        await producer.commit_transaction()
+        faults.reach("after_commit")
+        if self._mistake == "commit_before_sends":
+            offsets = await _settle(sends)
+        return offsets
+
+    async def _commit_plainly(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+        producer = self._running()
+        offsets = await _settle(await self._send_all(producer, checkpoint, changelogs))
+        faults.reach("before_commit")
+        await self._commit_offsets(self._offsets(checkpoint))
+        faults.reach("after_commit")
+        return offsets
+
+    def _running(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise TransactionFailed(f"the producer {self._id} is closed")
+        return self._producer
+
+    @staticmethod
+    def _offsets(checkpoint: Checkpoint) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {
+            TopicPartition(topic, partition): OffsetAndMetadata(offset, checkpoint.progress)
+            for (topic, partition), offset in checkpoint.positions.items()
+        }
+
+    async def _send_all(
+        self, producer: AIOKafkaProducer, checkpoint: Checkpoint, changelogs: Mapping[str, Place]
+    ) -> "_Sends":
+        sends: _Sends = []
+        dead: list[Output] = []
+        for (topic, partition), records in checkpoint.outputs.items():
+            sends += await self._send(producer, topic, partition, records, dead, "")
+        for each in checkpoint.tables:
+            topic, partition = changelogs[each.table]
+            changes: list[Output] = [(key, value, None) for key, value in each.changes]
+            sends += await self._send(producer, topic, partition, changes, dead, each.table)
+        if dead:
+            sends += await self._send(producer, self._dead_letters, 0, dead, [], "")
+        return sends
+
+    async def _send(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        partition: int,
+        records: list[Output],
+        dead: list[Output],
+        table: str,
+    ) -> "_Sends":
+        """Send records in as few batches as fit. A record beyond the limit becomes a dead letter `too_large`."""
+        sends: _Sends = []
+        now_ms = int(time.time() * 1_000)  # never event time: retention would delete history
+        batch = producer.create_batch()
+        append = batch.append
+        for key, value, headers in records:
+            if append(timestamp=now_ms, key=key, value=value, headers=headers) is not None:
+                continue
+            if batch.record_count():
+                sends.append((table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
+            batch = producer.create_batch()
+            append = batch.append
+            if len(key or b"") + len(value or b"") > _RECORD_LIMIT:
+                dead.append(_too_large(topic, key, value))
+            else:
+                append(timestamp=now_ms, key=key, value=value, headers=headers)
+        if batch.record_count():
+            batch.close()
+            sends.append((table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
+        return sends
+
+
+def _too_large(topic: str, key: bytes | None, value: bytes | None) -> Output:
+    size = len(key or b"") + len(value or b"")
+    message = f"the record for {topic} has {size} bytes, at most {_RECORD_LIMIT} are possible; only its beginning is kept"
+    _, start, headers = result_letter((value or b"")[:_LETTER_MAX_BYTES], topic, "too_large", message)
+    return key, start, headers
+
+
+#: (table or "", records, future of the send) per batch.
+_Sends = list[tuple[str, int, "asyncio.Future[object]"]]
+
+
+async def _settle(sends: _Sends) -> dict[str, int]:
+    """Wait for every send; the first failure is raised after all are settled. Next offset per changelog."""
+    results = await asyncio.gather(*(future for _, _, future in sends), return_exceptions=True)
+    offsets: dict[str, int] = {}
+    for (table, count, _), result in zip(sends, results, strict=True):
+        if isinstance(result, BaseException):
+            raise result
+        # An idempotent retry may be answered without the offset; the store then keeps its older one and replays more.
+        if table and getattr(result, "offset", -1) >= 0:
+            offsets[table] = result.offset + count  # type: ignore[attr-defined]
+    return offsets
+

@@ -1,0 +1,245 @@
+"""A worker: one process that runs the tasks of one topology it is given by the group.
+
+    topics checked → Faust app with one agent per stage → tasks as assigned → stop: commit, leave the group
+
+Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
+restart cannot help (a mismatch somebody has to look at).
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from streamflow.checkpoint.checkpoint import Checkpoint
+from streamflow.checkpoint.pacing import Pacing
+from streamflow.engine.program import Program, compile_stage
+from streamflow.errors import Recovery as Remedy
+from streamflow.errors import Stalled, StreamflowError
+from streamflow.plan.plan import Guarantee, Plan
+from streamflow.runtime import faults
+from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
+from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.task_host import TaskHost
+from streamflow.runtime.topics import ensure_topics
+from streamflow.runtime.transaction import TaskProducer
+from streamflow.runtime.watchdog import Watchdog
+from streamflow.settings.settings import Settings
+from streamflow.state.rocksdb import RocksMemory
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILED = 70
+EXIT_REFUSED = 78
+_TICK_S = 0.05
+
+
+class Companion(Protocol):
+    """Something that lives beside the tasks: the HTTP server."""
+
+    async def start(self) -> None:
+        """Begin, before tasks are assigned."""
+
+    async def stop(self) -> None:
+        """End, after the tasks have stopped."""
+
+
+class Worker:
+    """Runs a plan. `run` returns when it was asked to stop; failures end the process."""
+
+    def __init__(self, plan: Plan, settings: Settings, url: str) -> None:
+        self.plan, self.settings = plan, settings
+        self.assignor = StageAssignor(plan, url)
+        self.partition_counts: dict[str, int] = {}
+        self.companions: list[Companion] = []
+        self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
+        self._stop = asyncio.Event()
+        self._memory = RocksMemory.of(settings.rocksdb_cache_bytes, settings.rocksdb_write_buffer_bytes)
+        self._group = f"{settings.application}.{plan.topology}"
+        # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
+        budget_s = min(5.0, settings.session_timeout_ms / 3_000)
+        recovery = Recovery(settings, self._group, settings.state_dir / plan.topology, self._memory)
+        inputs = {stage.name: stage.input_topics for stage in plan.stages}
+        self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
+        self.app = StageApp(plan, settings, self.assignor)
+        self.app.host = _HostWithOwnership(self.host, self.assignor)
+        self.watchdog = Watchdog(settings.stall_limit_ms / 1_000, self._look, self._bark)
+        self._define_agents()
+
+    def _define_agents(self) -> None:
+        for stage in self.plan.stages:
+            topic = self.app.topic(*stage.input_topics, schema=ChunkSchema(), acks=False)
+            self.app.agent(topic, name=f"stage {stage.name}")(self._agent(stage.name))
+
+    def _agent(self, stage: str) -> Callable[[Any], Awaitable[None]]:
+        async def consume(stream: Any) -> None:
+            try:
+                async for event in stream.events():
+                    await self.host.feed(stage, event.value)
+            except Exception as error:
+                # Faust would restart the agent and go on with the next event; ours must be read again.
+                self.fail(error)
+                raise
+
+        return consume
+
+    def _make_task(self, task_id: TaskId, host: TaskHost) -> HostedTask:
+        name, partition = task_id
+        stage = self.plan.stage(name)
+        settings = self.settings
+        transactional = self.plan.guarantee is Guarantee.EXACTLY_ONCE
+        identity = f"sf.{settings.application}.{self.plan.topology}.{name}.{partition}"
+        if faults.mistake() == "id_per_worker":
+            identity = f"{identity}.{settings.instance_id or os.getpid()}"
+        producer = TaskProducer(
+            settings,
+            self._group,
+            identity if transactional else None,
+            self.plan.dead_letter_topic,
+            self._commit_offsets,
+        )
+        pacing = Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
+        return HostedTask(
+            stage,
+            partition,
+            self._programs[name],
+            producer,
+            pacing,
+            self.partition_counts,
+            host.on_failure,
+            host.on_commit,
+        )
+
+    async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
+        thread = self.app.consumer._thread
+        await thread.seek_wait({TopicPartition(*place): offset for place, offset in positions.items()})
+
+    async def _commit_offsets(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        thread = self.app.consumer._thread
+        await thread.call_thread(thread._ensure_consumer().commit, offsets)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until `request_stop`, SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_stop)
+        self.partition_counts.update(await ensure_topics(self.plan, self.settings))
+        for companion in self.companions:
+            await companion.start()
+        (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
+        tune_collector()
+        self.watchdog.start()
+        ticker = asyncio.create_task(self._tick(), name="tick")
+        await self.app.start()
+        log.info("worker of topology %s runs", self.plan.topology)
+        await self._stop.wait()
+        ticker.cancel()
+        await self._shut_down()
+
+    def request_stop(self) -> None:
+        """Ask for a stop in order; a second time ends at once."""
+        if self._stop.is_set():
+            _exit(EXIT_FAILED)
+        log.info("stopping")
+        self._stop.set()
+
+    async def _shut_down(self) -> None:
+        deadline_s = self.settings.shutdown_deadline_ms / 1_000
+        asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
+        await self.host.stop()
+        for companion in reversed(self.companions):
+            await companion.stop()
+        await self.app.stop()
+        self.watchdog.stop()
+        log.info("stopped")
+
+    @staticmethod
+    def _overdue(deadline_s: float) -> None:
+        log.error("the stop took longer than %.0f s; ending now, what was not committed is done again", deadline_s)
+        _exit(EXIT_FAILED)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.watchdog.turn()
+            self.host.tick()
+
+    def _look(self) -> tuple[float, bool]:
+        tasks = list(self.host.tasks.values())
+        waiting = [task for task in tasks if task.is_committing]
+        moved = [task.moved_at for task in waiting] or [time.monotonic()]
+        return min(moved), bool(waiting)
+
+    def _bark(self, what: str) -> None:
+        self.fail(Stalled(f"the worker is stuck: {what}"))
+
+    def fail(self, error: BaseException) -> None:
+        """End the process at once: what is committed is the truth, a successor starts from it."""
+        if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
+            return
+        log.error("the worker ends: %s: %s", type(error).__name__, error, exc_info=error)
+        refused = isinstance(error, StreamflowError) and error.recovery is Remedy.REFUSE
+        _exit(EXIT_REFUSED if refused else EXIT_FAILED)
+
+    def task(self, stage: str, partition: int) -> HostedTask | None:
+        """An own task by stage and partition."""
+        return self.host.tasks.get((stage, partition))
+
+    @property
+    def is_ready(self) -> bool:
+        """Assigned, restored and serving."""
+        return self.host.assigned and all(task.state is TaskState.RUNNING for task in self.host.tasks.values())
+
+    def on_commit(self, listener: Callable[[HostedTask, Checkpoint, float], None]) -> None:
+        """Be told of every checkpoint: (task, checkpoint, seconds it took)."""
+        self.host.commits.append(listener)
+
+
+class _HostWithOwnership:
+    """The host as Faust's hooks see it; tells the assignor what is owned, for stickiness."""
+
+    def __init__(self, host: TaskHost, assignor: StageAssignor) -> None:
+        self._host, self._assignor = host, assignor
+
+    @property
+    def ready(self) -> set[tuple[str, int]]:
+        return self._host.ready
+
+    async def on_revoked(self) -> None:
+        await self._host.on_revoked()
+        self._assignor.owned = self._host.running
+
+    async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
+        self._assignor.generation = generation
+        await self._host.on_assigned(assigned, generation)
+
+    def fail(self, error: BaseException) -> None:
+        self._host.fail(error)
+
+
+def tune_collector() -> None:
+    """Rows and accumulators are invisible to the collector, so it has little to find: let it look seldom.
+
+    Half of the time went into it with the defaults and 230,000 open windows.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def _exit(code: int) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
