@@ -152,6 +152,10 @@ class Task:
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
 
+    def skip(self, chunk: Chunk) -> None:
+        """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
+        self._positions[chunk.topic, chunk.partition] = chunk.next_offset
+
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)
         entry = clock.entry

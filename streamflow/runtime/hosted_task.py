@@ -122,6 +122,9 @@ class HostedTask:
         position = task.positions.get((chunk.topic, chunk.partition), 0)
         if chunk.next_offset <= position:
             return
+        if not chunk.values and not chunk.marks:
+            task.skip(chunk)
+            return
         count = len(chunk.values)
         start = _first_at(chunk, position)
         while self.state is TaskState.RUNNING:
@@ -198,6 +201,13 @@ class HostedTask:
             self.task.committed(checkpoint.sequence)
         self.committed_positions = dict(checkpoint.positions)
         self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
+
+    @property
+    def reflected_positions(self) -> dict[tuple[str, int], int]:
+        """Per input the offset up to which the store reflects it; all that was read when nothing waits."""
+        if self._task is None or self._task.has_changes or self._task.in_flight:
+            return self.committed_positions
+        return dict(self._task.positions)
 
     async def suspend(self, budget_s: float) -> None:
         """Stop working and commit what is done, within a budget. What does not fit is done again by the next owner."""

@@ -127,3 +127,15 @@ async def _create(
     if problems:
         raise TopicError("; ".join(problems))
     log.info("created topics %s", ", ".join(topic.name for topic in topics))
+
+
+async def broker_count(brokers: str) -> int | None:
+    """How many brokers answer, None when none does within a few seconds."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers.split(","), request_timeout_ms=5_000)
+    try:
+        await admin.start()
+        return len((await admin.describe_cluster())["brokers"])
+    except KafkaError:
+        return None
+    finally:
+        await admin.close()

@@ -106,7 +106,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 continue
             shape = app.entry_shapes[tp.topic]
             chunk = drain.take(result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps)
-            if chunk is not None and (chunk.values or chunk.marks):
+            if chunk is not None:
                 chunk.generation = consumer._coordinator.generation
                 chunks[tp] = chunk
         return chunks

@@ -1,0 +1,42 @@
+# Everything sets itself up; only Python 3.11 or newer and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup check test demo bench chaos fmt clean
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP) ## Make the virtual environment
+
+check: $(STAMP) ## Style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(STAMP) ## All tests, on a real Kafka that starts by itself
+	$(BIN)/python -m pytest
+
+demo: $(STAMP) ## The flights topology on 336,776 real departures; DEMO_ONCE=1 ends after the check
+	@$(BIN)/streamflow demo
+
+bench: $(STAMP) ## Workload A against plain Faust and Quix Streams; writes bench/RESULTS.md
+	$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m bench
+
+chaos: $(STAMP) ## Exactly once under kills and stalls, long form
+	$(BIN)/python -m tests.chaos
+
+fmt: $(STAMP) ## Format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .streamflow .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""Events about the service itself, as CloudEvents."""

@@ -1,0 +1,1 @@
+"""What a checkpoint carries, and when to take one. Pure."""

@@ -1,0 +1,104 @@
+"""streamflow publish, query, tail: clients of a running worker's HTTP, and of Kafka."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.progress import Progress
+
+from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
+from streamflow.settings.settings import load_settings
+
+Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
+_URL = "http://127.0.0.1:8080"
+BATCH_EVENTS = 5_000
+
+
+def publish(
+    topic: Annotated[str, typer.Argument(help="source topic")],
+    file: Annotated[Path | None, typer.Argument(help="NDJSON file; standard input when left out")] = None,
+    key: Annotated[str | None, typer.Option(help="key of all events")] = None,
+    url: Url = _URL,
+) -> None:
+    """Publish events, one JSON object per line."""
+    lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
+    accepted, rejected = 0, 0
+    with httpx.Client(base_url=url, timeout=30) as client, Progress(console=error_console) as progress:
+        bar = progress.add_task(topic, total=len(lines))
+        for start in range(0, len(lines), BATCH_EVENTS):
+            body = b"\n".join(lines[start : start + BATCH_EVENTS])
+            answer = _ask(client, "POST", f"/v1/topics/{topic}/events", {"key": key} if key else {}, body)
+            accepted += answer["accepted"]
+            rejected += len(answer["rejected"])
+            for each in answer["rejected"][:5]:
+                error_console.print(f"line {start + each['index'] + 1}: {each['reason']}: {each['message']}", highlight=False)
+            progress.advance(bar, min(BATCH_EVENTS, len(lines) - start))
+    console.print(f"{accepted} accepted, {rejected} rejected")
+    if rejected:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def query(
+    table: Annotated[str, typer.Argument(help="topology/table")],
+    key: Annotated[str | None, typer.Option(help="one key")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="first window start")] = None,
+    to: Annotated[str | None, typer.Option(help="window starts before this")] = None,
+    state: Annotated[str, typer.Option(help="open, final or latest")] = "latest",
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
+    url: Url = _URL,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+) -> None:
+    """Query a table."""
+    topology, _, name = table.partition("/")
+    given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
+    parameters = {each: str(value) for each, value in given.items() if value is not None}
+    with httpx.Client(base_url=url, timeout=30) as client:
+        answer = _ask(client, "GET", f"/v1/topologies/{topology}/tables/{name}", parameters)
+    if as_json:
+        print_json(answer)
+        return
+    names = sorted({each for row in answer["rows"] for each in row["value"]})
+    rows = [[row["key"], row.get("start", ""), row["final"], *(row["value"].get(n, "") for n in names)] for row in answer["rows"]]
+    print_table(table, ["key", "start", "final", *names], rows)
+    console.print(f"watermark {answer['watermark']}, served by {', '.join(answer['served_by'])}")
+
+
+def _ask(
+    client: httpx.Client, method: str, path: str, parameters: dict[str, str], body: bytes | None = None
+) -> dict[str, Any]:
+    try:
+        response = client.request(method, path, params=parameters, content=body)
+    except httpx.HTTPError as error:
+        error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
+        raise typer.Exit(EXIT_FAILED) from error
+    answer: dict[str, Any] = response.json()
+    if response.status_code >= 400 and "accepted" not in answer:
+        error_console.print(f"[red]✗[/] {answer.get('title')}: {answer.get('detail')}", highlight=False)
+        raise typer.Exit(EXIT_FAILED)
+    return answer
+
+
+def tail(
+    topic: Annotated[str, typer.Argument(help="topic to follow")],
+    beginning: Annotated[bool, typer.Option("--from-beginning", help="everything that is there")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="end after so many records; 0 goes on")] = 0,
+    brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
+) -> None:
+    """Follow a topic, committed records only."""
+    asyncio.run(_tail(load_settings(brokers=brokers).brokers, topic, beginning, limit))
+
+
+async def _tail(brokers: str, topic: str, beginning: bool, limit: int) -> None:
+    from streamflow.runtime.tail import follow
+
+    seen = 0
+    async for record in follow(brokers, topic, beginning):
+        key = (record.key or b"").decode(errors="replace")
+        value = (record.value or b"").decode(errors="replace")
+        typer.echo(f"{record.offset}\t{key}\t{value}")
+        seen += 1
+        if seen == limit:
+            return

@@ -1,0 +1,25 @@
+"""The command line: `streamflow --help`."""
+
+import typer
+
+from streamflow.cli import client, look
+from streamflow.cli.broker import broker, doctor
+from streamflow.cli.demo import demo
+from streamflow.cli.run import run
+
+app = typer.Typer(
+    name="streamflow",
+    help="Kafka stream processing: declare a topology, run it exactly once, query its windows over HTTP.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.command()(run)
+app.command()(demo)
+app.command()(look.check)
+app.command()(look.plan)
+app.command()(look.topics)
+app.command()(client.publish)
+app.command()(client.query)
+app.command()(client.tail)
+app.command()(doctor)
+app.add_typer(broker, name="broker")

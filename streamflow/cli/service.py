@@ -1,0 +1,245 @@
+"""The process behind the HTTP application: joins web's ports to the runtime's objects."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from streamflow.checkpoint.checkpoint import Checkpoint
+from streamflow.checkpoint.progress import NO_TIME
+from streamflow.engine.program import layout_of
+from streamflow.metrics.families import Metrics
+from streamflow.model.position import Positions
+from streamflow.nodes.operators import Count, Fold
+from streamflow.plan.describe import describe
+from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
+from streamflow.query.reader import TableReader
+from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.publisher import Publisher
+from streamflow.runtime.watchdog import Verdict
+from streamflow.runtime.worker import Worker
+from streamflow.topology.spec import TopologySpec
+from streamflow.web.app import HttpServer, create_app
+from streamflow.web.ports import LocalTable, OwnerUnreachable
+
+_ASK_TIMEOUT_S = 2.0
+_STEP_S = 0.01
+
+
+class WorkerService:
+    """Implements `web.ports.Service` over a worker; also the worker's companion that serves HTTP."""
+
+    def __init__(self, spec: TopologySpec, worker: Worker, server: HttpServer) -> None:
+        self._spec, self._worker, self._server = spec, worker, server
+        self.plan: Plan = worker.plan
+        self.url = server.url
+        self._publisher = Publisher(worker.settings)
+        self._client = httpx.AsyncClient(timeout=_ASK_TIMEOUT_S, limits=httpx.Limits(max_connections=100))
+        self._metrics = Metrics()
+        self._readers: dict[str, TableReader] = {}
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
+        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        worker.on_commit(self._count_commit)
+
+    async def start(self) -> None:
+        """Connect and serve."""
+        await self._publisher.start()
+        await self._admin.start()
+        await self._offsets.start()
+        self._server.serve(create_app(self, self._worker.settings.body_max_bytes))
+
+    async def stop(self) -> None:
+        """Stop serving and disconnect."""
+        await self._server.stop()
+        await self._client.aclose()
+        await self._publisher.stop()
+        await self._offsets.stop()
+        await self._admin.close()
+
+    # -- tables -------------------------------------------------------------------------------------------------------
+
+    def partition_count(self, topic: str) -> int:
+        """Partitions of a topic of the plan."""
+        return self._worker.partition_counts[topic]
+
+    def reader(self, stage: Stage, table: TablePlan) -> TableReader:
+        """Reader of a table's rows, made once."""
+        if table.name not in self._readers:
+            operator = next(node.operator for node in stage.nodes if node.name == table.node)
+            if isinstance(operator, Fold):
+                reader = TableReader(table, layout_of(operator).as_dict, operator.allowed_lateness_ms)
+            else:
+                assert isinstance(operator, Count)
+                name = operator.field
+                reader = TableReader(table, lambda raw: {name: int(raw)}, 0)
+            self._readers[table.name] = reader
+        return self._readers[table.name]
+
+    def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
+        """Own task's table; its restore ratio while restoring; None when it is not ours."""
+        task = self._worker.task(stage.name, partition)
+        if task is None or task.state is TaskState.CLOSED:
+            return None
+        if task.store is None or task.committed_watermark_ms is None:
+            return task.restore.ratio
+        return LocalTable(task.store, task.committed_watermark_ms, task.reflected_positions)
+
+    def owner(self, stage: Stage, partition: int) -> str | None:
+        """Address of the worker that has a task."""
+        return self._worker.assignor.owners.get((stage.name, partition))
+
+    async def wait_until_reflected(self, stage: Stage, partitions: list[int], token: Positions, wait_s: float) -> int:
+        """Wait for the token, translated into positions of the stage's own inputs; what is missing at the end."""
+        deadline = time.monotonic() + wait_s
+        own = {topic: ends for topic, ends in token.items() if topic in stage.input_topics}
+        for entry in stage.entries:
+            if entry.kind is EntryKind.REPARTITION:
+                upstream = self.plan.stage(entry.producer_stage)
+                distance = await self._wait_committed(upstream, token, deadline)
+                if distance > 0:
+                    return distance
+                own[entry.topic] = await self._ends(entry.topic, partitions)
+        return await self._wait_committed(stage, own, deadline)
+
+    async def _wait_committed(self, stage: Stage, token: Positions, deadline: float) -> int:
+        wanted = {
+            TopicPartition(topic, partition): end
+            for topic, ends in token.items()
+            if topic in stage.input_topics
+            for partition, end in ends.items()
+        }
+        while True:
+            distance = await self._distance(stage, wanted)
+            if distance == 0 or time.monotonic() >= deadline:
+                return distance
+            await asyncio.sleep(_STEP_S)
+
+    async def _distance(self, stage: Stage, wanted: dict[TopicPartition, int]) -> int:
+        """Records missing: own tasks are asked directly, others by their committed offsets."""
+        missing, remote = 0, {}
+        for tp, end in wanted.items():
+            local = self.local(stage, tp.partition)
+            if isinstance(local, LocalTable):
+                missing += max(0, end - local.positions.get((tp.topic, tp.partition), 0))
+            else:
+                remote[tp] = end
+        if remote:
+            group = f"{self._worker.settings.application}.{self.plan.topology}"
+            committed = await self._admin.list_consumer_group_offsets(group, partitions=list(remote))
+            missing += sum(max(0, end - max(0, committed[tp].offset)) for tp, end in remote.items())
+        return missing
+
+    async def _ends(self, topic: str, partitions: list[int]) -> dict[int, int]:
+        ends = await self._offsets.end_offsets([TopicPartition(topic, partition) for partition in partitions])
+        # The last record of a transaction is its marker, which nobody reads: one less is enough.
+        return {tp.partition: max(0, end - 1) for tp, end in ends.items()}
+
+    async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        """GET at another worker."""
+        try:
+            response = await self._client.get(url + path, params=dict(parameters))
+            return response.status_code, response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+
+    # -- publish ------------------------------------------------------------------------------------------------------
+
+    @property
+    def publishing_is_busy(self) -> bool:
+        """Whether a publish should come back later."""
+        return self._publisher.is_busy
+
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+        """Append records, acknowledged by all replicas."""
+        return await self._publisher.publish(topic, records)
+
+    # -- looks --------------------------------------------------------------------------------------------------------
+
+    def view(self) -> dict[str, Any]:
+        """Everything about the topology that this worker knows."""
+        tasks = [self._task_view(task) for task in self._worker.host.tasks.values()]
+        return {
+            "spec": self._spec.model_dump(mode="json"),
+            "plan": describe(self.plan),
+            "state": "running" if self._worker.is_ready else "opening",
+            "worker": self.url,
+            "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
+            "owners": {f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())},
+        }
+
+    def _task_view(self, task: HostedTask) -> dict[str, Any]:
+        watermark = task.committed_watermark_ms
+        lags = self._lags(task)
+        counters = task.task.counters.by_node() if task.state in (TaskState.RUNNING, TaskState.SUSPENDED) else {}
+        return {
+            "stage": task.stage.name,
+            "partition": task.partition,
+            "state": task.state.value,
+            "positions": {f"{topic}/{p}": offset for (topic, p), offset in task.reflected_positions.items()},
+            "lag": None if None in lags.values() else sum(lag or 0 for lag in lags.values()),
+            "watermark": None if watermark in (None, NO_TIME) else watermark,
+            "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
+            "nodes": {
+                name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
+                for name, each in counters.items()
+            },
+        }
+
+    def _lags(self, task: HostedTask) -> dict[tuple[str, int], int | None]:
+        consumer = self._worker.app.consumer
+        lags: dict[tuple[str, int], int | None] = {}
+        for place, offset in task.reflected_positions.items():
+            end = consumer.highwater(TopicPartition(*place)) if place in self._worker.host.ready else None
+            lags[place] = None if end is None else max(0, end - offset)
+        return lags
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Healthy unless the watchdog calls the worker stuck."""
+        verdict = self._worker.watchdog.verdict()
+        return verdict is not Verdict.STUCK, {"status": verdict.value}
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Ready when assigned, restored and serving."""
+        tasks = self._worker.host.tasks.values()
+        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        ready = self._worker.is_ready
+        return ready, {"ready": ready, "assigned": self._worker.host.assigned, "tasks": len(tasks), "restoring": opening}
+
+    def metrics(self) -> bytes:
+        """Prometheus text exposition, gauges filled now."""
+        families, topology = self._metrics, self.plan.topology
+        sums: dict[tuple[str, str], list[int]] = {}
+        for task in self._worker.host.tasks.values():
+            labels = (topology, task.stage.name, str(task.partition))
+            families.restore_ratio.labels(*labels).set(task.restore.ratio)
+            if task.store is None or task.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+                continue
+            families.state_bytes.labels(*labels).set(task.store.size_bytes())
+            watermark = task.committed_watermark_ms
+            if watermark not in (None, NO_TIME):
+                families.watermark_seconds.labels(*labels).set(watermark / 1_000)
+                families.watermark_lag_seconds.labels(*labels).set(time.time() - watermark / 1_000)
+            families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
+            for node, each in task.task.counters.by_node().items():
+                counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0])
+                for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead)):
+                    counts[place] += number
+        gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
+        for (stage, node), counts in sums.items():
+            for gauge, number in zip(gauges, counts, strict=True):
+                gauge.labels(topology, stage, node).set(number)
+        return families.render()
+
+    def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
+        families, labels = self._metrics, (self.plan.topology, task.stage.name)
+        families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
+        families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)
+        families.checkpoint_seconds.labels(*labels).observe(took_s)
+        families.chunk_records.labels(*labels).observe(checkpoint.record_count)
+        if checkpoint.first_ms:
+            families.latency_seconds.labels(*labels).observe(max(0.0, time.time() - checkpoint.first_ms / 1_000))

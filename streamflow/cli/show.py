@@ -1,0 +1,53 @@
+"""What commands print: tables for people, JSON for programs, every problem of a topology before exit code 2."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from streamflow.errors import StreamflowError, TopologyError, UserError
+
+console = Console()
+error_console = Console(stderr=True)
+
+EXIT_USER = 2
+EXIT_FAILED = 1
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn errors of streamflow into messages and exit codes: 2 when the input is at fault, else 1."""
+    try:
+        yield
+    except TopologyError as error:
+        for problem in error.problems:
+            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]: {problem.message}", highlight=False)
+            if problem.remedy:
+                error_console.print(f"    {problem.remedy}", style="dim", highlight=False)
+        error_console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}")
+        raise typer.Exit(EXIT_USER) from error
+    except UserError as error:
+        error_console.print(f"[red]✗[/] {error}", highlight=False)
+        raise typer.Exit(EXIT_USER) from error
+    except StreamflowError as error:
+        error_console.print(f"[red]✗[/] {error}", highlight=False)
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+def print_json(body: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(body, indent=2, default=str))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """A table for people."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""What a topology needs of a cluster."""

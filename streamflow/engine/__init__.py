@@ -1,0 +1,1 @@
+"""Tasks: chunks in, checkpoints out. Knows no Kafka."""

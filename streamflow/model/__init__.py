@@ -1,0 +1,1 @@
+"""Rows, schemas, expressions, chunks: what everything else speaks of. No I/O."""

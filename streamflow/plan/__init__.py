@@ -1,0 +1,1 @@
+"""From a topology to what will run: stages, topics, tables."""

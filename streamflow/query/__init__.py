@@ -1,0 +1,1 @@
+"""Table queries over a store: requests, rows, pages."""

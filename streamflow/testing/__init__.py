@@ -1,0 +1,1 @@
+"""The test driver for users and for ourselves."""

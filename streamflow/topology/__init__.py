@@ -1,0 +1,1 @@
+"""Declared topologies: YAML and Python, one frozen spec."""

@@ -1,0 +1,1 @@
+"""The HTTP application; the only package that imports fastapi and uvicorn."""

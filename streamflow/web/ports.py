@@ -1,0 +1,68 @@
+"""What the web layer needs from the process it lives in. The command line wires it to the runtime."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streamflow.model.position import Positions
+from streamflow.plan.plan import Plan, Stage, TablePlan
+from streamflow.query.reader import TableReader
+from streamflow.state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTable:
+    """A table's partition on this worker. `positions`: committed next offset per (topic, partition)."""
+
+    store: Store
+    watermark_ms: int
+    positions: Mapping[tuple[str, int], int]
+
+
+class Service(Protocol):
+    """The process behind the web application."""
+
+    plan: Plan
+    #: This worker's address, as other workers know it.
+    url: str
+
+    def partition_count(self, topic: str) -> int:
+        """Partitions of a topic of the plan."""
+
+    def view(self) -> dict[str, Any]:
+        """Spec, plan, state, positions, lag and watermarks of the topology."""
+
+    def reader(self, stage: Stage, table: TablePlan) -> TableReader:
+        """Reader of a table's rows."""
+
+    def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
+        """Own task's table; its restore ratio while restoring; None when it is not ours."""
+
+    def owner(self, stage: Stage, partition: int) -> str | None:
+        """Address of the worker that has a task, None when nobody has it yet."""
+
+    @property
+    def publishing_is_busy(self) -> bool:
+        """Whether a publish should come back later."""
+
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+        """Append records, acknowledged by all replicas; next offset per partition. Raises BrokerUnavailable."""
+
+    async def wait_until_reflected(self, stage: Stage, partitions: list[int], token: Positions, wait_s: float) -> int:
+        """Wait until the stage's tables reflect a publish; records still missing when the time is over, else 0."""
+
+    async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        """GET at another worker: (status, body). Raises OwnerUnreachable."""
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether progress is made, and details."""
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether assigned, restored and serving, and details."""
+
+    def metrics(self) -> bytes:
+        """Prometheus text exposition."""
+
+
+class OwnerUnreachable(Exception):  # noqa: N818 - a fact about a peer, carried to the answer
+    """Another worker did not answer."""

@@ -1,0 +1,143 @@
+"""POST /v1/topics/{topic}/events: decode, validate and append events in one batch."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from streamflow.errors import BrokerUnavailable, EventError
+from streamflow.model.codec import RowCodec
+from streamflow.model.position import encode_token
+from streamflow.plan.plan import Entry, EntryKind
+from streamflow.state.keys import key_bytes
+from streamflow.web.ports import Service
+from streamflow.web.problems import JsonResponse, Refusal
+
+RECORDS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A source topic with what validates its events."""
+
+    entry: Entry
+    codec: RowCodec
+    key_field: str | None
+
+
+def publishing_routes(service: Service, body_max_bytes: int) -> APIRouter:
+    """Routes that publish events to source topics."""
+    router = APIRouter()
+    targets = _targets(service)
+
+    @router.post("/v1/topics/{topic}/events", status_code=200, tags=["publish"], operation_id="publish")
+    async def publish(
+        request: Request, topic: str, key: str | None = Query(None, description="key of all events of this request")
+    ) -> Response:
+        """Append events: one JSON object, an array of them, or NDJSON. Answers counts, what was rejected and why, and a
+        position token; `accepted` events are acknowledged by all in-sync replicas."""
+        target = targets.get(topic)
+        if target is None:
+            near = get_close_matches(topic, targets, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"topics are {', '.join(sorted(targets))}"
+            raise Refusal(404, "unknown_topic", f"there is no source topic {topic!r}: {hint}")
+        if service.publishing_is_busy:
+            raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
+        values = _split(await _body(request, body_max_bytes))
+        records, rejected = _validate(target, values, key)
+        return await _append(service, topic, records, rejected)
+
+    return router
+
+
+def _targets(service: Service) -> dict[str, _Target]:
+    found = {}
+    for stage in service.plan.stages:
+        for entry in stage.entries:
+            if entry.kind is EntryKind.SOURCE:
+                codec = RowCodec(entry.schema, entry.reject_unknown_fields)
+                found[entry.topic] = _Target(entry, codec, entry.key.source if entry.key else None)
+    return found
+
+
+async def _body(request: Request, body_max_bytes: int) -> bytes:
+    """The body, refused as soon as it is too large."""
+    if int(request.headers.get("content-length") or 0) > body_max_bytes:
+        raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > body_max_bytes:
+            raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
+        parts.append(part)
+    return b"".join(parts).strip()
+
+
+def _split(body: bytes) -> list[bytes]:
+    """Raw events: elements of an array, or lines."""
+    if not body:
+        raise Refusal(422, "empty", "the body is empty: send a JSON object, an array of them, or one per line")
+    try:
+        if body.startswith(b"["):
+            values = [bytes(each) for each in msgspec.json.decode(body, type=list[msgspec.Raw])]
+        elif b"\n" in body and _is_object(body):
+            values = [body]
+        else:
+            values = [line.strip() for line in body.split(b"\n") if line.strip()]
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refusal(422, "not_json", f"the body is not JSON: {error}") from error
+    if len(values) > RECORDS_MAX:
+        raise Refusal(413, "too_many", f"a request may have {RECORDS_MAX} events, this has {len(values)}")
+    return values
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether the whole body is one value: a pretty-printed object has line breaks too."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _validate(
+    target: _Target, values: list[bytes], key: str | None
+) -> tuple[list[tuple[bytes | None, bytes]], list[dict[str, Any]]]:
+    decoded = target.codec.decode(list(values))
+    rejected = [_rejected(index, error) for index, error in decoded.bad]
+    places = decoded.kept if decoded.kept is not None else range(len(values))
+    records: list[tuple[bytes | None, bytes]] = []
+    for index, row in zip(places, decoded.rows, strict=True):
+        own = getattr(row, target.key_field) if target.key_field is not None else None
+        if target.key_field is not None and own is None and key is None:
+            rejected.append(_rejected(index, EventError("null_key", f"the key field {target.key_field!r} is null")))
+            continue
+        found = key.encode() if key is not None else (None if own is None else key_bytes(own))
+        records.append((found, _one_line(values[index])))
+    return records, sorted(rejected, key=lambda each: each["index"])
+
+
+def _one_line(value: bytes) -> bytes:
+    """Pretty-printed events are stored on one line, which the readers decode fastest."""
+    return orjson.dumps(orjson.loads(value)) if b"\n" in value else value
+
+
+def _rejected(index: int, error: EventError) -> dict[str, Any]:
+    return {"index": index, "reason": error.reason, "message": str(error)}
+
+
+async def _append(
+    service: Service, topic: str, records: list[tuple[bytes | None, bytes]], rejected: list[dict[str, Any]]
+) -> Response:
+    token = None
+    if records:
+        try:
+            ends = await service.publish(topic, records)
+        except BrokerUnavailable as error:
+            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+        token = encode_token({topic: ends})
+    body = {"accepted": len(records), "rejected": rejected, "token": token}
+    return JsonResponse(body, status_code=422 if rejected and not records else 200)

@@ -1,0 +1,171 @@
+"""GET /v1/topologies/{t}/tables/{table}: rows of one key or of all, from whichever workers hold them."""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Query, Response
+
+from streamflow.checkpoint.progress import NO_TIME
+from streamflow.errors import UserError
+from streamflow.model.codec import time_ms
+from streamflow.model.partitioner import partition_of
+from streamflow.model.position import decode_token
+from streamflow.plan.plan import Stage, TablePlan
+from streamflow.query.request import (
+    LIMIT_DEFAULT,
+    LIMIT_MAX,
+    Reason,
+    RowState,
+    StoredRow,
+    TableQuery,
+    decode_cursor,
+    encode_cursor,
+    merge_pages,
+)
+from streamflow.web.ports import LocalTable, OwnerUnreachable, Service
+from streamflow.web.problems import JsonResponse, Refusal
+
+#: How long a query with `after` waits for the position, and for other workers.
+WAIT_S = 5.0
+
+_Page = tuple[list[StoredRow], int, str]
+
+
+def table_routes(service: Service) -> APIRouter:
+    """Routes that query tables."""
+    router = APIRouter()
+    gather = _Gather(service)
+
+    @router.get("/v1/topologies/{topology}/tables/{table}", tags=["query"], operation_id="query_table")
+    async def query_table(
+        topology: str,
+        table: str,
+        key: str | None = Query(None, description="one key; all keys when left out"),
+        start: str | None = Query(None, alias="from", description="first window start, ms or ISO 8601"),
+        to: str | None = Query(None, description="window starts before this, ms or ISO 8601"),
+        state: RowState = Query(RowState.LATEST, description="open windows, final ones, or both"),
+        limit: int = Query(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX),
+        cursor: str | None = Query(None, description="from the answer before"),
+        after: str | None = Query(None, description="token of a publish: wait until it is reflected"),
+        local: bool = Query(False, description="only partitions of the worker that is asked (between workers)"),
+        wait_ms: int = Query(int(WAIT_S * 1_000), ge=0, le=30_000, description="how long `after` may wait"),
+    ) -> Response:
+        """Rows `{key, start, end, final, value}` in order of start and key, with watermark and staleness."""
+        found = service.plan.table(table) if topology == service.plan.topology else None
+        if found is None:
+            names = [each.name for stage in service.plan.stages for each in stage.tables]
+            raise Refusal(404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}")
+        try:
+            query = TableQuery(
+                None if key is None else key.encode(),
+                _moment(start),
+                _moment(to),
+                state,
+                limit,
+                None if cursor is None else decode_cursor(cursor),
+            )
+            token = None if after is None else decode_token(after)
+        except UserError as error:
+            raise Refusal(422, "bad_parameter", str(error)) from error
+        partitions = _partitions(service, found[0], query)
+        if token is not None:
+            distance = await service.wait_until_reflected(found[0], partitions, token, wait_ms / 1_000)
+            if distance > 0:
+                detail = f"{distance} records are not reflected yet"
+                raise Refusal(202, Reason.NOT_REFLECTED, detail, retry_after_s=1, distance=distance)
+        return await gather.answer(found[0], found[1], query, partitions, local_only=local)
+
+    return router
+
+
+def _moment(text: str | None) -> int | None:
+    """Milliseconds of a parameter. Raises UserError."""
+    if text is None:
+        return None
+    try:
+        return int(text) if text.lstrip("-").isdigit() else time_ms(text)
+    except ValueError as error:
+        raise UserError(f"{text!r} is no time: give milliseconds since the epoch, or ISO 8601") from error
+
+
+def _partitions(service: Service, stage: Stage, query: TableQuery) -> list[int]:
+    count = service.partition_count(stage.input_topics[0])
+    return list(range(count)) if query.key is None else [partition_of(query.key, count)]
+
+
+class _Gather:
+    """Collects pages from this worker and, once each, from the others that hold partitions."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def answer(
+        self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int], *, local_only: bool
+    ) -> Response:
+        pages: list[_Page] = []
+        elsewhere: dict[str, list[int]] = {}
+        for partition in partitions:
+            local = self._service.local(stage, partition)
+            if isinstance(local, LocalTable):
+                rows = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
+                pages.append((rows, local.watermark_ms, self._service.url))
+            elif isinstance(local, float):
+                detail = f"partition {partition} is being restored, {local:.0%} done"
+                raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
+            elif not local_only:
+                elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
+        pages += await asyncio.gather(*(self._remote(url, table, query) for url in elsewhere))
+        if local_only:
+            keyed = [{**each.row, "store_key": each.store_key.hex()} for page, _, _ in pages for each in page]
+            return JsonResponse(_body(keyed, None, pages))
+        rows, cursor = merge_pages([page for page, _, _ in pages], query.limit)
+        return JsonResponse(_body(rows, cursor, pages))
+
+    def _owner(self, stage: Stage, partition: int) -> str:
+        url = self._service.owner(stage, partition)
+        if not url or url == self._service.url:
+            detail = f"partition {partition} is being assigned"
+            raise Refusal(503, Reason.NOT_ASSIGNED, detail, retry_after_s=1, partition=partition)
+        return url
+
+    async def _remote(self, url: str, table: TablePlan, query: TableQuery) -> _Page:
+        path = f"/v1/topologies/{self._service.plan.topology}/tables/{table.name}"
+        try:
+            status, body = await self._service.ask(url, path, _parameters(query))
+        except OwnerUnreachable as error:
+            detail = f"the worker at {url} does not answer: {error}"
+            raise Refusal(503, Reason.OWNER_UNREACHABLE, detail, retry_after_s=1, owner=url) from error
+        if status != 200:
+            raise Refusal(503, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=1, owner=url)
+        rows = [StoredRow(bytes.fromhex(each.pop("store_key")), each) for each in body["rows"]]
+        watermark = body["watermark"]
+        return rows, NO_TIME if watermark is None else watermark, url
+
+
+def _parameters(query: TableQuery) -> dict[str, str]:
+    """Parameters of the same query to another worker, which answers with store keys."""
+    given = {
+        "local": "true",
+        "key": None if query.key is None else query.key.decode(),
+        "from": query.from_ms,
+        "to": query.to_ms,
+        "state": query.state.value,
+        "limit": query.limit,
+        "cursor": None if query.after is None else encode_cursor(query.after),
+    }
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _body(rows: list[dict[str, Any]], cursor: str | None, pages: list[_Page]) -> dict[str, Any]:
+    watermarks = [watermark for _, watermark, _ in pages]
+    watermark = min(watermarks, default=NO_TIME)
+    known = watermark != NO_TIME
+    return {
+        "rows": rows,
+        "cursor": cursor,
+        "watermark": watermark if known else None,
+        "staleness_ms": max(0, int(time.time() * 1_000) - watermark) if known else None,
+        "served_by": sorted({url for _, _, url in pages}),
+    }

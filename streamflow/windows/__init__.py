@@ -1,0 +1,1 @@
+"""Windows and aggregates as plain data and source text."""
