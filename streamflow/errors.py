@@ -70,15 +70,17 @@ class Problem:
     """One thing that is wrong with a topology.
 
     `place` is the node's name or a path in the file (`nodes.hourly.window.size`), `message` says what is wrong,
-    `remedy` what to write instead.
+    `remedy` what to write instead, `line` where in the file it is (from 1) when that is known.
     """
 
     place: str
     message: str
     remedy: str = ""
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f" ({self.remedy})" if self.remedy else "")
+        at = f", line {self.line}" if self.line is not None else ""
+        return f"{self.place}{at}: {self.message}" + (f" ({self.remedy})" if self.remedy else "")
 
 
 class TopologyError(UserError):

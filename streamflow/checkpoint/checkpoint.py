@@ -11,6 +11,7 @@ from streamflow.state.store import TableChanges
 #: (key, value, headers); None as key means "no key", None as value a tombstone.
 Output = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...] | None]
 
+
 @dataclass(slots=True)
 class Checkpoint:
     """One transaction's worth of work of a task.

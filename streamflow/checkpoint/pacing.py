@@ -1,10 +1,10 @@
 """When a task commits: at once while little waits, at the interval under load, early when bounds are near.
 
-    pending records   since last start     commit?
-    none              any                  only for a changed watermark or idleness
-    < few             >= gap               yes: latency; the broker's markers set the floor
-    many              >= interval          yes: throughput; one transaction costs 1 ms CPU whatever is in it
-    at a bound        any                  yes, and the task waits for it when one is in flight
+pending records   since last start     commit?
+none              any                  only for a changed watermark or idleness
+< few             >= gap               yes: latency; the broker's markers set the floor
+many              >= interval          yes: throughput; one transaction costs 1 ms CPU whatever is in it
+at a bound        any                  yes, and the task waits for it when one is in flight
 """
 
 from dataclasses import dataclass

@@ -53,7 +53,9 @@ class Progress:
                 parts.append(_time(entry.high_ms, base))
         text = ";".join(parts)
         if len(text) > METADATA_MAX_BYTES:
-            raise StateMismatch(f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed")
+            raise StateMismatch(
+                f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
+            )
         return text
 
     @classmethod

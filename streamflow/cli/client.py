@@ -34,7 +34,9 @@ def publish(
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:
-                error_console.print(f"line {start + each['index'] + 1}: {each['reason']}: {each['message']}", highlight=False)
+                error_console.print(
+                    f"line {start + each['index'] + 1}: {each['reason']}: {each['message']}", highlight=False
+                )
             progress.advance(bar, min(BATCH_EVENTS, len(lines) - start))
     console.print(f"{accepted} accepted, {rejected} rejected")
     if rejected:
@@ -61,7 +63,10 @@ def query(
         print_json(answer)
         return
     names = sorted({each for row in answer["rows"] for each in row["value"]})
-    rows = [[row["key"], row.get("start", ""), row["final"], *(row["value"].get(n, "") for n in names)] for row in answer["rows"]]
+    rows = [
+        [row["key"], row.get("start", ""), row["final"], *(row["value"].get(n, "") for n in names)]
+        for row in answer["rows"]
+    ]
     print_table(table, ["key", "start", "final", *names], rows)
     console.print(f"watermark {answer['watermark']}, served by {', '.join(answer['served_by'])}")
 

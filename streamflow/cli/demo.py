@@ -87,7 +87,9 @@ def _show(client: httpx.Client) -> bool:
     counted = sum(row["value"]["departures"] for row in rows)
     final = sum(row["final"] for row in rows)
     console.print(f"{len(departures):,} departures published, processed and read back in {took_s:.1f} s")
-    console.print(f"table: {counted:,} flown departures in {len(rows):,} windows ({final:,} final, {len(rows) - final:,} open)")
+    console.print(
+        f"table: {counted:,} flown departures in {len(rows):,} windows ({final:,} final, {len(rows) - final:,} open)"
+    )
     console.print(f"independent computation: {sum(c for c, _, _ in expected.values()):,} in {len(expected):,} windows")
     for line in wrong[:10]:
         console.print(f"[red]✗[/] {line}", highlight=False)
@@ -146,8 +148,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for carrier, values in sorted(carriers.items(), key=lambda each: -sum(v["departures"] for v in each[1])):
         count = sum(value["departures"] for value in values)
         mean = sum(value["mean_delay"] * value["departures"] for value in values) / count
-        lines.append([carrier, f"{len(values):,}", f"{count:,}", f"{mean:.1f}", f"{max(v['worst'] for v in values):.0f}"])
-    print_table("hourly_delays by carrier", ["carrier", "windows", "departures", "mean delay, min", "worst, min"], lines)
+        lines.append(
+            [carrier, f"{len(values):,}", f"{count:,}", f"{mean:.1f}", f"{max(v['worst'] for v in values):.0f}"]
+        )
+    print_table(
+        "hourly_delays by carrier", ["carrier", "windows", "departures", "mean delay, min", "worst, min"], lines
+    )
 
 
 def _wait_for_interrupt(worker: "subprocess.Popen[bytes]") -> None:

@@ -24,7 +24,9 @@ def check(topology: Topology, as_json: Json = False) -> None:
             print_json({"topology": plan.topology, "version": plan.version, "problems": []})
         else:
             nodes = sum(len(stage.entries) + len(stage.nodes) for stage in plan.stages)
-            console.print(f"[green]✓[/] {plan.topology} version {plan.version}: {len(plan.stages)} stages, {nodes} nodes")
+            console.print(
+                f"[green]✓[/] {plan.topology} version {plan.version}: {len(plan.stages)} stages, {nodes} nodes"
+            )
 
 
 def plan(topology: Topology, as_json: Json = False) -> None:
@@ -47,7 +49,12 @@ def plan(topology: Topology, as_json: Json = False) -> None:
 def _print_topics(topology: Path) -> None:
     made = make_plan(load_topology(topology))
     rows = [
-        [t.name, t.role.value, t.partitions or f"as {t.partitions_like or 'found'}", dict(t.config).get("cleanup.policy", "")]
+        [
+            t.name,
+            t.role.value,
+            t.partitions or f"as {t.partitions_like or 'found'}",
+            dict(t.config).get("cleanup.policy", ""),
+        ]
         for t in made.topics
     ]
     print_table("topics", ["topic", "role", "partitions", "cleanup.policy"], rows)

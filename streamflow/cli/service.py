@@ -169,7 +169,9 @@ class WorkerService:
             "state": "running" if self._worker.is_ready else "opening",
             "worker": self.url,
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
-            "owners": {f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())},
+            "owners": {
+                f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
+            },
         }
 
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
@@ -208,7 +210,12 @@ class WorkerService:
         tasks = self._worker.host.tasks.values()
         opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
         ready = self._worker.is_ready
-        return ready, {"ready": ready, "assigned": self._worker.host.assigned, "tasks": len(tasks), "restoring": opening}
+        return ready, {
+            "ready": ready,
+            "assigned": self._worker.host.assigned,
+            "tasks": len(tasks),
+            "restoring": opening,
+        }
 
     def metrics(self) -> bytes:
         """Prometheus text exposition, gauges filled now."""

@@ -54,14 +54,14 @@ class TaskCounters:
         """
         counts: dict[str, NodeCounts] = {}
         dead: dict[str, int] = {}
-        for (node, _), number in self.dead.items():
-            dead[node] = dead.get(node, 0) + number
+        for (name, _), count in self.dead.items():
+            dead[name] = dead.get(name, 0) + count
         for entry, rows in zip(self.program.stage.entries, self.events_in, strict=True):
             lost = dead.get(entry.node, 0)
             counts[entry.node] = NodeCounts(rows, rows - lost, 0, lost)
         for node in self.program.stage.nodes:
             number = self.program.numbers[node.name]
-            rows_in = sum(counts[name].rows_out for name in node.inputs)
+            rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
             counted = isinstance(node.operator, Filter | Fold)
             rows_out = self.passed[number] if counted else rows_in - lost

@@ -226,7 +226,9 @@ class Fusion:
             code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
             head = "else:"
         with code.block(head):
-            values = [f"c_{number}.next({key})" if name == operator.field else f"{row}.{name}" for name in node.schema.names]
+            values = [
+                f"c_{number}.next({key})" if name == operator.field else f"{row}.{name}" for name in node.schema.names
+            ]
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
 
@@ -299,4 +301,3 @@ class _GuardedLoop:
 def _leaves(node: PlannedNode) -> bool:
     """Whether rows leave the stage here."""
     return isinstance(node.operator, Emit) or node.repartition_topic is not None
-

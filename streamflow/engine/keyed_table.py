@@ -31,7 +31,9 @@ class KeyedTable:
         """Every counter changed since the last call."""
         if not self._dirty:
             return None
-        changes: list[tuple[bytes, bytes | None]] = [(_stored(key), b"%d" % count) for key, count in self._dirty.items()]
+        changes: list[tuple[bytes, bytes | None]] = [
+            (_stored(key), b"%d" % count) for key, count in self._dirty.items()
+        ]
         self._live.update(self._dirty)
         self._dirty = {}
         return TableChanges(self.name, changes)

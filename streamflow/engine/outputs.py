@@ -16,7 +16,7 @@ RouteTo = tuple[bytes | None, Callable[[Output], None]]
 
 
 class Outputs:
-    """Lists per (topic, partition). The list objects live as long as the task, so that routes may keep their `append`."""
+    """Lists per (topic, partition). They live as long as the task, so that routes may keep their `append`."""
 
     def __init__(self, partition_counts: Mapping[str, int], own_partition: int) -> None:
         self._counts = partition_counts
@@ -38,7 +38,7 @@ class Outputs:
         lists[self._own % len(lists)].append(output)
 
     def router(self, topic: str) -> tuple[dict[Any, RouteTo], Callable[[Any], RouteTo]]:
-        """(known routes by key value, function that adds a route). Rows without a key go to the task's own partition."""
+        """(known routes by key value, function that adds one). Rows without a key go to the task's own partition."""
         lists = self.lists(topic)
         routes: dict[Any, RouteTo] = {}
 

@@ -1,7 +1,7 @@
 """A program: a stage compiled once, ready to be bound to the state of each task.
 
-Compiling generates the source, compiles it to a code object and makes the row classes; binding executes that code object
-in a namespace that holds one task's tables and outputs.
+Compiling generates the source, compiles it to a code object and makes the row classes; binding executes that code
+object in a namespace that holds one task's tables and outputs.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Program:
 
 
 def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
-    """Compile a stage of a plan. `fused=False` joins the nodes by calls instead of inlining them; results are the same."""
+    """Compile a stage of a plan. `fused=False` joins the nodes by calls instead of inlining them: same results."""
     layouts = {node.name: layout_of(node.operator) for node in stage.nodes if isinstance(node.operator, Fold)}
     fusion = Fusion(stage, layouts, fused=fused)
     source = fusion.generate()

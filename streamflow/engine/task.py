@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME, Progress, ProducerMark
+from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import letter, result_letter
@@ -170,6 +170,7 @@ class Task:
             function(rows, times, current.reference_ms() + entry.max_ahead_ms)
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
+        assert times is not None
         done = 0
         for mark in chunk.marks:
             if start <= mark.index < start + len(values):
@@ -323,7 +324,9 @@ class Task:
         return checkpoint
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
-        changes = [window.take_changes(self._closed.pop(node.name, []), watermark_ms) for _, node, window in self._folds]
+        changes = [
+            window.take_changes(self._closed.pop(node.name, []), watermark_ms) for _, node, window in self._folds
+        ]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]
 

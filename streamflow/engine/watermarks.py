@@ -71,7 +71,9 @@ class EntryClock:
         if self.entry.kind is EntryKind.SOURCE:
             return NO_TIME if self.high_ms == NO_TIME else self.high_ms - self.entry.watermark_delay_ms
         out = self.awakening.leaves_idle_out
-        times = [NO_TIME if mark is None else mark.watermark_ms for mark in self.marks if not (out and mark and mark.idle)]
+        times = [
+            NO_TIME if mark is None else mark.watermark_ms for mark in self.marks if not (out and mark and mark.idle)
+        ]
         return min(times, default=NO_TIME)
 
     def hear(self, producer: int, mark: ProducerMark) -> None:

@@ -48,7 +48,9 @@ class Pane:
 class WindowTable:
     """State of a Fold. All times in ms. Single-threaded; nothing here waits."""
 
-    def __init__(self, table: TablePlan, fold: Fold, layout: AccumulatorLayout, store: Store, key_type: FieldType) -> None:
+    def __init__(
+        self, table: TablePlan, fold: Fold, layout: AccumulatorLayout, store: Store, key_type: FieldType
+    ) -> None:
         self.name = table.name
         self.layout = layout
         self.size = fold.window.size_ms

@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Quiet(logging.Filter):
-    """Drops aiokafka's warning that the markers of the last transaction are still being written; it retries by itself."""
+    """Drops aiokafka's warning that the last transaction's markers are still being written; it retries by itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return _HARMLESS not in record.getMessage()

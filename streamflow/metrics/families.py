@@ -15,7 +15,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         node = ("topology", "stage", "node")
         task = ("topology", "stage", "partition")
-        self.rows_in = Gauge("streamflow_node_rows_in", "rows that came to a node since its tasks opened", node, registry=registry)
+        self.rows_in = Gauge(
+            "streamflow_node_rows_in", "rows that came to a node since its tasks opened", node, registry=registry
+        )
         self.rows_out = Gauge("streamflow_node_rows_out", "rows that left a node", node, registry=registry)
         self.rows_late = Gauge("streamflow_node_rows_late", "rows of closed windows", node, registry=registry)
         self.rows_dead = Gauge("streamflow_node_rows_dead", "rows that became dead letters", node, registry=registry)
@@ -33,11 +35,19 @@ class Metrics:
             "streamflow_checkpoint_records", "records in a checkpoint", ("topology", "stage"),
             buckets=(0, 1, 10, 100, 1_000, 10_000, 100_000), registry=registry,
         )  # fmt: skip
-        self.watermark_seconds = Gauge("streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry)
-        self.watermark_lag_seconds = Gauge("streamflow_watermark_lag_seconds", "wall clock minus watermark", task, registry=registry)
-        self.lag_records = Gauge("streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry)
+        self.watermark_seconds = Gauge(
+            "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
+        )
+        self.watermark_lag_seconds = Gauge(
+            "streamflow_watermark_lag_seconds", "wall clock minus watermark", task, registry=registry
+        )
+        self.lag_records = Gauge(
+            "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
+        )
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
-        self.restore_ratio = Gauge("streamflow_restore_ratio", "how far a restore is, 1 when done", task, registry=registry)
+        self.restore_ratio = Gauge(
+            "streamflow_restore_ratio", "how far a restore is, 1 when done", task, registry=registry
+        )
 
     def render(self) -> bytes:
         """Text exposition."""

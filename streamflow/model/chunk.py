@@ -55,7 +55,7 @@ class Chunk:
     next_offset: position after the chunk, control records and gaps included.
     marks: in-band watermark records of internal topics, ascending by index.
     record_at: reads one record again, whole; raises LookupError when the chunk was built without it.
-    timestamps: record timestamps in ms, beside `values`; only for entries whose event time is the record's own timestamp.
+    timestamps: record timestamps in ms, beside `values`; only for entries without an event time field.
     generation: assignment generation it was fetched under.
     """
 

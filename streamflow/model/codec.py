@@ -88,7 +88,7 @@ class RowCodec:
                     return None
         try:
             rows = self._lenient.decode_lines(text)
-            self._texts_seen = any([self._convert(row) for row in rows])
+            self._texts_seen = sum(self._convert(row) for row in rows) > 0
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         return rows

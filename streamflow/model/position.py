@@ -26,7 +26,9 @@ def encode_token(positions: Mapping[str, Mapping[int, int]]) -> str:
 def decode_token(token: str) -> Positions:
     """Reverse of `encode_token`. Raises UserError for anything else."""
     if len(token) > TOKEN_MAX_CHARS:
-        raise UserError(f"the token has {len(token)} characters, at most {TOKEN_MAX_CHARS} are possible: pass it as it was given")
+        raise UserError(
+            f"the token has {len(token)} characters, at most {TOKEN_MAX_CHARS} are possible: pass it as it was given"
+        )
     try:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(data, type=dict[str, dict[int, int]])

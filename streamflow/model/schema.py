@@ -1,14 +1,14 @@
 """Schemas: the typed fields of a row, and the struct classes that rows are.
 
-    Departure: {time: timestamp, carrier: str, dep_delay: float?}
-    type       JSON that is accepted                      in a row
-    str        string                                     str
-    int        integer of 64 bits                         int
-    float      number                                     float
-    bool       true, false                                bool
-    timestamp  epoch milliseconds, or ISO 8601 text       int, milliseconds since the epoch, UTC
-    json       anything                                   as decoded
-    …?         also null, or absent                       None
+Departure: {time: timestamp, carrier: str, dep_delay: float?}
+type       JSON that is accepted                      in a row
+str        string                                     str
+int        integer of 64 bits                         int
+float      number                                     float
+bool       true, false                                bool
+timestamp  epoch milliseconds, or ISO 8601 text       int, milliseconds since the epoch, UTC
+json       anything                                   as decoded
+…?         also null, or absent                       None
 """
 
 from collections.abc import Mapping
@@ -121,5 +121,7 @@ def parse_fields(fields: Mapping[str, str]) -> tuple[tuple[Field, ...], list[tup
         if word in set(FieldType):
             parsed.append(Field(name, FieldType(word), text.endswith("?")))
         else:
-            problems.append((name, f"unknown type {text!r}; types are {', '.join(FieldType)}, with ? when it may be null"))
+            problems.append(
+                (name, f"unknown type {text!r}; types are {', '.join(FieldType)}, with ? when it may be null")
+            )
     return tuple(parsed), problems

@@ -29,7 +29,9 @@ class Filter(NodeKind):
         if where is None:
             return None
         if where.type != "bool" or where.nullable:
-            lowering.problem(f"a condition is true or false, this is {where.type}", "compare it with something", "where")
+            lowering.problem(
+                f"a condition is true or false, this is {where.type}", "compare it with something", "where"
+            )
             return None
         before = lowering.input
         narrowed = before.schema.with_non_null(where.narrows)

@@ -36,7 +36,9 @@ class Map(NodeKind):
         for key, names in (("keep", config.keep or ()), ("drop", config.drop or ())):
             for name in names:
                 lowering.has_field(name, key)
-        stays = [n for n in schema.names if (n in config.keep if config.keep is not None else n not in (config.drop or ()))]
+        stays = [
+            n for n in schema.names if (n in config.keep if config.keep is not None else n not in (config.drop or ()))
+        ]
         computed: dict[str, Expression] = {}
         for name, source in config.set.items():
             problem = field_problem(name)

@@ -16,7 +16,6 @@ with its key and its event time, so what an operator does not name it passes on:
 from dataclasses import dataclass
 
 from streamflow.model.expression import Expression
-from streamflow.model.schema import Schema
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.tumbling import Tumbling
 
@@ -57,7 +56,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class NamedAggregate:
-    """One aggregate of a window: the result field's name, what to compute, and over which expression (None: count())."""
+    """One aggregate of a window: the result field's name, what to compute, and over what (None: count())."""
 
     name: str
     aggregate: Aggregate

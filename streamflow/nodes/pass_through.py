@@ -17,7 +17,7 @@ class PassThrough(NodeKind):
     category = Category.UTILITY
     tags = ("stateless", "merge")
     config_type = PassThroughConfig
-    example: dict[str, str] = {}
+    example = {}
 
     def lower(self, config: PassThroughConfig, lowering: Lowering) -> Lowered | None:
         """Nothing to check."""

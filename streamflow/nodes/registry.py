@@ -14,7 +14,18 @@ from streamflow.nodes.source import Source
 from streamflow.nodes.threshold import Threshold
 from streamflow.nodes.window import Window
 
-_BUILT_IN: tuple[type[NodeKind], ...] = (Source, Sink, Filter, Map, KeyBy, Window, PassThrough, Echo, Multiply, Threshold)
+_BUILT_IN: tuple[type[NodeKind], ...] = (
+    Source,
+    Sink,
+    Filter,
+    Map,
+    KeyBy,
+    Window,
+    PassThrough,
+    Echo,
+    Multiply,
+    Threshold,
+)
 
 #: Every kind by its name.
 KINDS: dict[str, NodeKind] = {kind.kind: kind() for kind in _BUILT_IN}

@@ -13,13 +13,21 @@ class SourceConfig(NodeConfig):
 
     topic: str = Field(description="Kafka topic to read")
     schema_name: str = Field(alias="schema", description="name of the schema of its events")
-    key: str | None = Field(None, description="field that the topic is partitioned by; publishing takes the key from it")
-    event_time: str | None = Field(None, description="timestamp field that says when it happened; without it, the record's")
+    key: str | None = Field(
+        None, description="field that the topic is partitioned by; publishing takes the key from it"
+    )
+    event_time: str | None = Field(
+        None, description="timestamp field that says when it happened; without it, the record's"
+    )
     watermark_delay: DurationMs = Field(0, ge=0, description="how far events may be out of order before they are late")
     max_ahead: DurationMs = Field(86_400_000, ge=0, description="how far an event time may lie ahead of its record")
-    idle_after: DurationMs = Field(10_000, ge=100, description="silence after which a partition no longer holds the others")
+    idle_after: DurationMs = Field(
+        10_000, ge=100, description="silence after which a partition no longer holds the others"
+    )
     unknown_fields: Literal["ignore", "reject"] = Field("ignore", description="what to do with fields the schema lacks")
-    partitions: int | None = Field(None, ge=1, le=10_000, description="partitions of the topic when it has to be created")
+    partitions: int | None = Field(
+        None, ge=1, le=10_000, description="partitions of the topic when it has to be created"
+    )
 
 
 class Source(NodeKind):
@@ -38,7 +46,9 @@ class Source(NodeKind):
         schema = lowering.input.schema
         key = lowering.expression(config.key, "key") if config.key is not None else None
         if key is not None and config.key not in schema.names:
-            lowering.problem(f"the key of a source is one field, not {config.key!r}", "use key_by for expressions", "key")
+            lowering.problem(
+                f"the key of a source is one field, not {config.key!r}", "use key_by for expressions", "key"
+            )
         if key is not None and key.type not in ("str", "int"):
             lowering.problem(f"a key is str or int, {config.key!r} is {key.type}", key="key")
         if config.event_time is not None:

@@ -17,7 +17,9 @@ class ThresholdConfig(NodeConfig):
 
     field: str = Field(description="numeric field to test")
     limit: float = Field(strict=False, description="the limit")
-    when: Literal["above", "at_least", "below", "at_most"] = Field("above", description="which side of the limit counts")
+    when: Literal["above", "at_least", "below", "at_most"] = Field(
+        "above", description="which side of the limit counts"
+    )
     mode: Literal["filter", "flag"] = Field("filter", description="drop the other rows, or mark every row")
     flag: str = Field("exceeded", description="field for the mark, in mode flag")
 

@@ -32,9 +32,13 @@ class WindowConfig(NodeConfig):
     window: WindowShape
     aggregate: dict[str, str] = Option(min_length=1, description="results: name to aggregate, such as average(delay)")
     table: str | None = Option(None, description="name of the table to query; the node's name when left out")
-    emit: Literal["close", "update"] = Option("close", description="once when the window closes, or at every change too")
+    emit: Literal["close", "update"] = Option(
+        "close", description="once when the window closes, or at every change too"
+    )
     allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window stays open past its end")
-    retention: DurationMs | None = Option(None, description="how long closed windows answer queries; 1 day or 10 windows")
+    retention: DurationMs | None = Option(
+        None, description="how long closed windows answer queries; 1 day or 10 windows"
+    )
 
 
 class Window(NodeKind):
@@ -46,7 +50,10 @@ class Window(NodeKind):
     category = Category.DATA_PROCESSING
     tags = ("stateful", "aggregation")
     config_type = WindowConfig
-    example = {"window": {"type": "tumbling", "size": "1h"}, "aggregate": {"readings": "count()", "mean": "average(value)"}}
+    example = {
+        "window": {"type": "tumbling", "size": "1h"},
+        "aggregate": {"readings": "count()", "mean": "average(value)"},
+    }
     stateful = True
 
     def lower(self, config: WindowConfig, lowering: Lowering) -> Lowered | None:
@@ -58,12 +65,18 @@ class Window(NodeKind):
         key_name = before.key_name or "key"
         taken = {key_name, "start", "end", "final"}
         for name in taken & config.aggregate.keys():
-            lowering.problem(f"a result cannot be named {name!r}, the row has that already", "rename it", f"aggregate.{name}")
+            lowering.problem(
+                f"a result cannot be named {name!r}, the row has that already", "rename it", f"aggregate.{name}"
+            )
         if lowering.failed or before.key is None:
             return None
         named = tuple(each for each in aggregates if each is not None)
         retention = config.retention if config.retention is not None else max(DAY_MS, 10 * config.window.size)
-        fields = [Field(key_name, before.key.type), Field("start", FieldType.TIMESTAMP), Field("end", FieldType.TIMESTAMP)]
+        fields = [
+            Field(key_name, before.key.type),
+            Field("start", FieldType.TIMESTAMP),
+            Field("end", FieldType.TIMESTAMP),
+        ]
         fields += [_result_field(each) for each in named]
         if config.emit == "update":
             fields.append(Field("final", FieldType.BOOL))
@@ -78,7 +91,9 @@ class Window(NodeKind):
         if lowering.input.key is None:
             lowering.problem("rows have no key here", "put a key_by before it, or declare the source's key")
         if lowering.input.repeats:
-            lowering.problem("its input repeats results (emit: update), they would count twice", "use emit: close there")
+            lowering.problem(
+                "its input repeats results (emit: update), they would count twice", "use emit: close there"
+            )
         if config.window.offset >= config.window.size:
             lowering.problem("the offset must be smaller than the size", key="window.offset")
         problem = node_problem(table)
@@ -139,4 +154,3 @@ def _result_field(each: NamedAggregate) -> Field:
     argument = each.argument
     kind, nullable = each.aggregate.result(argument.type if argument else None, bool(argument and argument.nullable))
     return Field(each.name, kind, nullable)
-

@@ -44,7 +44,9 @@ class TopologyLowering:
     def _lower(self, node: NodeSpec) -> None:
         kind = KINDS.get(node.kind)
         if kind is None:
-            self.problems.append(Problem(f"nodes.{node.name}.kind", f"unknown kind {node.kind!r}", near_kinds(node.kind)))
+            self.problems.append(
+                Problem(f"nodes.{node.name}.kind", f"unknown kind {node.kind!r}", near_kinds(node.kind))
+            )
             return
         try:
             config = kind.config_type.model_validate(dict(node.config))
@@ -85,7 +87,9 @@ class TopologyLowering:
                 return None
             if flow.key != first.key:
                 message = f"inputs {node.inputs[0]!r} and {name!r} have different keys"
-                self.problems.append(Problem(f"nodes.{node.name}.inputs", message, "put one key_by behind the merge or before each"))
+                self.problems.append(
+                    Problem(f"nodes.{node.name}.inputs", message, "put one key_by behind the merge or before each")
+                )
                 return None
         return Flow(first.schema, first.key, first.key_name, any(flow.repeats for flow in flows))
 

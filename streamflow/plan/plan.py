@@ -1,11 +1,11 @@
 """The plan: what will run, as frozen data. Made from a TopologySpec by `planner.py`; nothing here runs.
 
-    topology ──plan──► Plan
-                       ├── stages: Stage        connected nodes between repartition edges; one Faust agent each
-                       │     ├── entries: Entry       the topics it reads, co-partitioned
-                       │     ├── nodes: PlannedNode   in topological order
-                       │     └── tables: TablePlan    its stores and their changelogs
-                       └── topics: TopicPlan     what must exist before start
+topology ──plan──► Plan
+                   ├── stages: Stage        connected nodes between repartition edges; one Faust agent each
+                   │     ├── entries: Entry       the topics it reads, co-partitioned
+                   │     ├── nodes: PlannedNode   in topological order
+                   │     └── tables: TablePlan    its stores and their changelogs
+                   └── topics: TopicPlan     what must exist before start
 """
 
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ def _entry_topic(entry: Entry, stages: tuple[Stage, ...], partitions: dict[str, 
 def _changelog(table: TablePlan, stage: Stage) -> TopicPlan:
     policy: tuple[tuple[str, str], ...] = (("cleanup.policy", "compact"),)
     if table.windowed:
-        # Deleted only after everything in it has left the store too: retention counts event time there, wall clock here.
+        # Deleted only after it has left the store too: retention counts event time there, wall clock here.
         keep_ms = table.retention_ms + table.size_ms + _CHANGELOG_SLACK_MS
         policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
     config = (*policy, *_limits())

@@ -75,7 +75,7 @@ def _held(tasks: set[TaskId], stage: str) -> int:
 
 
 @dataclass
-class StageAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
+class StageAssignor(AbstractPartitionAssignor):
     """aiokafka's face of `decide`. One instance per worker; called on the consumer's thread."""
 
     plan: Plan
@@ -87,7 +87,7 @@ class StageAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
     name = "streamflow"
 
-    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:  # type: ignore[override]
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What this worker tells the leader."""
         owned: dict[str, list[int]] = {}
         for stage, partition in sorted(self.owned):
@@ -95,7 +95,7 @@ class StageAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         data = orjson.dumps({"url": self.url, "owned": owned, "generation": self.generation})
         return ConsumerProtocolMemberMetadata(0, sorted(topics), data)
 
-    def assign(  # type: ignore[override]
+    def assign(
         self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
         """The leader's decision for every member."""
@@ -120,7 +120,7 @@ class StageAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
                 topics.setdefault(topic, []).append(partition)
         return ConsumerProtocolMemberAssignment(0, sorted(topics.items()), data)
 
-    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:  # type: ignore[override]
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Remember where everybody is."""
         body = orjson.loads(assignment.user_data or b"{}")
         self.owners = {

@@ -78,7 +78,7 @@ class Recovery:
         self._settings, self._group, self._folder, self._memory = settings, group, folder, memory
 
     async def open(self, stage: Stage, partition: int, report: RestoreProgress) -> OpenState:
-        """Store and positions of a task whose producer is initialised already. Raises StateMismatch, BrokerUnavailable."""
+        """Store and positions of a task whose producer is initialised. Raises StateMismatch, BrokerUnavailable."""
         store, meta = self._open_store(stage, partition)
         try:
             if stage.tables:

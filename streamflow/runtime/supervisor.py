@@ -1,9 +1,9 @@
 """The supervisor: a small parent process that keeps N workers running.
 
-    worker ends with 0      it was asked to: not started again
-    with 78                 a restart cannot help: everything stops, the supervisor ends with 78
-    otherwise               started again after a pause of 0.5 s, doubling up to 30 s; the pause is forgotten after a
-                            minute of good running; after 10 failures within 10 minutes everything stops with 70
+worker ends with 0      it was asked to: not started again
+with 78                 a restart cannot help: everything stops, the supervisor ends with 78
+otherwise               started again after a pause of 0.5 s, doubling up to 30 s; the pause is forgotten after a
+                        minute of good running; after 10 failures within 10 minutes everything stops with 70
 """
 
 import signal
@@ -39,7 +39,9 @@ class Supervisor:
     """Runs `spawn(number)` for each worker until all are done. SIGTERM and SIGINT are passed on, once for a stop in
     order, twice for an end at once."""
 
-    def __init__(self, count: int, spawn: Callable[[int], "subprocess.Popen[bytes]"], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, count: int, spawn: Callable[[int], "subprocess.Popen[bytes]"], say: Callable[[str], None]
+    ) -> None:
         self._slots = [_Slot(number) for number in range(count)]
         self._spawn, self._say = spawn, say
         self._stopping = False
@@ -91,7 +93,9 @@ class Supervisor:
             slot.pause_s = PAUSE_FIRST_S
         slot.failures = [at for at in slot.failures if now - at < FAILURES_WINDOW_S] + [now]
         if len(slot.failures) >= FAILURES_MAX:
-            self._give_up(f"worker {slot.number} failed {FAILURES_MAX} times in {FAILURES_WINDOW_S:.0f} s", EXIT_GAVE_UP)
+            self._give_up(
+                f"worker {slot.number} failed {FAILURES_MAX} times in {FAILURES_WINDOW_S:.0f} s", EXIT_GAVE_UP
+            )
             return
         self._say(f"worker {slot.number} ended with {code}; starting it again in {slot.pause_s:.1f} s")
         slot.start_at = now + slot.pause_s

@@ -128,7 +128,7 @@ class TaskHost:
             await asyncio.wait(openings)
 
     def on_failure(self, task: HostedTask, error: BaseException) -> None:
-        """A commit failed. Fenced: drop the task, the newer owner has it. Anything else: the outcome is unknown, end."""
+        """A commit failed. Fenced: drop the task, a newer owner has it. Anything else: unknown outcome, end."""
         if isinstance(error, asyncio.CancelledError):
             return
         if isinstance(error, Fenced):
@@ -141,7 +141,7 @@ class TaskHost:
     async def _fenced(self, task: HostedTask) -> None:
         """Close a fenced task. Who fenced it is decided by the group, not by us: opening it again at once could fence
         the rightful owner. Only when the assignment has stood for three revoke budgets (a session time-out) without
-        change was it no other owner but the broker, which ends transactions that take too long; then it is opened again.
+        change was it the broker, which ends transactions that take too long; then it is opened again.
         """
         task_id, generation = (task.stage.name, task.partition), self.generation
         if self.tasks.get(task_id) is task:

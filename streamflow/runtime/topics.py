@@ -27,7 +27,7 @@ _EXISTS = 36
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
     """Partition count of every topic of the plan, after creating what is missing.
 
-    Raises TopicError with everything that does not fit, BrokerUnavailable when Kafka does not answer (8 attempts, 30 s).
+    Raises TopicError with everything that does not fit, BrokerUnavailable when Kafka does not answer (8 attempts).
     """
     for attempt in range(1, _ATTEMPTS + 1):
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
@@ -116,9 +116,7 @@ async def _wrong_policies(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) -
 async def _create(
     admin: AIOKafkaAdminClient, topics: list[TopicPlan], counts: dict[str, int], replication: int
 ) -> None:
-    new = [
-        NewTopic(topic.name, counts[topic.name], replication, topic_configs=dict(topic.config)) for topic in topics
-    ]
+    new = [NewTopic(topic.name, counts[topic.name], replication, topic_configs=dict(topic.config)) for topic in topics]
     response = await admin.create_topics(new, timeout_ms=15_000)
     problems = []
     for name, code, *message in response.topic_errors:

@@ -85,8 +85,8 @@ class TaskProducer:
     async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
         """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
 
-        Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown, and the
-        process must end.
+        Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown,
+        and the process must end.
         """
         try:
             if self._id is None:
@@ -170,7 +170,9 @@ class TaskProducer:
             if append(timestamp=now_ms, key=key, value=value, headers=headers) is not None:
                 continue
             if batch.record_count():
-                sends.append((table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
+                sends.append(
+                    (table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition))
+                )
             batch = producer.create_batch()
             append = batch.append
             if len(key or b"") + len(value or b"") > _RECORD_LIMIT:
@@ -185,7 +187,9 @@ class TaskProducer:
 
 def _too_large(topic: str, key: bytes | None, value: bytes | None) -> Output:
     size = len(key or b"") + len(value or b"")
-    message = f"the record for {topic} has {size} bytes, at most {_RECORD_LIMIT} are possible; only its beginning is kept"
+    message = (
+        f"the record for {topic} has {size} bytes, at most {_RECORD_LIMIT} are possible; only its beginning is kept"
+    )
     _, start, headers = result_letter((value or b"")[:_LETTER_MAX_BYTES], topic, "too_large", message)
     return key, start, headers
 
@@ -205,4 +209,3 @@ async def _settle(sends: _Sends) -> dict[str, int]:
         if table and getattr(result, "offset", -1) >= 0:
             offsets[table] = result.offset + count  # type: ignore[attr-defined]
     return offsets
-

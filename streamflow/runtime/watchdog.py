@@ -1,7 +1,7 @@
 """The watchdog: tells idle from slow from stuck, and ends a worker that is stuck.
 
-It runs on a thread of its own, because what it looks for includes an event loop that no longer turns (Faust's heartbeats
-come from another thread, so the group would never notice).
+It runs on a thread of its own, because what it looks for includes an event loop that no longer turns (Faust's
+heartbeats come from another thread, so the group would never notice).
 
     moved within the limit                          working
     nothing waits, the loop turns                   idle

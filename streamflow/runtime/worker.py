@@ -211,10 +211,7 @@ class _HostWithOwnership:
 
     def __init__(self, host: TaskHost, assignor: StageAssignor) -> None:
         self._host, self._assignor = host, assignor
-
-    @property
-    def ready(self) -> set[tuple[str, int]]:
-        return self._host.ready
+        self.ready = host.ready  # one set, changed in place
 
     async def on_revoked(self) -> None:
         await self._host.on_revoked()

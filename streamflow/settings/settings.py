@@ -22,17 +22,29 @@ class Settings(BaseSettings):
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")
     http_port: int = Field(8080, ge=0, le=65_535, description="port of the HTTP server; 0 takes a free one")
-    advertised_url: str = Field("", description="URL at which other workers reach this one; from host and port when empty")
+    advertised_url: str = Field(
+        "", description="URL at which other workers reach this one; from host and port when empty"
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
-    commit_interval_ms: int = Field(100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms")
+    commit_interval_ms: int = Field(
+        100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms"
+    )
     transaction_timeout_ms: int = Field(10_000, ge=1_000, le=900_000, description="Kafka aborts older transactions, ms")
-    session_timeout_ms: int = Field(10_000, ge=1_000, le=300_000, description="silence after which a worker is gone, ms")
-    fetch_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="bytes per partition and fetch: bound of a chunk")
-    pending_max_outputs: int = Field(200_000, ge=1_000, description="output records of a task that may wait for a commit")
+    session_timeout_ms: int = Field(
+        10_000, ge=1_000, le=300_000, description="silence after which a worker is gone, ms"
+    )
+    fetch_max_bytes: int = Field(
+        1 << 20, ge=1 << 10, le=64 << 20, description="bytes per partition and fetch: bound of a chunk"
+    )
+    pending_max_outputs: int = Field(
+        200_000, ge=1_000, description="output records of a task that may wait for a commit"
+    )
     pending_max_bytes: int = Field(64 << 20, ge=1 << 20, description="input bytes of a task that may wait for a commit")
     rocksdb_cache_bytes: int = Field(128 << 20, ge=8 << 20, description="block cache of all stores of the process")
     rocksdb_write_buffer_bytes: int = Field(128 << 20, ge=8 << 20, description="memtables of all stores of the process")
-    stall_limit_ms: int = Field(60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms")
+    stall_limit_ms: int = Field(
+        60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
+    )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
     body_max_bytes: int = Field(16 << 20, ge=1 << 10, description="largest HTTP body to publish")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
@@ -44,7 +56,9 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"STREAMFLOW_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False) if e["loc"]]
+        lines = [
+            f"STREAMFLOW_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False) if e["loc"]
+        ]
         raise SettingsError("; ".join(lines) or str(error)) from error
 
 

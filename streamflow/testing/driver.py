@@ -63,7 +63,13 @@ class Driver:
 
     # -- input --------------------------------------------------------------------------------------------------------
 
-    def publish(self, topic: str, events: Iterable[dict[str, Any] | bytes], key: str | None = None, timestamp_ms: int | None = None) -> None:
+    def publish(
+        self,
+        topic: str,
+        events: Iterable[dict[str, Any] | bytes],
+        key: str | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
         """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0."""
         field = key or self._key_field(topic)
         for event in events:

@@ -17,7 +17,9 @@ class PartitionLog:
     records: list[Record] = field(default_factory=list)
     next_offset: int = 0
 
-    def append(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: tuple[tuple[str, bytes], ...] = ()) -> int:
+    def append(
+        self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> int:
         """Add a record and return its offset."""
         self.records.append(Record(self.next_offset, key, value, timestamp_ms, headers))
         self.next_offset += 1
@@ -29,7 +31,9 @@ class MemoryLog:
 
     def __init__(self, partition_counts: dict[str, int]) -> None:
         self.partition_counts = partition_counts
-        self.partitions = {(topic, p): PartitionLog() for topic, count in partition_counts.items() for p in range(count)}
+        self.partitions = {
+            (topic, p): PartitionLog() for topic, count in partition_counts.items() for p in range(count)
+        }
         #: Per (topic, partition): (next offset, metadata).
         self.committed: dict[tuple[str, int], tuple[int, str]] = {}
 

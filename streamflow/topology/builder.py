@@ -1,11 +1,11 @@
 """Declares a topology in Python, with the same meaning as the YAML file.
 
-    flights = Builder("flights")
-    flights.schema("Departure", time="timestamp", carrier="str", dep_delay="float?")
-    departures = flights.source("departures", topic="flights.departures", schema="Departure", event_time="time")
-    flown = departures.filter("flown", where="dep_delay is not None")
-    …
-    topology = flights.build()
+flights = Builder("flights")
+flights.schema("Departure", time="timestamp", carrier="str", dep_delay="float?")
+departures = flights.source("departures", topic="flights.departures", schema="Departure", event_time="time")
+flown = departures.filter("flown", where="dep_delay is not None")
+…
+topology = flights.build()
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,9 @@ class NodeHandle:
 class Builder:
     """Gathers schemas and nodes; `build` gives the spec."""
 
-    def __init__(self, topology: str, *, version: int = 1, guarantee: str = "exactly_once", description: str = "") -> None:
+    def __init__(
+        self, topology: str, *, version: int = 1, guarantee: str = "exactly_once", description: str = ""
+    ) -> None:
         self._document: dict[str, Any] = {"topology": topology, "version": version, "guarantee": guarantee}
         self._document |= {"description": description, "schemas": {}, "nodes": {}}
 

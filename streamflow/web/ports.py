@@ -64,5 +64,5 @@ class Service(Protocol):
         """Prometheus text exposition."""
 
 
-class OwnerUnreachable(Exception):  # noqa: N818 - a fact about a peer, carried to the answer
+class OwnerUnreachable(Exception):
     """Another worker did not answer."""

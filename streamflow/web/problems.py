@@ -2,10 +2,9 @@
 
 from typing import Any
 
+import orjson
 from fastapi import Request
 from fastapi.responses import Response
-
-import orjson
 
 
 class JsonResponse(Response):
@@ -18,11 +17,17 @@ class JsonResponse(Response):
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
 
 
-class Refusal(Exception):  # noqa: N818 - raised to answer, not to report a bug
+class Refusal(Exception):
     """Ends a request with a problem document."""
 
     def __init__(self, status: int, reason: str, detail: str, *, retry_after_s: int | None = None, **more: Any) -> None:
-        self.status, self.reason, self.detail, self.retry_after_s, self.more = status, reason, detail, retry_after_s, more
+        self.status, self.reason, self.detail, self.retry_after_s, self.more = (
+            status,
+            reason,
+            detail,
+            retry_after_s,
+            more,
+        )
         super().__init__(detail)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Query, Response
@@ -56,7 +55,9 @@ def table_routes(service: Service) -> APIRouter:
         found = service.plan.table(table) if topology == service.plan.topology else None
         if found is None:
             names = [each.name for stage in service.plan.stages for each in stage.tables]
-            raise Refusal(404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}")
+            raise Refusal(
+                404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
+            )
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
@@ -120,8 +121,8 @@ class _Gather:
         if local_only:
             keyed = [{**each.row, "store_key": each.store_key.hex()} for page, _, _ in pages for each in page]
             return JsonResponse(_body(keyed, None, pages))
-        rows, cursor = merge_pages([page for page, _, _ in pages], query.limit)
-        return JsonResponse(_body(rows, cursor, pages))
+        merged, cursor = merge_pages([page for page, _, _ in pages], query.limit)
+        return JsonResponse(_body(merged, cursor, pages))
 
     def _owner(self, stage: Stage, partition: int) -> str:
         url = self._service.owner(stage, partition)

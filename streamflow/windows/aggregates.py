@@ -59,7 +59,7 @@ class Aggregate:
         return self.argument != "none" and argument in self.argument_types
 
     def result(self, argument: FieldType | None, argument_nullable: bool = False) -> tuple[FieldType, bool]:
-        """(type, nullable) of the result. A pane exists only with an event, so a non-null argument gives a non-null result."""
+        """(type, nullable) of the result. A pane has an event at least: a non-null argument gives a non-null result."""
         kind = self.result_type or argument or FieldType.INT
         return kind, self.empty_is_null and argument_nullable
 

@@ -1,7 +1,7 @@
 """Tumbling windows: panes of one size, side by side, half open.
 
-    size 10, offset 3        … [-7,3) [3,13) [13,23) …
-    start = t - (t - offset) mod size          (floor, so negative times work)
+size 10, offset 3        … [-7,3) [3,13) [13,23) …
+start = t - (t - offset) mod size          (floor, so negative times work)
 """
 
 from dataclasses import dataclass

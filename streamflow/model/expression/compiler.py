@@ -122,7 +122,9 @@ class _Compiler:
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:
             allowed = "fields, literals, + - * / // %, comparisons, and, or, not, in, if … else, and listed functions"
-            raise ExpressionError(f"{type(node).__name__} is not part of the language, which has {allowed}", node.col_offset)
+            raise ExpressionError(
+                f"{type(node).__name__} is not part of the language, which has {allowed}", node.col_offset
+            )
         typed: _Typed = method(node, known)
         return typed
 
@@ -167,7 +169,9 @@ class _Compiler:
     def _truth(self, node: ast.expr, known: frozenset[str]) -> _Typed:
         value = self.visit(node, known)
         if value.type is not FieldType.BOOL:
-            raise ExpressionError(f"a condition is needed here, this is {_said(value)}: compare it with something", node.col_offset)
+            raise ExpressionError(
+                f"a condition is needed here, this is {_said(value)}: compare it with something", node.col_offset
+            )
         if value.nullable:
             raise ExpressionError(_null_remedy(value), node.col_offset)
         return value
@@ -185,7 +189,10 @@ class _Compiler:
     def _binop(self, node: ast.BinOp, known: frozenset[str]) -> _Typed:
         symbol = _ARITHMETIC.get(type(node.op))
         if symbol is None:
-            raise ExpressionError(f"{type(node.op).__name__} is not part of the language: use {' '.join(_ARITHMETIC.values())}", node.col_offset)
+            raise ExpressionError(
+                f"{type(node.op).__name__} is not part of the language: use {' '.join(_ARITHMETIC.values())}",
+                node.col_offset,
+            )
         left, right = self.visit(node.left, known), self.visit(node.right, known)
         text = f"({left.text} {symbol} {right.text})"
         kinds = (left.type, right.type)
@@ -235,7 +242,11 @@ class _Compiler:
         if symbol in ("==", "!="):
             self._comparable(left, right, left_node)
             # Of two nullable sides both may be null, so equality tells nothing then.
-            return f"{left.text} {symbol} {right.text}", _NOTHING if left.nullable and right.nullable else both, _NOTHING
+            return (
+                f"{left.text} {symbol} {right.text}",
+                _NOTHING if left.nullable and right.nullable else both,
+                _NOTHING,
+            )
         self._need(left, _ORDERED, left_node)
         self._need(right, _ORDERED, right_node)
         self._comparable(left, right, left_node)
@@ -245,7 +256,9 @@ class _Compiler:
         self, left: _Typed, op: ast.cmpop, right: _Typed, node: ast.expr
     ) -> tuple[str, frozenset[str], frozenset[str]]:
         if (left.type is None) == (right.type is None) or not isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
-            raise ExpressionError("`is` is only for null tests: write `field is None` or `field is not None`", node.col_offset)
+            raise ExpressionError(
+                "`is` is only for null tests: write `field is None` or `field is not None`", node.col_offset
+            )
         value = right if left.type is None else left
         fields = frozenset({value.field} if value.field is not None else ())
         if isinstance(op, ast.Is | ast.Eq):
@@ -254,7 +267,9 @@ class _Compiler:
 
     def _membership(self, left: _Typed, op: ast.cmpop, node: ast.expr, known: frozenset[str]) -> str:
         if not isinstance(node, ast.Tuple | ast.List | ast.Set) or not 0 < len(node.elts) <= LITERALS_MAX:
-            raise ExpressionError(f"`in` takes a list of 1 to {LITERALS_MAX} literals, such as kind in ('a', 'b')", node.col_offset)
+            raise ExpressionError(
+                f"`in` takes a list of 1 to {LITERALS_MAX} literals, such as kind in ('a', 'b')", node.col_offset
+            )
         texts = []
         for element in node.elts:
             value = self.visit(element, known)
@@ -271,7 +286,9 @@ class _Compiler:
         no = self.visit(node.orelse, known | test.if_false)
         kind = _common(yes, no)
         if kind is None and (yes.type is not None or no.type is not None):
-            raise ExpressionError(f"both results need one type, these are {_said(yes)} and {_said(no)}", node.col_offset)
+            raise ExpressionError(
+                f"both results need one type, these are {_said(yes)} and {_said(no)}", node.col_offset
+            )
         return _Typed(f"({yes.text} if {test.text} else {no.text})", kind, yes.nullable or no.nullable)
 
     def _call(self, node: ast.Call, known: frozenset[str]) -> _Typed:
@@ -283,7 +300,9 @@ class _Compiler:
         function = CATALOGUE.get(name)
         if function is None:
             near = get_close_matches(name, [*CATALOGUE, "coalesce"], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"functions are {', '.join(sorted([*CATALOGUE, 'coalesce']))}"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"functions are {', '.join(sorted([*CATALOGUE, 'coalesce']))}"
+            )
             raise ExpressionError(f"unknown function {name!r}: {hint}", node.col_offset)
         needed, given = len(function.arguments), len(node.args)
         if given < needed or (given > needed and not function.repeats):
@@ -303,7 +322,9 @@ class _Compiler:
         first, second = (self.visit(argument, known) for argument in node.args)
         kind = _common(first, second)
         if kind is None:
-            raise ExpressionError(f"coalesce needs one type, these are {_said(first)} and {_said(second)}", node.col_offset)
+            raise ExpressionError(
+                f"coalesce needs one type, these are {_said(first)} and {_said(second)}", node.col_offset
+            )
         if not first.nullable:
             return first
         return _Typed(f"({first.text} if {first.text} is not None else {second.text})", kind, second.nullable)

@@ -1,4 +1,4 @@
-"""A real single-node Apache Kafka in KRaft mode, with nothing to install: Java comes from PyPI, Kafka from Maven Central.
+"""A real single-node Apache Kafka in KRaft mode, with nothing to install: Java from PyPI, Kafka from Maven Central.
 
 For `make demo`, tests and development. It listens on the loopback address only, keeps its data in one folder, and takes
 some 320 MB (heap bounded at 512 MB). Replication factors are 1; topics are never created by use.
@@ -25,7 +25,7 @@ _HEAP = ("-Xms256m", "-Xmx512m")
 
 @dataclass(slots=True)
 class EmbeddedBroker:
-    """A broker process. `port` is where clients connect; `data_dir` holds logs, configuration and the broker's own log."""
+    """A broker process. `port` is where clients connect; `data_dir` holds data, configuration and its own log."""
 
     data_dir: Path
     port: int

@@ -1,6 +1,6 @@
 """The jars of Apache Kafka: fetched once from Maven Central, verified against digests of our own, cached.
 
-`kafka.lock` beside this file lists every jar with its SHA-256. A jar that is missing from the list or differs from it is
+`kafka.lock` beside this file lists every jar with its SHA-256. A jar that is missing or differs is
 refused, so what runs is what was tested. Regenerate it with `python -m streamflow.runtime.embedded.jars`.
 """
 

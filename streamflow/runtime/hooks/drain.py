@@ -24,7 +24,7 @@ from streamflow.model.chunk import Chunk, Mark, Record, Run
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
 
 
-class KeptRecords(MemoryRecords):  # type: ignore[misc]
+class KeptRecords(MemoryRecords):
     """MemoryRecords that remembers its bytes, so that single records can be read again whole."""
 
     def __init__(self, data: bytes) -> None:
@@ -62,7 +62,9 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
     while source.has_next():
         batch = source.next_batch()
         if records._check_crcs and not batch.validate_crc():
-            raise ExternalError(f"a record batch of {topic}/{partition} at offset {batch.base_offset} has a wrong checksum")
+            raise ExternalError(
+                f"a record batch of {topic}/{partition} at offset {batch.base_offset} has a wrong checksum"
+            )
         if not _is_skipped(records, batch, committed_only):
             columns.add(batch, position)
         position = batch.next_offset

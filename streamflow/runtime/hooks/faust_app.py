@@ -49,7 +49,7 @@ class Host(Protocol):
         """The worker cannot go on."""
 
 
-class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches chunks on the consumer's own thread and loop."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -116,7 +116,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return True
 
 
-class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+class ChunkConsumer(driver.Consumer):
     """Hands chunks to Faust as messages."""
 
     def _new_consumer_thread(self) -> ChunkConsumerThread:
@@ -156,13 +156,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         """Offsets jump from chunk to chunk; nothing is acknowledged through Faust."""
 
 
-class ChunkTransport(driver.Transport):  # type: ignore[misc]
+class ChunkTransport(driver.Transport):
     """Faust's transport with our consumer."""
 
     Consumer = ChunkConsumer
 
 
-class ChunkSchema(faust.Schema):  # type: ignore[misc]
+class ChunkSchema(faust.Schema):
     """Passes the chunk of a message through."""
 
     def compile(self, app: Any, **kwargs: Any) -> Any:
@@ -181,7 +181,7 @@ class EntryShape:
         self.marks, self.timestamps = marks, timestamps
 
 
-class StageApp(faust.App):  # type: ignore[misc]
+class StageApp(faust.App):
     """The Faust app of one topology on one worker. `host` must be set before it starts."""
 
     host: Host

@@ -1,0 +1,43 @@
+"""Progress in offset metadata, and pacing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark, Progress
+from streamflow.errors import StateMismatch
+
+_TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
+_ENTRIES = st.one_of(
+    st.builds(EntryProgress, high_ms=_TIMES),
+    st.builds(lambda marks: EntryProgress(marks=tuple(marks)), st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5)),
+)
+
+
+@given(_TIMES, st.lists(_ENTRIES, max_size=4))
+def test_progress_comes_back(watermark: int, entries: list[EntryProgress]) -> None:
+    progress = Progress(watermark, tuple(entries))
+    assert Progress.decode(progress.encode()) == progress
+
+
+def test_four_hundred_producers_fit_and_too_many_are_refused() -> None:
+    now = 1_700_000_000_000
+    marks = tuple(ProducerMark(now + 3_600_000 * (i % 7)) for i in range(400))
+    assert len(Progress(now, (EntryProgress(marks=marks),)).encode()) < 4_096
+    with pytest.raises(StateMismatch, match="4096"):
+        Progress(now, (EntryProgress(marks=marks * 3),)).encode()
+
+
+def test_other_versions_are_refused() -> None:
+    assert Progress.decode("") == Progress()
+    with pytest.raises(StateMismatch, match="version '9'"):
+        Progress.decode("9;5")
+
+
+@pytest.mark.parametrize(
+    ("since_ms", "records", "outputs", "due"),
+    [(0, 10, 0, False), (5, 10, 0, True), (50, 5_000, 0, False), (100, 5_000, 0, True), (1, 5_000, 100, True)],
+)
+def test_commits_wait_only_under_load(since_ms: float, records: int, outputs: int, due: bool) -> None:
+    assert Pacing(100, 100, 1_000).is_due(since_ms, records, outputs, 0) is due
