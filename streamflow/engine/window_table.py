@@ -169,7 +169,13 @@ class WindowTable:
         return TableChanges(self.name, changes, expire_below)
 
     def _changes_of(self, pane: Pane) -> list[Change]:
-        encode, prefix = self.layout.encode, pane_prefix(pane.start)
+        prefix = pane_prefix(pane.start)
+        try:
+            return self._encoded(pane, prefix, self.layout.encode)
+        except OverflowError:
+            return self._encoded(pane, prefix, self.layout.encode_large)
+
+    def _encoded(self, pane: Pane, prefix: bytes, encode: Callable[[Any], bytes]) -> list[Change]:
         if self._integer_keys:
             return [(prefix + b"%d" % key, encode(row)) for key, row in pane.dirty.items()]
         return [(prefix + key.encode(), encode(row)) for key, row in pane.dirty.items()]

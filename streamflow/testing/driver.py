@@ -181,6 +181,10 @@ class Driver:
             changelog[table.name] = log.next_offset
             store.write([TableChanges(table.name, changes)], StoreMeta(changelog=changelog))
 
+    def tasks(self) -> list[Task]:
+        """Tasks that are open, for their counters and watermarks."""
+        return list(self._tasks.values())
+
     # -- results ------------------------------------------------------------------------------------------------------
 
     def records(self, topic: str) -> list[Record]:

@@ -41,6 +41,11 @@ class AccumulatorLayout:
         text = "lambda a: (" + "".join(f"{self.value_source(i, 'a')}, " for i in range(len(self.aggregates))) + ")"
         self.results: Callable[[Any], tuple[Any, ...]] = eval(text, {"inf": inf})  # noqa: S307 - text is made of our own templates
 
+    def encode_large(self, accumulator: Any) -> bytes:
+        """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""
+        cells = (getattr(accumulator, name) for name in accumulator.__struct_fields__)
+        return self.encode(self.type(*(cell if abs(cell) < 2**63 else float(cell) for cell in cells)))
+
     def add_source(self, index: int, accumulator: str, value: str) -> list[str]:
         """Statements that add the value named `value` to aggregate `index` of the accumulator named `accumulator`."""
         aggregate = self.aggregates[index][1]

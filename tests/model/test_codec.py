@@ -37,7 +37,7 @@ def test_integers_and_iso_texts_are_the_same_moment() -> None:
     ("value", "reason"),
     [
         (None, "no value"),
-        (b"", "malformed"),
+        (b"", "truncated"),
         (b"junk", "malformed"),
         (b"[1]", "Expected `object`"),
         (b'{"sensor":1,"at":5}', "$.sensor"),

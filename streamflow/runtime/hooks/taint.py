@@ -2,8 +2,8 @@
 
 aiokafka repeats EndTxn and its like silently with the same epoch. A first attempt that still lingers in the network
 may then end a later transaction (the hazard that KIP-890 closes for newer clients). The remedy is to initialise the
-producer anew, which raises the epoch, before the next transaction begins. `Sender._coordinator_dead` is called whenever a
-transaction call got no answer, or was sent away by its coordinator.
+producer anew, which raises the epoch, before the next transaction begins. `Sender._coordinator_dead` is called whenever
+a transaction call got no answer, or was sent away by its coordinator.
 
 Pinned to aiokafka 0.14; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
 """

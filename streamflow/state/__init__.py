@@ -1,0 +1,1 @@
+"""Stores of tasks behind one port; the only package that imports rocksdict."""

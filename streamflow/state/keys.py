@@ -1,0 +1,44 @@
+"""Store keys.
+
+    windowed table   | start + 2^63, 8 bytes big-endian | key bytes |     time first: a pane is one contiguous range
+    keyed table      | key bytes |
+
+Adding 2^63 maps signed milliseconds onto unsigned integers in the same order, so that byte order is time order also
+before 1970. Time first, because closing a pane, expiring old panes and restoring read whole panes; a query for one key
+does one point read per pane.
+
+Key bytes are the Kafka record key: UTF-8 of the text of the key, so that a record's partition, its key in the store and
+the `key` of a query agree.
+"""
+
+from struct import Struct
+
+_START = Struct(">Q")
+_SHIFT = 1 << 63
+START_BYTES = 8
+
+
+
+def pane_prefix(start_ms: int) -> bytes:
+    """First 8 bytes of every store key of the pane; also the lower bound of the pane's range."""
+    return _START.pack(start_ms + _SHIFT)
+
+
+def window_key(start_ms: int, key: bytes) -> bytes:
+    """Store key of `key` in the pane."""
+    return _START.pack(start_ms + _SHIFT) + key
+
+
+def split_window_key(store_key: bytes) -> tuple[int, bytes]:
+    """(start_ms, key) of a store key."""
+    return _START.unpack_from(store_key)[0] - _SHIFT, store_key[START_BYTES:]
+
+
+def key_bytes(key: str | int) -> bytes:
+    """Record key of a key value."""
+    return key.encode() if key.__class__ is str else str(key).encode()
+
+
+def key_from_bytes(key: bytes, integer: bool) -> str | int:
+    """Key value of a record key."""
+    return int(key) if integer else key.decode()

@@ -1,0 +1,67 @@
+"""Assignment: everything exactly once, balanced, sticky, co-partitioned; and everybody learns where everybody is."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamflow.plan.planner import make_plan
+from streamflow.runtime.assignor import Member, StageAssignor, decide
+from streamflow.topology.load import load_topology
+
+_TASKS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 12), min_size=1)
+_MEMBERS = st.integers(1, 7)
+
+
+def _every(tasks: dict[str, int]) -> set[tuple[str, int]]:
+    return {(stage, partition) for stage, count in tasks.items() for partition in range(count)}
+
+
+@given(_TASKS, _MEMBERS)
+def test_every_task_has_one_owner_and_loads_differ_by_one(tasks: dict[str, int], count: int) -> None:
+    given = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(count)})
+    owned = [task for mine in given.values() for task in mine]
+    assert sorted(owned) == sorted(_every(tasks))
+    sizes = [len(mine) for mine in given.values()]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(_TASKS, _MEMBERS, _MEMBERS)
+def test_after_a_change_of_members_only_what_must_moves(tasks: dict[str, int], before: int, after: int) -> None:
+    first = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(before)})
+    members = {f"m{i}": Member(f"u{i}", frozenset(first.get(f"m{i}", set())), 1) for i in range(after)}
+    second = decide(tasks, members)
+    sizes = [len(mine) for mine in second.values()]
+    assert max(sizes) - min(sizes) <= 1
+    if before == after:
+        assert second == first
+
+
+@given(_TASKS)
+def test_of_two_claims_the_newer_generation_wins(tasks: dict[str, int]) -> None:
+    mine = frozenset(_every(tasks))
+    given = decide(tasks, {"old": Member("a", mine, 3), "new": Member("b", mine, 4)})
+    kept = given["new"] & mine
+    assert len(kept) == len(given["new"])
+
+
+@dataclass
+class _Cluster:
+    counts: dict[str, int]
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(range(self.counts[topic]))
+
+
+def test_the_adapter_speaks_kafkas_group_protocol() -> None:
+    plan = make_plan(load_topology("topologies/flights"))
+    one, two = StageAssignor(plan, "http://one"), StageAssignor(plan, "http://two")
+    topics = [topic for stage in plan.stages for topic in stage.input_topics]
+    cluster = _Cluster(dict.fromkeys(topics, 4))
+    metadata = {"m1": one.metadata(topics), "m2": two.metadata(topics)}
+    decided = one.assign(cluster, metadata)  # type: ignore[arg-type]
+    partitions = sorted((topic, p) for a in decided.values() for topic, ps in a.assignment for p in ps)
+    assert partitions == sorted((topic, p) for topic in topics for p in range(4))
+    two.on_assignment(decided["m2"])
+    assert len(two.owners) == 8
+    assert set(two.owners.values()) == {"http://one", "http://two"}

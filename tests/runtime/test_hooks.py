@@ -1,0 +1,124 @@
+"""Contracts of the private hooks: an upgrade of Faust or aiokafka that changes what we use fails here, by name."""
+
+import inspect
+from typing import Any
+
+import aiokafka
+import faust
+import pytest
+from aiokafka.consumer import fetcher as aiokafka_fetcher
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.producer.sender import Sender
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from faust.transport.consumer import Consumer
+from faust.transport.drivers import aiokafka as driver
+
+from streamflow.model.chunk import Chunk
+from streamflow.runtime.hooks import drain, taint
+
+
+def test_the_pinned_versions_are_installed() -> None:
+    assert aiokafka.__version__.startswith("0.14.")
+    assert str(faust.__version__).startswith("0.15.")
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
+        (driver.Consumer, ["_new_consumer_thread"]),
+        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
+        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "crash"]),
+        (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
+        (FetchResult, ["check_assignment", "has_more", "_update_position"]),
+        (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
+        (Sender, ["_coordinator_dead"]),
+    ],
+)
+def test_methods_we_override_or_call_exist(owner: type, names: list[str]) -> None:
+    for name in names:
+        assert callable(getattr(owner, name)), f"{owner.__name__}.{name}"
+
+
+def test_signatures_are_as_we_call_them() -> None:
+    fetch = inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters
+    assert list(fetch) == ["self", "consumer", "active_partitions", "timeout", "max_records"]
+    assigned = inspect.signature(faust.App._on_partitions_assigned).parameters
+    assert list(assigned) == ["self", "assigned", "generation_id"]
+
+
+def _batch(values: list[bytes], *, base: int = 0, compression: int = 0, transactional: int = 0, producer: int = -1) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, compression, transactional, producer, 0, 0, 1 << 20)
+    for index, value in enumerate(values):
+        builder.append(index, 1_000 + index, b"k%d" % index, value, [("h", b"x")])
+    data = bytearray(builder.build())
+    data[0:8] = base.to_bytes(8, "big")  # the base offset is not covered by the checksum
+    return bytes(data)
+
+
+def _read(data: bytes, position: int = 0, aborted: list[tuple[int, int]] | None = None, **columns: bool) -> Chunk:
+    drain.install()
+    records: Any = PartitionRecords(None, drain.KeptRecords(data), aborted, position, None, None, True, READ_COMMITTED)
+    chunk = drain.read(records, "t", 0, marks=columns.get("marks", False), timestamps=columns.get("timestamps", False))
+    assert records.next_fetch_offset == chunk.next_offset
+    return chunk
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_batches_become_columns_with_offsets(compression: int) -> None:
+    data = _batch([b"a", b"b"], base=10, compression=compression) + _batch([b"c"], base=40, compression=compression)
+    chunk = _read(data, 10)
+    assert chunk.values == [b"a", b"b", b"c"]
+    assert [chunk.offset_at(i) for i in range(3)] == [10, 11, 40]
+    assert chunk.next_offset == 41
+    record = chunk.record(1)
+    assert (record.key, record.value, record.timestamp_ms, record.headers) == (b"k1", b"b", 1_001, (("h", b"x"),))
+
+
+def test_a_seek_into_a_batch_skips_what_lies_before() -> None:
+    chunk = _read(_batch([b"a", b"b", b"c"], base=10), 11)
+    assert chunk.values == [b"b", b"c"]
+    assert chunk.offset_at(0) == 11
+
+
+def test_aborted_transactions_are_left_out() -> None:
+    aborted = _batch([b"x", b"y"], base=0, transactional=1, producer=7)
+    good = _batch([b"z"], base=2, transactional=1, producer=8)
+    chunk = _read(aborted + good, 0, [(7, 0)])
+    assert chunk.values == [b"z"]
+    assert chunk.next_offset == 3
+
+
+def test_marks_are_split_off_and_timestamps_are_beside() -> None:
+    data = _batch([b"[1]", b"[2]", b'{"producer":0}']) + _batch([b'{"producer":1}'], base=3) + _batch([b"[3]"], base=4)
+    chunk = _read(data, 0, None, marks=True, timestamps=True)
+    assert chunk.values == [b"[1]", b"[2]", b"[3]"]
+    assert [(mark.index, mark.value) for mark in chunk.marks] == [(2, b'{"producer":0}'), (2, b'{"producer":1}')]
+    assert chunk.timestamps == [1_000, 1_001, 1_000]
+    assert [chunk.offset_at(i) for i in range(3)] == [0, 1, 4]
+
+
+def test_a_wrong_checksum_is_refused() -> None:
+    data = bytearray(_batch([b"abc"]))
+    data[-2] ^= 0xFF
+    with pytest.raises(Exception, match="checksum"):
+        _read(bytes(data))
+
+
+def test_a_repeated_transaction_call_taints_its_producer() -> None:
+    taint.install()
+
+    class _Sender:
+        _txn_manager = None
+
+        def __init__(self) -> None:
+            self._coordinators: dict[Any, int] = {}
+
+    class _Producer:
+        def __init__(self) -> None:
+            self._sender = _Sender()
+
+    producer: Any = _Producer()
+    assert not taint.is_tainted(producer)
+    taint._coordinator_dead(producer._sender, "transaction")
+    assert taint.is_tainted(producer)

@@ -1,0 +1,37 @@
+"""The watchdog's table, and that it barks also when the loop stands still."""
+
+import threading
+import time
+
+import pytest
+
+from streamflow.runtime.watchdog import Pulse, Verdict, Watchdog, judge
+
+
+@pytest.mark.parametrize(
+    ("loop", "moved", "waiting", "verdict"),
+    [
+        (0.1, 0.5, True, Verdict.WORKING),
+        (0.1, 99.0, False, Verdict.IDLE),
+        (0.1, 99.0, True, Verdict.STUCK),
+        (99.0, 0.5, False, Verdict.STUCK),
+        (0.1, 0.5, False, Verdict.WORKING),
+    ],
+)
+def test_stuck_is_told_from_idle(loop: float, moved: float, waiting: bool, verdict: Verdict) -> None:
+    assert judge(Pulse(loop, moved, waiting), 10.0) is verdict
+
+
+def test_a_silent_loop_is_noticed_from_another_thread() -> None:
+    barked = threading.Event()
+    told: list[str] = []
+
+    def bark(what: str) -> None:
+        told.append(what)
+        barked.set()
+
+    dog = Watchdog(3.0, lambda: (time.monotonic(), False), bark)
+    dog.start()
+    assert barked.wait(10)
+    assert "loop silent" in told[0]
+    dog.stop()

@@ -1,0 +1,35 @@
+"""House rules that a program can check."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent.parent.parent
+_MODULES = sorted(path for path in (_ROOT / "streamflow").rglob("*.py"))
+_FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager"}
+_TEXTS = [*_MODULES, *sorted((_ROOT / "tests").rglob("*.py")), *sorted(_ROOT.glob("*.md")), *sorted((_ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_modules_and_functions_are_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 600, "one idea per module"
+    assert path.stem not in _FORBIDDEN_NAMES
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module says what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} needs a docstring"
+
+
+@pytest.mark.parametrize("path", _TEXTS, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_nothing_is_left_over(path: Path) -> None:
+    text = path.read_text()
+    marks = re.findall(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", text)
+    assert not marks
+    assert not re.search(r"(?<![\w.])/(?:ro" + r"ot|wo" + r"rk|ho" + r"me)/[a-z.]", text), "no machine paths"
