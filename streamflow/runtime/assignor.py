@@ -56,8 +56,8 @@ def decide(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[str,
     kept = set().union(*given.values())
     for task in every:
         if task not in kept:
-            # Fewest of this stage first, then fewest in all; the name breaks ties, so that every leader decides alike.
-            target = min(given, key=lambda m: (len(given[m]) > low, _held(given[m], task[0]), len(given[m]), m))
+            # Who has too few comes first, then who has fewest of this stage; names break ties, so leaders decide alike.
+            target = min(given, key=lambda m: _fullness(len(given[m]), low, _held(given[m], task[0]), m))
             given[target].add(task)
     return given
 
@@ -68,6 +68,10 @@ def _claims(every: set[TaskId], members: Mapping[str, Member]) -> dict[TaskId, s
         for task in members[member].owned & every:
             owner[task] = member
     return owner
+
+
+def _fullness(size: int, low: int, held: int, member: str) -> tuple[bool, bool, int, int, str]:
+    return size >= low, size > low, held, size, member
 
 
 def _held(tasks: set[TaskId], stage: str) -> int:

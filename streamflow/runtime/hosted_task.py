@@ -181,6 +181,7 @@ class HostedTask:
         try:
             if faults.mistake() == "store_before_commit":
                 self._apply(checkpoint, {})
+                self.flush_store()
             offsets = await self._producer.commit(checkpoint, self._changelogs)
             faults.reach("before_store")
             self._apply(checkpoint, offsets)
@@ -201,6 +202,11 @@ class HostedTask:
             self.task.committed(checkpoint.sequence)
         self.committed_positions = dict(checkpoint.positions)
         self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
+
+    def flush_store(self) -> None:
+        """Write what the store holds back to the disk."""
+        if self._store is not None:
+            self._store.flush()
 
     @property
     def reflected_positions(self) -> dict[tuple[str, int], int]:

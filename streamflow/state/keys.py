@@ -18,7 +18,6 @@ _SHIFT = 1 << 63
 START_BYTES = 8
 
 
-
 def pane_prefix(start_ms: int) -> bytes:
     """First 8 bytes of every store key of the pane; also the lower bound of the pane's range."""
     return _START.pack(start_ms + _SHIFT)

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-
 #: (key, value) of a table; None as value deletes the key. Keys are the store's keys, byte for byte.
 Change = tuple[bytes, bytes | None]
 
@@ -18,8 +17,8 @@ class TableChanges:
     """The last value of every key of one table that this checkpoint changed.
 
     `expire_below` asks the store to delete every key of the table that sorts below it (retention); it only
-    grows, and nothing below it is written again. The changelog drops the same rows by its own retention, so they are not
-    sent.
+    grows, and nothing below it is written again. The changelog drops the same rows by its own retention, so they are
+    not sent.
     """
 
     table: str
@@ -52,7 +51,7 @@ class Store(Protocol):
         """The committed value of a key."""
 
     def scan(self, table: str, lower: bytes = b"", upper: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """Committed (key, value) pairs with lower <= key < upper, in byte order. Close the iterator early if not exhausted."""
+        """Committed (key, value) pairs with lower <= key < upper, in byte order."""
 
     def write(self, tables: list[TableChanges], meta: StoreMeta) -> None:
         """Apply changes and meta in one atomic batch."""

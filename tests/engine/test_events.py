@@ -89,7 +89,9 @@ def test_bad_events_become_dead_letters_and_the_stream_goes_on(
 
 
 def test_a_slice_full_of_bad_events_is_put_aside_whole() -> None:
-    driver = _driver(_KEYED + "  m: {kind: map, input: key, set: {x: 1 / v}}\n  o: {kind: sink, input: m, topic: out}\n")
+    driver = _driver(
+        _KEYED + "  m: {kind: map, input: key, set: {x: 1 / v}}\n  o: {kind: sink, input: m, topic: out}\n"
+    )
     driver.publish("in", [_event(1, v=0.0)] * 1_000)
     driver.run()
     assert len(driver.dead_letters()) == 1_000
@@ -97,7 +99,9 @@ def test_a_slice_full_of_bad_events_is_put_aside_whole() -> None:
 
 
 def test_huge_sums_do_not_break_the_state() -> None:
-    driver = _driver(_source_window().replace("sum(v)", "sum(id)").replace(", key: id", ", key: k").replace("k: str?", "k: str"))
+    driver = _driver(
+        _source_window().replace("sum(v)", "sum(id)").replace(", key: id", ", key: k").replace("k: str?", "k: str")
+    )
     driver.publish("in", [_event(t, n=2**62) for t in range(8)])
     driver.run()
     assert driver.table("w")["a", 0]["s"] == pytest.approx(8 * 2.0**62)
@@ -160,7 +164,10 @@ def test_retention_lets_old_windows_go() -> None:
 
 
 def test_unknown_fields_follow_the_sources_policy() -> None:
-    nodes = _SOURCE.replace("idle_after", "unknown_fields: reject, idle_after") + "  o: {kind: sink, input: s, topic: out}\n"
+    nodes = (
+        _SOURCE.replace("idle_after", "unknown_fields: reject, idle_after")
+        + "  o: {kind: sink, input: s, topic: out}\n"
+    )
     driver = _driver(nodes)
     driver.publish("in", [_event(1), {**_event(2), "extra": 1}])
     driver.run()

@@ -13,7 +13,12 @@ from streamflow.topology.yaml_file import parse_topology
 from tests.engine.model import TOPOLOGY, make_events, results, windows
 
 PLAN = make_plan(parse_topology(TOPOLOGY))
-CRASHES = {3: CrashPoint.BEFORE_COMMIT, 5: CrashPoint.BEFORE_STORE, 9: CrashPoint.BEFORE_COMMIT, 14: CrashPoint.BEFORE_STORE}
+CRASHES = {
+    3: CrashPoint.BEFORE_COMMIT,
+    5: CrashPoint.BEFORE_STORE,
+    9: CrashPoint.BEFORE_COMMIT,
+    14: CrashPoint.BEFORE_STORE,
+}
 
 
 def _run(events: list[dict[str, Any]], **shape: Any) -> Driver:

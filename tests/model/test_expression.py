@@ -80,7 +80,12 @@ def test_refusals_say_why(source: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "narrows"),
-    [("v is not None", {"v"}), ("not (v is None) and n > 1", {"v"}), ("v is None", set()), ("v is not None or ok", set())],
+    [
+        ("v is not None", {"v"}),
+        ("not (v is None) and n > 1", {"v"}),
+        ("v is None", set()),
+        ("v is not None or ok", set()),
+    ],
 )
 def test_a_true_condition_tells_what_is_not_null(source: str, narrows: set[str]) -> None:
     assert compile_expression(source, SCHEMA).narrows & {"v"} == narrows

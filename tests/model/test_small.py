@@ -15,7 +15,9 @@ from streamflow.model.partitioner import murmur2, partition_of
 from streamflow.model.position import decode_token, encode_token
 
 
-@pytest.mark.parametrize(("text", "value"), [("500ms", 500), ("2h", 7_200_000), ("1.5s", 1_500), (7, 7), ("1w", 604_800_000)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("500ms", 500), ("2h", 7_200_000), ("1.5s", 1_500), (7, 7), ("1w", 604_800_000)]
+)
 def test_durations_are_read(text: str | int, value: int) -> None:
     assert parse_duration_ms(text) == value
     assert parse_duration_ms(format_duration(value)) == value

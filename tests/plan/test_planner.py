@@ -86,7 +86,9 @@ def test_topics_say_how_they_must_be() -> None:
 
 def test_the_layout_changes_with_what_the_bytes_mean() -> None:
     def layout(aggregate: str) -> str:
-        nodes = _SOURCE + f"  w: {{kind: window, input: s, window: {{type: tumbling, size: 1s}}, aggregate: {aggregate}}}\n"
+        nodes = (
+            _SOURCE + f"  w: {{kind: window, input: s, window: {{type: tumbling, size: 1s}}, aggregate: {aggregate}}}\n"
+        )
         return _plan(nodes).stages[0].tables[0].layout
 
     assert layout("{n: count()}") == layout("{n: count()}")

@@ -22,7 +22,9 @@ _ROWS = {(start, key): start + ord(key) for start in range(-20, 100, 10) for key
 
 def _store() -> MemoryStore:
     store = MemoryStore()
-    changes: list[tuple[bytes, bytes | None]] = [(window_key(s, key_bytes(k)), b"%d" % v) for (s, k), v in _ROWS.items()]
+    changes: list[tuple[bytes, bytes | None]] = [
+        (window_key(s, key_bytes(k)), b"%d" % v) for (s, k), v in _ROWS.items()
+    ]
     store.write([TableChanges("w", changes)], StoreMeta())
     return store
 

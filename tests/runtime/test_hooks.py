@@ -47,7 +47,9 @@ def test_signatures_are_as_we_call_them() -> None:
     assert list(assigned) == ["self", "assigned", "generation_id"]
 
 
-def _batch(values: list[bytes], *, base: int = 0, compression: int = 0, transactional: int = 0, producer: int = -1) -> bytes:
+def _batch(
+    values: list[bytes], *, base: int = 0, compression: int = 0, transactional: int = 0, producer: int = -1
+) -> bytes:
     builder = DefaultRecordBatchBuilder(2, compression, transactional, producer, 0, 0, 1 << 20)
     for index, value in enumerate(values):
         builder.append(index, 1_000 + index, b"k%d" % index, value, [("h", b"x")])

@@ -93,7 +93,10 @@ def test_a_store_survives_reopening_and_is_locked_meanwhile(tmp_path: Path) -> N
 
 _OPERATIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("write"), st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.one_of(st.none(), st.just(b"v"))))),
+        st.tuples(
+            st.just("write"),
+            st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.one_of(st.none(), st.just(b"v")))),
+        ),
         st.tuples(st.just("expire"), st.binary(min_size=1, max_size=2)),
         st.tuples(st.just("flush"), st.none()),
     ),

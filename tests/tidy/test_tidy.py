@@ -9,7 +9,12 @@ import pytest
 _ROOT = Path(__file__).parent.parent.parent
 _MODULES = sorted(path for path in (_ROOT / "streamflow").rglob("*.py"))
 _FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager"}
-_TEXTS = [*_MODULES, *sorted((_ROOT / "tests").rglob("*.py")), *sorted(_ROOT.glob("*.md")), *sorted((_ROOT / "docs").rglob("*.md"))]
+_TEXTS = [
+    *_MODULES,
+    *sorted((_ROOT / "tests").rglob("*.py")),
+    *sorted(_ROOT.glob("*.md")),
+    *sorted((_ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_ROOT)))

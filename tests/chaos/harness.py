@@ -1,0 +1,251 @@
+"""The chaos harness: worker processes on a real Kafka, killed and stalled while a model watches.
+
+A run publishes orders at a steady pace, lets a plan of faults loose on the workers, starts every dead worker again, reads
+the results with read_committed while it all happens, and at the end compares results and tables with the model.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streamflow.plan.planner import make_plan
+from streamflow.runtime.topics import ensure_topics
+from streamflow.settings.settings import load_settings
+from streamflow.topology.load import load_topology
+from tests.chaos.orders import CLOSING, START_MS, Verdict, Windows, expected_windows, judge, make_orders
+
+TOPOLOGY = Path(__file__).parent / "topology.yaml"
+SESSION_MS = 6_000
+STALL_S = 8.0
+EXIT_REFUSED = 78
+_SETTLE_S = 120.0
+
+
+@dataclass
+class Slot:
+    """A worker's place: its process, its folder and port, and the faults its next life begins with."""
+
+    number: int
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+    faults: str = ""
+    deaths: int = 0
+    refusals: int = 0
+
+
+@dataclass
+class Run:
+    """One chaos run. `say` is told what happens."""
+
+    bootstrap: str
+    folder: Path
+    orders: list[dict[str, Any]]
+    pace_per_s: int
+    seed: int
+    say: Callable[[str], None]
+    mistake: str = ""
+    workers: int = 3
+    slots: list[Slot] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    _ended: bool = False
+
+    async def execute(self, attack: Callable[["Run"], Any]) -> Verdict:
+        """Run the attack while orders flow; the verdict."""
+        self.say(
+            f"seed {self.seed}, {len(self.orders)} orders, {self.workers} workers, mistake {self.mistake or 'none'}"
+        )
+        settings = load_settings(brokers=self.bootstrap)
+        await ensure_topics(make_plan(load_topology(TOPOLOGY)), settings)
+        base = 20_000 + random.Random(self.seed).randrange(30_000)
+        self.slots = [Slot(number, base + number) for number in range(self.workers)]
+        expected = expected_windows(self.orders)
+        tasks = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._read())]
+        try:
+            await self._until_serving()
+            attacker = asyncio.create_task(attack(self))
+            await self._publish()
+            await attacker
+            await self._publish_closing()
+            verdict = await self._settled(expected)
+            verdict.refused = sum(slot.refusals for slot in self.slots)
+            if verdict.is_exact:
+                verdict.table_wrong = await self._compare_table(expected)
+            return verdict
+        finally:
+            self._ended = True
+            for slot in self.slots:
+                if slot.process is not None and slot.process.poll() is None:
+                    slot.process.send_signal(signal.SIGCONT)
+                    slot.process.kill()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    async def _keep_alive(self) -> None:
+        while True:
+            for slot in self.slots:
+                if slot.process is None or slot.process.poll() is not None:
+                    if slot.process is not None:
+                        slot.deaths += 1
+                        slot.refusals += slot.process.returncode == EXIT_REFUSED
+                    slot.process = self._spawn(slot)
+            await asyncio.sleep(0.3)
+
+    def _spawn(self, slot: Slot) -> "subprocess.Popen[bytes]":
+        environment = {
+            **os.environ,
+            "STREAMFLOW_BROKERS": self.bootstrap,
+            "STREAMFLOW_STATE_DIR": str(self.folder / f"worker-{slot.number}"),
+            "STREAMFLOW_HTTP_PORT": str(slot.port),
+            "STREAMFLOW_SESSION_TIMEOUT_MS": str(SESSION_MS),
+            "STREAMFLOW_TRANSACTION_TIMEOUT_MS": "20000",
+            "STREAMFLOW_FAULTS": slot.faults,
+            "STREAMFLOW_MISTAKE": self.mistake,
+            "STREAMFLOW_ALLOW_MISTAKES": "1" if self.mistake else "0",
+            "STREAMFLOW_LOG_LEVEL": "warning",
+        }
+        slot.faults = ""
+        with (self.folder / f"worker-{slot.number}.log").open("ab") as log:
+            command = [sys.executable, "-m", "streamflow", "run", str(TOPOLOGY), "--worker"]
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def kill(self, slot: Slot) -> None:
+        """kill -9."""
+        if slot.process is not None and slot.process.poll() is None:
+            slot.process.send_signal(signal.SIGKILL)
+            self.log.append(f"kill {slot.number}")
+
+    async def stall(self, slot: Slot, seconds: float) -> None:
+        """SIGSTOP, longer than the session lasts, then SIGCONT."""
+        process = slot.process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            self.log.append(f"stall {slot.number}")
+            await asyncio.sleep(seconds)
+            process.send_signal(signal.SIGCONT)
+
+    def restart_with(self, slot: Slot, faults: str) -> None:
+        """Kill a worker; its next life has these faults armed."""
+        slot.faults = faults
+        self.log.append(f"arm {slot.number} {faults}")
+        self.kill(slot)
+
+    async def _until_serving(self) -> None:
+        deadline = time.monotonic() + 60
+        async with httpx.AsyncClient() as client:
+            while time.monotonic() < deadline:
+                try:
+                    answers = [await client.get(f"http://127.0.0.1:{slot.port}/readyz") for slot in self.slots]
+                    if all(answer.status_code == 200 for answer in answers):
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.2)
+        raise AssertionError(f"the workers were not ready within 60 s, see the logs in {self.folder}")
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
+        await producer.start()
+        started, step = time.monotonic(), max(1, self.pace_per_s // 20)
+        try:
+            for start in range(0, len(self.orders), step):
+                for order in self.orders[start : start + step]:
+                    await producer.send("orders.in", orjson.dumps(order), key=order["account"].encode())
+                ahead = (start + step) / self.pace_per_s - (time.monotonic() - started)
+                await asyncio.sleep(max(0.0, ahead))
+        finally:
+            await producer.stop()
+
+    async def _publish_closing(self) -> None:
+        """Push every source partition's time past all windows, so that all of them close."""
+        far_ms = START_MS + 2 * len(self.orders) + 3_600_000
+        body = {"time": far_ms, "account": CLOSING, "region": CLOSING, "amount": 50}
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
+        await producer.start()
+        for partition in range(8):
+            await producer.send_and_wait("orders.in", orjson.dumps(body), key=CLOSING.encode(), partition=partition)
+        await producer.stop()
+
+    async def _read(self) -> None:
+        """Results as a consumer of ours sees them, while everything happens."""
+        consumer = AIOKafkaConsumer(
+            "orders.totals",
+            bootstrap_servers=self.bootstrap,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            async for record in consumer:
+                self.outputs.append(orjson.loads(record.value))
+        finally:
+            await consumer.stop()
+
+    async def _settled(self, expected: Windows) -> Verdict:
+        """Wait until every window has come, or nothing more comes; then a little longer, for duplicates."""
+        deadline, count, quiet_since = time.monotonic() + _SETTLE_S, -1, time.monotonic()
+        while time.monotonic() < deadline:
+            verdict = judge(self.outputs, expected)
+            if len(self.outputs) != count:
+                count, quiet_since = len(self.outputs), time.monotonic()
+            if not verdict.lost or time.monotonic() - quiet_since > 45 or any(slot.refusals > 1 for slot in self.slots):
+                break
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(3)
+        return judge(self.outputs, expected)
+
+    async def _compare_table(self, expected: Windows) -> list[tuple[str, int]]:
+        """Rows of the table over HTTP, gathered from all workers, that differ from the model."""
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        cursor: str | None = None
+        url = f"http://127.0.0.1:{self.slots[0].port}/v1/topologies/orders/tables/totals"
+        async with httpx.AsyncClient(timeout=10) as client:
+            while True:
+                parameters = {"limit": "1000"} | ({"cursor": cursor} if cursor else {})
+                answer = await client.get(url, params=parameters)
+                if answer.status_code == 503:
+                    await asyncio.sleep(0.5)
+                    continue
+                body = answer.json()
+                rows |= {(row["key"], row["start"]): row["value"] for row in body["rows"] if row["key"] != CLOSING}
+                cursor = body["cursor"]
+                if cursor is None:
+                    break
+        found = {key: (v["n"], v["total"], v["least"], v["most"]) for key, v in rows.items()}
+        return sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+
+    async def limit_record_size(self, size: int) -> None:
+        """Let the broker refuse results: the shape of a send that fails within a transaction."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        resource = ConfigResource(ConfigResourceType.TOPIC, "orders.totals", {"max.message.bytes": str(size)})
+        await admin.alter_configs([resource])
+        await admin.close()
+        self.log.append(f"records of the results are limited to {size} bytes")
+
+
+def new_run(
+    bootstrap: str, folder: Path, count: int, pace_per_s: int, seed: int, say: Callable[[str], None], mistake: str = ""
+) -> Run:
+    """A run over fresh orders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(bootstrap, folder, make_orders(count, seed), pace_per_s, seed, say, mistake)
