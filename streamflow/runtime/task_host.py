@@ -88,7 +88,7 @@ class TaskHost:
             positions = dict(task.task.positions)
             await self._seek(positions)
             task.resume()
-            self.ready |= positions.keys()
+            self.ready.update(positions)
         except asyncio.CancelledError:
             raise
         except Fenced as error:
@@ -133,7 +133,7 @@ class TaskHost:
             return
         if isinstance(error, Fenced):
             log.warning("task %s: %s; dropping what was not committed", task.name, error)
-            self.ready -= {(topic, task.partition) for topic in task.stage.input_topics}
+            self.ready.difference_update((topic, task.partition) for topic in task.stage.input_topics)
             asyncio.get_running_loop().create_task(self._fenced(task))
             return
         self.fail(error)
