@@ -1,0 +1,50 @@
+"""Workload A in plain Faust: a tumbling table on RocksDB, results when a window is over. As its documentation shows it.
+
+python -m bench.faust_contender BOOTSTRAP INPUT OUTPUT FOLDER
+"""
+
+import sys
+
+import faust
+
+bootstrap, source, sink, folder = sys.argv[1:5]
+sys.argv = [sys.argv[0], "worker", "-l", "warning", "--without-web"]
+
+
+class Reading(faust.Record, serializer="json"):
+    """An event."""
+
+    sensor: str
+    ts: int
+    value: float
+
+
+app = faust.App(
+    f"bench-faust-{sink}", broker=f"kafka://{bootstrap}", store="rocksdb://", datadir=folder, topic_partitions=4,
+    table_cleanup_interval=1.0, topic_disable_leader=True, consumer_auto_offset_reset="earliest", web_enabled=False,
+    broker_commit_interval=0.1,
+)  # fmt: skip
+readings = app.topic(source, value_type=Reading)
+results = app.topic(sink)
+windows = app.Table("windows", default=None, partitions=4).tumbling(10.0, expires=3600.0).relative_to_field(Reading.ts)
+
+
+@app.agent(readings)
+async def fold(stream):
+    """Count, sum, min and max per sensor and window; the current value is written out for every event, because Faust's
+    closing callback does not get the whole window."""
+    async for event in stream:
+        if event.value <= 10:
+            continue
+        value = event.value
+        start = event.ts // 10_000 * 10_000
+        key = f"{event.sensor}|{start}"
+        cell = windows[key].value()
+        n, total, low, high = cell if cell else (0, 0.0, value, value)
+        cell = [n + 1, total + value, min(low, value), max(high, value)]
+        windows[key] = cell
+        row = {"sensor": event.sensor, "start": start, "n": cell[0], "total": cell[1], "low": cell[2], "high": cell[3]}
+        await results.send(key=event.sensor, value=row)
+
+
+app.main()
