@@ -1,0 +1,63 @@
+"""The command line, as people and programs use it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _streamflow(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    command = [sys.executable, "-m", "streamflow", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "160", **environment})
+
+
+def test_check_says_what_is_good() -> None:
+    done = _streamflow("check", "topologies/flights")
+    assert done.returncode == 0
+    assert "2 stages" in done.stdout
+
+
+def test_check_lists_every_problem_and_ends_with_2() -> None:
+    done = _streamflow("check", "tests/topology/bad/types.yaml")
+    assert done.returncode == 2
+    assert "13 problems" in done.stderr
+    assert "did you mean 'count'?" in done.stderr
+
+
+def test_plan_shows_stages_topics_and_the_picture() -> None:
+    done = _streamflow("plan", "topologies/flights")
+    assert done.returncode == 0
+    for text in ("flights.by_carrier.repartition", "compact,delete", "hourly_delays", "flowchart LR"):
+        assert text in done.stdout
+    body = json.loads(_streamflow("plan", "topologies/flights", "--json").stdout)
+    assert [stage["name"] for stage in body["stages"]] == ["departures", "by_carrier"]
+
+
+def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) -> None:
+    text = Path("topologies/flights/topology.yaml").read_text().replace("topology: flights", f"topology: {unique}")
+    (tmp_path / "topology.yaml").write_text(text.replace("flights.", f"{unique}."))
+    assert f"{unique}.dead_letters" in _streamflow("topics", str(tmp_path)).stdout
+    created = _streamflow("topics", str(tmp_path), "--create", "--brokers", kafka, "--json")
+    assert json.loads(created.stdout)[f"{unique}.departures"] == 4
+    again = _streamflow("topics", str(tmp_path), "--create", "--brokers", kafka, "--json")
+    assert again.stdout == created.stdout
+
+
+def test_doctor_names_what_is_missing(kafka: str, tmp_path: Path) -> None:
+    settings = {"STREAMFLOW_STATE_DIR": str(tmp_path), "STREAMFLOW_HTTP_PORT": "0"}
+    good = _streamflow("doctor", "--json", STREAMFLOW_BROKERS=kafka, **settings)
+    assert good.returncode == 0, good.stdout
+    bad = _streamflow("doctor", STREAMFLOW_BROKERS="127.0.0.1:1", **settings)
+    assert bad.returncode == 1
+    assert "STREAMFLOW_BROKERS" in bad.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "check"])
+def test_a_missing_topology_is_a_clear_error(command: str) -> None:
+    done = _streamflow(command, "nowhere")
+    assert done.returncode == 2
+    assert "there is no such file or folder" in done.stderr

@@ -1,0 +1,263 @@
+"""The product as its user runs it: worker processes, curl-like clients, a real Kafka."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+_TOPOLOGY = """
+topology: {name}
+schemas:
+  Sale: {{time: timestamp, shop: str, city: str?, amount: int}}
+nodes:
+  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 3, idle_after: 500ms}}
+  known:   {{kind: filter, input: sales, where: city is not None}}
+  by_city: {{kind: key_by, input: known, key: city}}
+  totals:  {{kind: window, input: by_city, window: {{type: tumbling, size: 1s}}, aggregate: {{n: count(), total: sum(amount)}}}}
+  out:     {{kind: sink, input: totals, topic: {name}.totals}}
+  seen:    {{kind: echo, input: sales, table: seen}}
+  echoed:  {{kind: sink, input: seen, topic: {name}.echoed}}
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Product:
+    """Workers of one topology."""
+
+    def __init__(self, kafka: str, folder: Path, name: str, topology: str = _TOPOLOGY) -> None:
+        self.name = name
+        self._kafka, self._folder = kafka, folder
+        (folder / "topology.yaml").write_text(topology.format(name=name))
+        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.ports: dict[int, int] = {}
+
+    def start(self, number: int, **environment: str) -> None:
+        """Start a worker and wait until it is ready."""
+        port = self.ports.setdefault(number, _free_port())
+        variables = {
+            **os.environ,
+            "STREAMFLOW_BROKERS": self._kafka,
+            "STREAMFLOW_STATE_DIR": str(self._folder / f"state-{number}"),
+            "STREAMFLOW_HTTP_PORT": str(port),
+            "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
+            **environment,
+        }
+        command = [sys.executable, "-m", "streamflow", "run", str(self._folder), "--worker"]
+        with (self._folder / f"worker-{number}.log").open("ab") as log:
+            self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        self.wait_ready(number)
+
+    def wait_ready(self, number: int) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self.workers[number].poll() is None, (self._folder / f"worker-{number}.log").read_text()[-3_000:]
+            try:
+                answer = self.client(number).get("/readyz")
+                if answer.status_code == 200 and answer.json()["tasks"] > 0:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the worker was not ready within 60 s")
+
+    def client(self, number: int = 0) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.ports[number]}", timeout=20)
+
+    def publish(self, events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
+        answer = self.client(number).post(f"/v1/topics/{self.name}.sales/events", content=json.dumps(events))
+        return dict(answer.json())
+
+    def query(self, table: str, number: int = 0, **parameters: Any) -> httpx.Response:
+        deadline = time.monotonic() + 30
+        while True:
+            answer = self.client(number).get(f"/v1/topologies/{self.name}/tables/{table}", params=parameters)
+            if answer.status_code not in (202, 503) or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.1)
+
+    def stop(self, number: int, how: signal.Signals = signal.SIGTERM) -> int:
+        worker = self.workers.pop(number)
+        worker.send_signal(how)
+        return worker.wait(40)
+
+
+@pytest.fixture
+def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
+    made = Product(kafka, tmp_path, unique)
+    yield made
+    for worker in made.workers.values():
+        worker.kill()
+        worker.wait()
+
+
+def _sale(time_ms: int, shop: str = "a", city: str | None = "Rome", amount: int = 5) -> dict[str, Any]:
+    return {"time": time_ms, "shop": shop, "city": city, "amount": amount}
+
+
+def test_publish_query_and_read_your_writes(product: Product) -> None:
+    product.start(0)
+    answer = product.publish([_sale(1_000 + i, shop=f"s{i % 5}") for i in range(100)])
+    assert (answer["accepted"], answer["rejected"]) == (100, [])
+    rows = product.query("totals", after=answer["token"], key="Rome").json()
+    assert rows["rows"] == [{"key": "Rome", "start": 1_000, "end": 2_000, "final": False, "value": {"n": 100, "total": 500}}]
+    assert rows["served_by"] == [f"http://127.0.0.1:{product.ports[0]}"]
+    counts = product.query("seen", after=answer["token"]).json()["rows"]
+    assert sum(row["value"]["count"] for row in counts) == 100
+
+
+def test_what_http_refuses_and_why(product: Product) -> None:
+    product.start(0)
+    client, path = product.client(), f"/v1/topics/{product.name}.sales/events"
+    mixed = client.post(path, content='[{"time":1,"shop":"a","amount":1},{"time":"x","shop":"a","amount":1},{"time":1,"amount":1}]')
+    body = mixed.json()
+    assert (mixed.status_code, body["accepted"]) == (200, 1)
+    assert [(each["index"], each["reason"]) for each in body["rejected"]] == [(1, "decode"), (2, "decode")]
+    assert client.post(path, content='{"time":1,"shop":"a","amount":1}\n{"time":2,"shop":"b","amount":1}').json()["accepted"] == 2
+    assert client.post(path, content='{\n "time": 1,\n "shop": "a",\n "amount": 1\n}').json()["accepted"] == 1
+    assert client.post(path, content="").status_code == 422
+    assert client.post(path, content="[1,2").status_code == 422
+    assert client.post(path, content=b"x" * (17 << 20)).status_code == 413
+    unknown = client.post(f"/v1/topics/{product.name}.sale/events", content="{}")
+    assert unknown.status_code == 404
+    assert "did you mean" in unknown.json()["detail"]
+    assert client.get(f"/v1/topologies/{product.name}/tables/nope").status_code == 404
+    assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"from": "soon"}).status_code == 422
+    assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"cursor": "ä"}).status_code == 422
+    assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"after": "junk!"}).status_code == 422
+
+
+def test_the_views_metrics_and_documents(product: Product) -> None:
+    product.start(0)
+    token = product.publish([_sale(1_000), _sale(1_001, city=None)])["token"]
+    product.query("totals", after=token)
+    view = product.client().get(f"/v1/topologies/{product.name}").json()
+    assert {task["stage"] for task in view["tasks"]} == {"sales", "by_city"}
+    assert sum(task["nodes"]["known"]["in"] for task in view["tasks"] if task["stage"] == "sales") == 2
+    assert view["plan"]["guarantee"] == "exactly_once"
+    assert product.client().get("/v1/topologies").json()["topologies"][0]["name"] == product.name
+    metrics = product.client().get("/metrics").text
+    assert 'streamflow_node_rows_out{node="known"' in metrics
+    assert "streamflow_checkpoint_seconds_bucket" in metrics
+    assert product.client().get("/healthz").json()["status"] in ("working", "idle")
+    routes = product.client().get("/openapi.json").json()["paths"]
+    from streamflow.web.app import PERMISSIONS
+
+    operations = {operation["operationId"] for methods in routes.values() for operation in methods.values()}
+    assert operations == set(PERMISSIONS), "every route needs a permission"
+
+
+def test_two_workers_answer_for_each_other_and_survive_each_other(product: Product) -> None:
+    product.start(0)
+    product.start(1)
+    cities = [f"city-{i}" for i in range(30)]
+    token = product.publish([_sale(1_000 + i, shop=f"s{i}", city=city) for i, city in enumerate(cities)])["token"]
+    for number in (0, 1):
+        answer = product.query("totals", number, after=token, limit=1000).json()
+        assert sorted(row["key"] for row in answer["rows"]) == sorted(cities)
+        assert len(answer["served_by"]) == 2
+        for city in cities[:6]:
+            assert len(product.query("totals", number, key=city, after=token).json()["rows"]) == 1
+    assert product.stop(1, signal.SIGKILL) != 0
+    token = product.publish([_sale(1_500, shop=f"s{i}", city=city) for i, city in enumerate(cities)])["token"]
+    rows = product.query("totals", after=token, limit=1000).json()["rows"]
+    assert [row["value"]["n"] for row in rows] == [2] * 30
+
+
+def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_disk(product: Product, tmp_path: Path) -> None:
+    import shutil
+
+    product.start(0)
+    product.publish([_sale(1_000 + i) for i in range(50)])
+    assert product.stop(0) == 0
+    product.start(0)
+    token = product.publish([_sale(1_100)])["token"]
+    assert product.query("totals", key="Rome", after=token).json()["rows"][0]["value"]["n"] == 51
+    product.stop(0, signal.SIGKILL)
+    shutil.rmtree(tmp_path / "state-0")
+    product.start(0)
+    token = product.publish([_sale(1_200)])["token"]
+    assert product.query("totals", key="Rome", after=token).json()["rows"][0]["value"]["n"] == 52
+
+
+def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product, kafka: str) -> None:
+    import asyncio
+
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    product.start(0)
+    big = json.dumps({**_sale(1_010), "note": "x" * 1_000_000}).encode()
+    values = [b"not json", None, b'{"time":1}', json.dumps(_sale(2**50)).encode(), big, json.dumps(_sale(1_000)).encode()]
+
+    async def act() -> list[dict[str, str]]:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=4 << 20)
+        await producer.start()
+        for value in values:
+            await producer.send_and_wait(f"{product.name}.sales", value, key=b"k", partition=0)
+        await producer.stop()
+        consumer = AIOKafkaConsumer(
+            f"{product.name}.dead_letters", bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+        )
+        await consumer.start()
+        found: list[dict[str, str]] = []
+        while len(found) < 4:
+            record = await asyncio.wait_for(consumer.getone(), 20)
+            assert record.key == b"k"
+            assert record.value in values
+            found.append({name: value.decode() for name, value in record.headers})
+        await consumer.stop()
+        return found
+
+    letters = asyncio.run(act())
+    assert [letter["sf-reason"] for letter in letters] == ["decode", "decode", "decode", "event_time_ahead"]
+    assert [letter["sf-offset"] for letter in letters] == ["0", "1", "2", "3"]
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        rows = product.query("totals", key="Rome").json()["rows"]
+        if rows and rows[0]["value"]["n"] == 2:
+            return
+        time.sleep(0.1)
+    raise AssertionError(rows)
+
+
+def test_at_least_once_runs_on_the_same_code(kafka: str, tmp_path: Path, unique: str) -> None:
+    product = Product(kafka, tmp_path, unique, _TOPOLOGY.replace("topology: {name}", "topology: {name}\nguarantee: at_least_once"))
+    try:
+        product.start(0)
+        product.publish([_sale(1_000 + i) for i in range(50)])
+        time.sleep(1)
+        assert product.stop(0) == 0
+        product.start(0)
+        token = product.publish([_sale(1_100)])["token"]
+        assert product.query("totals", key="Rome", after=token).json()["rows"][0]["value"]["n"] == 51
+    finally:
+        for worker in product.workers.values():
+            worker.kill()
+            worker.wait()
+
+
+def test_another_layout_is_refused_with_a_remedy(product: Product, tmp_path: Path) -> None:
+    product.start(0)
+    token = product.publish([_sale(1_000)])["token"]
+    product.query("totals", after=token)
+    assert product.stop(0) == 0
+    changed = _TOPOLOGY.replace("n: count(), total: sum(amount)", "n: count(), most: max(amount)")
+    (tmp_path / "topology.yaml").write_text(changed.format(name=product.name))
+    with pytest.raises(AssertionError, match="another layout than the topology"):
+        product.start(0)
+    assert product.workers[0].wait(10) == 78
