@@ -25,7 +25,8 @@ def refusals() -> Iterator[None]:
         yield
     except TopologyError as error:
         for problem in error.problems:
-            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]: {problem.message}", highlight=False)
+            at = f", line {problem.line}" if problem.line is not None else ""
+            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]{at}: {problem.message}", highlight=False)
             if problem.remedy:
                 error_console.print(f"    {problem.remedy}", style="dim", highlight=False)
         error_console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}")

@@ -130,10 +130,17 @@ class Fusion:
         with code.owned_by(node.name), code.block(f"def node_{number}(e, k, t, root):"):
             self._prologue(inlined)
             with code.block("try:"):
-                self._statements(node, "e", "k", node.key, "root")
+                self._statements(node, "e", "k", self._incoming_key(node), "root")
             with code.block("finally:"):
                 code.line("pass")
                 self._epilogue(inlined)
+
+    def _incoming_key(self, node: PlannedNode) -> Expression | None:
+        """Key of the rows that come into a node; of several inputs one whose key may be null, if there is any."""
+        keys = {entry.node: entry.key for entry in self._stage.entries}
+        keys = {each.name: each.key for each in self._stage.nodes} | keys
+        incoming = [keys[name] for name in node.inputs]
+        return next((key for key in incoming if key is not None and key.nullable), incoming[0])
 
     def _guarded_loop(self, head: str, root: str) -> "_GuardedLoop":
         return _GuardedLoop(self.source, head, root)

@@ -2,17 +2,26 @@
 
 from pydantic import Field as Option
 
-from streamflow.model.names import field_problem
 from streamflow.model.schema import Field, FieldType, Schema
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind, TableShape
+from streamflow.nodes.kind import (
+    Category,
+    FieldName,
+    Flow,
+    Lowered,
+    Lowering,
+    NodeConfig,
+    NodeKind,
+    TableName,
+    TableShape,
+)
 from streamflow.nodes.operators import Count
 
 
 class EchoConfig(NodeConfig):
     """Configuration of an echo."""
 
-    field: str = Option("count", description="name of the field that gets the count")
-    table: str | None = Option(None, description="name of the table of counts; the node's name when left out")
+    field: FieldName = Option("count", description="name of the field that gets the count")
+    table: TableName | None = Option(None, description="name of the table of counts; the node's name when left out")
 
 
 class Echo(NodeKind):
@@ -30,14 +39,11 @@ class Echo(NodeKind):
     def lower(self, config: EchoConfig, lowering: Lowering) -> Lowered | None:
         """Add the count to the schema."""
         before = lowering.input
-        problem = field_problem(config.field)
-        if problem is not None:
-            lowering.problem(problem, key="field")
+        table = config.table or lowering.name
         if config.field in before.schema.names:
             lowering.problem(f"the input has a field {config.field!r} already", "choose another name", "field")
         if lowering.failed:
             return None
-        table = config.table or lowering.name
         schema = Schema(f"{before.schema.name}Counted", (*before.schema.fields, Field(config.field, FieldType.INT)))
         flow = Flow(schema, before.key, before.key_name, before.repeats)
         return Lowered(Count(config.field, table), flow, TableShape(table, windowed=False))

@@ -6,21 +6,52 @@ the operator. Problems are collected, never raised, so that a person sees all of
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 from streamflow.errors import ExpressionError, Problem
 from streamflow.model.durations import parse_duration_ms
 from streamflow.model.expression import Expression, compile_expression
+from streamflow.model.names import field_problem, node_problem, topic_problem
 from streamflow.model.schema import Schema
 from streamflow.nodes.operators import Operator
 
+DAY_MS = 86_400_000
+
+
+def _allowed(problem_of: Callable[[str], str | None]) -> AfterValidator:
+    def check(name: str) -> str:
+        problem = problem_of(name)
+        if problem is not None:
+            raise ValueError(problem)
+        return name
+
+    return AfterValidator(check)
+
+
+def _duration_ms(value: str | int) -> int:
+    """At most 100 years, so that sums of durations and event times stay far inside 64 bits."""
+    duration_ms = parse_duration_ms(value)
+    if duration_ms > 100 * 366 * DAY_MS:
+        raise ValueError(f"{value!r} is longer than 100 years; use a shorter duration")
+    return duration_ms
+
+
+#: Names in a configuration; one that is not allowed is a problem of the configuration alone.
+FieldName = Annotated[str, _allowed(field_problem)]
+TableName = Annotated[str, _allowed(node_problem)]
+TopicName = Annotated[str, _allowed(topic_problem)]
 #: A duration in a configuration: `2h`, `500ms`, or an integer of milliseconds; an int of milliseconds afterwards.
-DurationMs = Annotated[int, BeforeValidator(parse_duration_ms)]
+DurationMs = Annotated[
+    int,
+    BeforeValidator(_duration_ms),
+    WithJsonSchema({"type": ["string", "integer"], "format": "duration", "examples": ["500ms", "10s", "2h", "1d"]}),
+]
 
 
 class Category(StrEnum):
@@ -96,10 +127,12 @@ class Lowering:
 
     def has_field(self, name: str, key: str) -> bool:
         """Whether the input has a field; if not, that is a problem."""
-        return self.expression(name, key) is not None if name.isidentifier() else self._no_field(name, key)
-
-    def _no_field(self, name: str, key: str) -> bool:
-        self.problem(f"{name!r} is not the name of a field", f"fields are {', '.join(self.input.schema.names)}", key)
+        names = self.input.schema.names
+        if name in names:
+            return True
+        near = get_close_matches(name, names, 1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(names)}"
+        self.problem(f"unknown field {name!r}", remedy, key)
         return False
 
     @property

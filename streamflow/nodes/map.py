@@ -3,16 +3,15 @@
 from pydantic import Field as Option
 
 from streamflow.model.expression import Expression, field_expression
-from streamflow.model.names import field_problem
 from streamflow.model.schema import Field, Schema
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, FieldName, Flow, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.operators import Project
 
 
 class MapConfig(NodeConfig):
     """Configuration of a map: which input fields stay, and which are computed."""
 
-    set: dict[str, str] = Option(default_factory=dict, description="new or replaced fields: name to expression")
+    set: dict[FieldName, str] = Option(default_factory=dict, description="new or replaced fields: name to expression")
     keep: list[str] | None = Option(None, description="input fields that stay; all others go")
     drop: list[str] | None = Option(None, description="input fields that go; all others stay")
 
@@ -41,9 +40,6 @@ class Map(NodeKind):
         ]
         computed: dict[str, Expression] = {}
         for name, source in config.set.items():
-            problem = field_problem(name)
-            if problem is not None:
-                lowering.problem(problem, key=f"set.{name}")
             value = lowering.expression(source, f"set.{name}")
             if value is not None:
                 computed[name] = value

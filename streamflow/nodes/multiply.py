@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from streamflow.model.names import field_problem
-from streamflow.nodes.kind import Category, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, FieldName, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.map import project
 
 
@@ -11,8 +10,10 @@ class MultiplyConfig(NodeConfig):
     """Configuration of a multiply."""
 
     field: str = Field(description="numeric field to multiply")
-    factor: float = Field(strict=False, description="what to multiply by")
-    into: str | None = Field(None, description="field for the result; the same field when left out")
+    factor: int | float = Field(
+        allow_inf_nan=False, description="what to multiply by; a whole number keeps int fields int"
+    )
+    into: FieldName | None = Field(None, description="field for the result; the same field when left out")
 
 
 class Multiply(NodeKind):
@@ -29,10 +30,7 @@ class Multiply(NodeKind):
     def lower(self, config: MultiplyConfig, lowering: Lowering) -> Lowered | None:
         """Write it as an expression."""
         into = config.into or config.field
-        problem = field_problem(into)
-        if problem is not None:
-            lowering.problem(problem, key="into")
-        if not lowering.has_field(config.field, "field") or lowering.failed:
+        if not lowering.has_field(config.field, "field"):
             return None
         found = lowering.input.schema.field(config.field)
         product = f"{config.field} * {config.factor!r}"

@@ -1,11 +1,13 @@
 """The kinds that a topology may use, by name."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
+from streamflow.errors import InternalError
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.key_by import KeyBy
-from streamflow.nodes.kind import NodeKind
+from streamflow.nodes.kind import Category, NodeKind
 from streamflow.nodes.map import Map
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
@@ -27,8 +29,24 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Threshold,
 )
 
+
+def by_name(kinds: Iterable[type[NodeKind]]) -> dict[str, NodeKind]:
+    """Kinds by name. Raises InternalError for a name taken twice, or a kind of no category."""
+    found: dict[str, NodeKind] = {}
+    for kind in kinds:
+        if kind.kind in found:
+            taken = type(found[kind.kind]).__name__
+            raise InternalError(f"node kind {kind.kind!r} is registered by {taken} already; rename {kind.__name__}'s")
+        if kind.category not in set(Category):
+            raise InternalError(
+                f"node kind {kind.kind!r} has category {kind.category!r}; use one of {', '.join(Category)}"
+            )
+        found[kind.kind] = kind()
+    return found
+
+
 #: Every kind by its name.
-KINDS: dict[str, NodeKind] = {kind.kind: kind() for kind in _BUILT_IN}
+KINDS: dict[str, NodeKind] = by_name(_BUILT_IN)
 
 
 def near_kinds(name: str) -> str:

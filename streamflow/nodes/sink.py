@@ -2,15 +2,14 @@
 
 from pydantic import Field
 
-from streamflow.model.names import topic_problem
-from streamflow.nodes.kind import Category, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, Lowered, Lowering, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Emit
 
 
 class SinkConfig(NodeConfig):
     """Configuration of a sink."""
 
-    topic: str = Field(description="Kafka topic to write")
+    topic: TopicName = Field(description="Kafka topic to write")
     partitions: int | None = Field(None, ge=1, le=10_000, description="partitions when it has to be created")
 
 
@@ -27,8 +26,4 @@ class Sink(NodeKind):
 
     def lower(self, config: SinkConfig, lowering: Lowering) -> Lowered | None:
         """A sink takes any row."""
-        problem = topic_problem(config.topic)
-        if problem is not None:
-            lowering.problem(problem, key="topic")
-            return None
         return Lowered(Emit(config.topic), lowering.input)

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from streamflow.nodes.kind import Category, DurationMs, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, DurationMs, Flow, Lowered, Lowering, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Pass
 
 
 class SourceConfig(NodeConfig):
     """Configuration of a source."""
 
-    topic: str = Field(description="Kafka topic to read")
+    topic: TopicName = Field(description="Kafka topic to read")
     schema_name: str = Field(alias="schema", description="name of the schema of its events")
     key: str | None = Field(
         None, description="field that the topic is partitioned by; publishing takes the key from it"
@@ -56,4 +56,4 @@ class Source(NodeKind):
             if time is not None and (time.type != "timestamp" or time.nullable):
                 what = f"{config.event_time!r} is {time.type}{'?' if time.nullable else ''}"
                 lowering.problem(f"event time must be a timestamp that is never null, {what}", key="event_time")
-        return None if lowering.failed else Lowered(Pass(), lowering.input)
+        return None if lowering.failed else Lowered(Pass(), Flow(schema, key, config.key))

@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from streamflow.model.names import field_problem
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, FieldName, Flow, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.map import project
 from streamflow.nodes.operators import Filter
 
@@ -16,12 +15,12 @@ class ThresholdConfig(NodeConfig):
     """Configuration of a threshold."""
 
     field: str = Field(description="numeric field to test")
-    limit: float = Field(strict=False, description="the limit")
+    limit: int | float = Field(allow_inf_nan=False, description="the limit")
     when: Literal["above", "at_least", "below", "at_most"] = Field(
         "above", description="which side of the limit counts"
     )
     mode: Literal["filter", "flag"] = Field("filter", description="drop the other rows, or mark every row")
-    flag: str = Field("exceeded", description="field for the mark, in mode flag")
+    flag: FieldName = Field("exceeded", description="field for the mark, in mode flag")
 
 
 class Threshold(NodeKind):
@@ -37,10 +36,7 @@ class Threshold(NodeKind):
 
     def lower(self, config: ThresholdConfig, lowering: Lowering) -> Lowered | None:
         """Write it as an expression."""
-        problem = field_problem(config.flag)
-        if problem is not None:
-            lowering.problem(problem, key="flag")
-        if not lowering.has_field(config.field, "field") or lowering.failed:
+        if not lowering.has_field(config.field, "field"):
             return None
         found = lowering.input.schema.field(config.field)
         text = f"{config.field} {_SYMBOLS[config.when]} {config.limit!r}"

@@ -8,14 +8,27 @@ from pydantic import Field as Option
 
 from streamflow.model.durations import format_duration
 from streamflow.model.expression import field_expression
-from streamflow.model.names import field_problem, node_problem
 from streamflow.model.schema import Field, FieldType, Schema
-from streamflow.nodes.kind import Category, DurationMs, Flow, Lowered, Lowering, NodeConfig, NodeKind, TableShape
+from streamflow.nodes.kind import (
+    DAY_MS,
+    Category,
+    DurationMs,
+    FieldName,
+    Flow,
+    Lowered,
+    Lowering,
+    NodeConfig,
+    NodeKind,
+    TableName,
+    TableShape,
+)
 from streamflow.nodes.operators import Fold, NamedAggregate
 from streamflow.windows.aggregates import AGGREGATES, Aggregate
 from streamflow.windows.tumbling import Tumbling
 
-DAY_MS = 86_400_000
+_SYNONYMS = {"mean": "average", "avg": "average", "total": "sum", "maximum": "max", "minimum": "min"}
+#: Fields that every result row has besides the key (`final` in a query, and in rows when emit is update).
+_BORDERS = ("start", "end", "final")
 
 
 class WindowShape(NodeConfig):
@@ -29,15 +42,17 @@ class WindowShape(NodeConfig):
 class WindowConfig(NodeConfig):
     """Configuration of a window."""
 
-    window: WindowShape
-    aggregate: dict[str, str] = Option(min_length=1, description="results: name to aggregate, such as average(delay)")
-    table: str | None = Option(None, description="name of the table to query; the node's name when left out")
+    window: WindowShape = Option(description="shape of the windows, such as {type: tumbling, size: 1h}")
+    aggregate: dict[FieldName, str] = Option(
+        min_length=1, description="results: name to aggregate, such as average(delay)"
+    )
+    table: TableName | None = Option(None, description="name of the table to query; the node's name when left out")
     emit: Literal["close", "update"] = Option(
         "close", description="once when the window closes, or at every change too"
     )
     allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window stays open past its end")
     retention: DurationMs | None = Option(
-        None, description="how long closed windows answer queries; 1 day or 10 windows"
+        None, description="how long closed windows answer queries; a day or 10 windows, whichever is longer"
     )
 
 
@@ -60,18 +75,20 @@ class Window(NodeKind):
         """Check the window and every aggregate; the result rows have the key, start, end and the results."""
         before = lowering.input
         table = config.table or lowering.name
-        self._check(config, table, lowering)
+        self._check(config, lowering)
         aggregates = [self._aggregate(name, text, lowering) for name, text in config.aggregate.items()]
         key_name = before.key_name or "key"
-        taken = {key_name, "start", "end", "final"}
-        for name in taken & config.aggregate.keys():
+        if key_name in _BORDERS:
             lowering.problem(
-                f"a result cannot be named {name!r}, the row has that already", "rename it", f"aggregate.{name}"
+                f"the key cannot be called {key_name!r}, a result has that already", "rename it with a map"
             )
+        for name in config.aggregate.keys() & {key_name, *_BORDERS}:
+            message = f"a result cannot be called {name!r}, the row has that already"
+            lowering.problem(message, "rename it", f"aggregate.{name}")
         if lowering.failed or before.key is None:
             return None
         named = tuple(each for each in aggregates if each is not None)
-        retention = config.retention if config.retention is not None else max(DAY_MS, 10 * config.window.size)
+        retention = config.retention if config.retention is not None else _default_retention_ms(config)
         fields = [
             Field(key_name, before.key.type),
             Field("start", FieldType.TIMESTAMP),
@@ -87,7 +104,7 @@ class Window(NodeKind):
         return Lowered(fold, output, TableShape(table, True, config.window.size, config.window.offset, retention))
 
     @staticmethod
-    def _check(config: WindowConfig, table: str, lowering: Lowering) -> None:
+    def _check(config: WindowConfig, lowering: Lowering) -> None:
         if lowering.input.key is None:
             lowering.problem("rows have no key here", "put a key_by before it, or declare the source's key")
         if lowering.input.repeats:
@@ -96,9 +113,6 @@ class Window(NodeKind):
             )
         if config.window.offset >= config.window.size:
             lowering.problem("the offset must be smaller than the size", key="window.offset")
-        problem = node_problem(table)
-        if problem is not None:
-            lowering.problem(problem, key="table")
         needed = config.window.size + config.allowed_lateness
         if config.retention is not None and config.retention < needed:
             remedy = f"at least {format_duration(needed)}"
@@ -106,9 +120,6 @@ class Window(NodeKind):
 
     def _aggregate(self, name: str, text: str, lowering: Lowering) -> NamedAggregate | None:
         key = f"aggregate.{name}"
-        problem = field_problem(name)
-        if problem is not None:
-            lowering.problem(problem, key=key)
         parsed = _parse_call(text)
         if parsed is None:
             lowering.problem(f"{text!r} is not an aggregate", "write count(), average(field) or the like", key)
@@ -116,7 +127,7 @@ class Window(NodeKind):
         function, argument = parsed
         aggregate = AGGREGATES.get(function)
         if aggregate is None:
-            near = get_close_matches(function, AGGREGATES, 1)
+            near = get_close_matches(_SYNONYMS.get(function, function), AGGREGATES, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(AGGREGATES)}"
             lowering.problem(f"unknown aggregate {function!r}", hint, key)
             return None
@@ -140,14 +151,21 @@ class Window(NodeKind):
 
 
 def _parse_call(text: str) -> tuple[str, str] | None:
-    """(function, argument source) of "name(argument)", None when it is no such call."""
+    """(function, argument source) of "name(argument)", None when it is no such call.
+
+    The argument is written anew from its tree, so that spaces do not change the layout of a table.
+    """
     try:
         node = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) > 1 or node.keywords:
+            return None
+        return node.func.id, ast.unparse(node.args[0]) if node.args else ""
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) > 1 or node.keywords:
-        return None
-    return node.func.id, ast.unparse(node.args[0]) if node.args else ""
+
+
+def _default_retention_ms(config: WindowConfig) -> int:
+    return max(DAY_MS, 10 * config.window.size, config.window.size + config.allowed_lateness)
 
 
 def _result_field(each: NamedAggregate) -> Field:

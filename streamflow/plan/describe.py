@@ -3,11 +3,12 @@
 from typing import Any
 
 from streamflow.nodes.operators import Emit
-from streamflow.plan.plan import Plan
+from streamflow.plan.notes import notes
+from streamflow.plan.plan import Entry, Plan, PlannedNode, TablePlan
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """The plan as data that JSON can carry."""
+    """The plan as data that JSON can carry. Times are integers of milliseconds."""
     return {
         "topology": plan.topology,
         "version": plan.version,
@@ -16,8 +17,9 @@ def describe(plan: Plan) -> dict[str, Any]:
             {
                 "name": stage.name,
                 "reads": list(stage.input_topics),
-                "nodes": [{"name": node.name, "kind": node.kind, "inputs": list(node.inputs)} for node in stage.nodes],
-                "tables": [{"name": table.name, "windowed": table.windowed} for table in stage.tables],
+                "entries": [_entry(entry) for entry in stage.entries],
+                "nodes": [_node(node) for node in stage.nodes],
+                "tables": [_table(table) for table in stage.tables],
             }
             for stage in plan.stages
         ],
@@ -30,36 +32,68 @@ def describe(plan: Plan) -> dict[str, Any]:
             }
             for topic in plan.topics
         ],
+        "notes": notes(plan),
     }
 
 
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "node": entry.node,
+        "topic": entry.topic,
+        "kind": entry.kind.value,
+        "key": entry.key.source if entry.key else None,
+        "event_time": entry.event_time,
+        "watermark_delay_ms": entry.watermark_delay_ms,
+    }
+
+
+def _node(node: PlannedNode) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "inputs": list(node.inputs),
+        "key": node.key_name,
+        "writes": _written(node),
+        "fields": {field.name: f"{field.type}{'?' if field.nullable else ''}" for field in node.schema.fields},
+    }
+
+
+def _table(table: TablePlan) -> dict[str, Any]:
+    about: dict[str, Any] = {"name": table.name, "node": table.node, "windowed": table.windowed, "key": table.key_name}
+    if table.windowed:
+        about |= {"size_ms": table.size_ms, "offset_ms": table.offset_ms, "retention_ms": table.retention_ms}
+    return about | {"changelog": table.changelog_topic, "layout": table.layout}
+
+
+def _written(node: PlannedNode) -> str | None:
+    """Topic that a node's rows leave for, None when they do not."""
+    return node.repartition_topic or (node.operator.topic if isinstance(node.operator, Emit) else None)
+
+
 def mermaid(plan: Plan) -> str:
-    """The plan as a Mermaid flowchart: topics as cylinders, stages as boxes around their nodes."""
+    """The plan as a Mermaid flowchart: topics and tables as cylinders, stages as boxes around their nodes."""
     lines, edges = ["flowchart LR"], []
+    written = [topic for stage in plan.stages for topic in map(_written, stage.nodes) if topic is not None]
+    names = sorted({*written, *(topic for stage in plan.stages for topic in stage.input_topics)})
+    # Numbered, because two topics may differ in a dot only, which Mermaid does not take in a name.
+    topics = {name: f"topic{number}" for number, name in enumerate(names)}
     for number, stage in enumerate(plan.stages):
         lines.append(f'  subgraph stage{number}["stage {stage.name}"]')
-        for node in stage.nodes:
-            lines.append(f'    {_id(number, node.name)}["{node.name}<br/><i>{node.kind}</i>"]')
+        lines += [f'    {_id(number, node.name)}["{node.name}<br/><i>{node.kind}</i>"]' for node in stage.nodes]
         lines += [f'    table_{table.name}[("{table.name}")]' for table in stage.tables]
         lines.append("  end")
         entries = {entry.node: entry.topic for entry in stage.entries}
         for node in stage.nodes:
             for name in node.inputs:
-                start = _topic(entries[name]) if name in entries else _id(number, name)
+                start = topics[entries[name]] if name in entries else _id(number, name)
                 edges.append(f"  {start} --> {_id(number, node.name)}")
-            topic = node.repartition_topic or (node.operator.topic if isinstance(node.operator, Emit) else None)
+            topic = _written(node)
             if topic is not None:
-                edges.append(f"  {_id(number, node.name)} --> {_topic(topic)}")
+                edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
         edges += [f"  {_id(number, table.node)} -.- table_{table.name}" for table in stage.tables]
-    topics = {topic for stage in plan.stages for topic in stage.input_topics}
-    topics |= {node.operator.topic for stage in plan.stages for node in stage.nodes if isinstance(node.operator, Emit)}
-    lines += [f'  {_topic(name)}[("{name}")]' for name in sorted(topics)]
+    lines += [f'  {topics[name]}[("{name}")]' for name in names]
     return "\n".join([*lines, *edges]) + "\n"
 
 
 def _id(stage: int, node: str) -> str:
     return f"s{stage}_{node}"
-
-
-def _topic(name: str) -> str:
-    return "topic_" + "".join(letter if letter.isalnum() else "_" for letter in name)

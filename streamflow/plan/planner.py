@@ -1,43 +1,38 @@
-"""From a declared topology to the plan: cut at repartition edges, and say which topics and tables there must be.
+"""From a declared topology to the plan: which stages run, which topics and tables there must be.
 
-    departures ─ flown ─ by_carrier ┄┄┄topic┄┄┄ hourly ─ out
-    └────── stage "departures" ──┘              └ stage "by_carrier" ┘
-
-A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by. What stays connected
-when these edges are cut is a stage.
+topology ──resolve──► checked nodes ──┐
+   └──────cut────────► parts ─────────┴──► stages ──► topics
 """
 
 import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.nodes.operators import Count, Emit, Fold
+from streamflow.nodes.operators import Fold
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
-from streamflow.plan.lowering import LoweredNode, TopologyLowering, ordered
 from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
 from streamflow.plan.topics import plan_topics
-from streamflow.topology.checks import check_graph
+from streamflow.topology.lowering import LoweredNode
+from streamflow.topology.names import changelog_topic, dead_letter_topic, repartition_topic
+from streamflow.topology.parts import Part, cut, repartitioned
+from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
 
 
 def make_plan(spec: TopologySpec) -> Plan:
     """The plan of a topology. Raises TopologyError with every problem that was found."""
-    problems = check_graph(spec)
-    lowering = TopologyLowering(spec)
-    problems += lowering.problems
-    problems += _check_topics(lowering.nodes) + _check_tables(lowering.nodes)
-    if problems:
-        raise TopologyError(tuple(dict.fromkeys(problems)))
-    cut = _Cut(spec, lowering.nodes)
-    stages = cut.stages()
-    dead_letters = f"{spec.topology}.dead_letters"
+    resolved = resolve(spec)
+    if resolved.problems:
+        raise TopologyError(resolved.problems)
+    stages = _Stages(spec, resolved.nodes).all()
+    dead_letters = dead_letter_topic(spec.topology)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, _declared_partitions(lowering.nodes)),
+        topics=plan_topics(stages, dead_letters, _declared_partitions(resolved.nodes)),
         dead_letter_topic=dead_letters,
     )
 
@@ -54,63 +49,44 @@ def check_partitions(plan: Plan, counts: Mapping[str, int]) -> list[Problem]:
     return problems
 
 
-class _Cut:
-    """Cuts the lowered graph into stages."""
+class _Stages:
+    """Makes a stage of every part."""
 
-    def __init__(self, spec: TopologySpec, nodes: dict[str, LoweredNode]) -> None:
+    def __init__(self, spec: TopologySpec, nodes: Mapping[str, LoweredNode]) -> None:
         self._topology = spec.topology
         self._nodes = nodes
-        self._order = [node.name for node in ordered(spec)]
-        self._children: dict[str, list[str]] = {}
-        for name in self._order:
-            for parent in nodes[name].spec.inputs:
-                self._children.setdefault(parent, []).append(name)
-        self._repartitions = {n for n in self._order if nodes[n].lowered.rekeys and self._meets_state(n)}
+        self._parts = cut(spec)
+        self._repartitioned = repartitioned(spec)
+        self._stage_of = {name: part.name for part in self._parts for name in part.nodes}
+        self._idle_after_ms = self._longest_idle_after()
 
-    def _meets_state(self, name: str) -> bool:
-        """Whether a stateful node lies behind before the next key_by."""
-        for child in self._children.get(name, []):
-            lowered = self._nodes[child].lowered
-            if isinstance(lowered.operator, Fold | Count):
-                return True
-            if not lowered.rekeys and self._meets_state(child):
-                return True
-        return False
+    def all(self) -> tuple[Stage, ...]:
+        """The stages, writers of repartition topics before their readers."""
+        return tuple(self._stage(part) for part in self._parts)
 
-    def stages(self) -> tuple[Stage, ...]:
-        """Connected parts, in topological order of their first node."""
-        part_of: dict[str, str] = {}
-        for name in self._order:
-            roots = {part_of[_side(parent, self._repartitions)] for parent in self._nodes[name].spec.inputs}
-            root = min(roots, key=list(part_of).index) if roots else name
-            for known, before in part_of.items():
-                if before in roots:
-                    part_of[known] = root
-            part_of[name] = root
-            if name in self._repartitions:
-                part_of[name + ">"] = name + ">"
-        parts = dict.fromkeys(part_of.values())
-        members = {part: [known for known, its in part_of.items() if its == part] for part in parts}
-        names = {part: "+".join(self._entry_names(members[part])) for part in parts}
-        stage_of = {known: names[part] for known, part in part_of.items()}
-        return tuple(self._stage(names[part], members[part], stage_of) for part in parts)
+    def _longest_idle_after(self) -> dict[str, int]:
+        """For every node the longest `idle_after` of the sources before it."""
+        found: dict[str, int] = {}
+        for name, node in self._nodes.items():  # in topological order
+            own = node.config.idle_after if isinstance(node.config, SourceConfig) else 0
+            found[name] = max([own, *(found[parent] for parent in node.spec.inputs)])
+        return found
 
-    def _entry_names(self, members: list[str]) -> list[str]:
-        return [m.removesuffix(">") for m in members if m.endswith(">") or not self._nodes[m].spec.inputs]
+    def _stage(self, part: Part) -> Stage:
+        nodes = [self._nodes[name] for name in part.nodes]
+        return Stage(
+            name=part.name,
+            entries=tuple(self._entry(self._nodes[name]) for name in part.entries),
+            nodes=tuple(self._planned(node) for node in nodes),
+            tables=tuple(self._table(node) for node in nodes if node.lowered.table is not None),
+        )
 
-    def _stage(self, name: str, members: list[str], stage_of: dict[str, str]) -> Stage:
-        entries = [self._entry(m, stage_of) for m in members if m.endswith(">") or not self._nodes[m].spec.inputs]
-        inner = [self._nodes[m] for m in self._order if m in members and self._nodes[m].spec.inputs]
-        tables = [self._table(node) for node in inner if node.lowered.table is not None]
-        return Stage(name, tuple(entries), tuple(self._planned(node) for node in inner), tuple(tables))
-
-    def _entry(self, member: str, stage_of: dict[str, str]) -> Entry:
-        node = self._nodes[member.removesuffix(">")]
-        flow, config = node.lowered.output, node.config
+    def _entry(self, node: LoweredNode) -> Entry:
+        flow, config, name = node.lowered.output, node.config, node.spec.name
         if isinstance(config, SourceConfig):
             return Entry(
                 topic=config.topic,
-                node=node.spec.name,
+                node=name,
                 kind=EntryKind.SOURCE,
                 schema=flow.schema,
                 key=flow.key,
@@ -121,41 +97,38 @@ class _Cut:
                 reject_unknown_fields=config.unknown_fields == "reject",
             )
         return Entry(
-            topic=self._repartition_topic(node.spec.name),
-            node=node.spec.name,
+            topic=repartition_topic(self._topology, name),
+            node=name,
             kind=EntryKind.REPARTITION,
             schema=flow.schema,
             key=flow.key,
-            idle_after_ms=self._idle_after_ms(node.spec.name),
-            producer_stage=stage_of[node.spec.name],
+            idle_after_ms=self._idle_after_ms[name],
+            producer_stage=self._stage_of[name],
         )
-
-    def _idle_after_ms(self, name: str) -> int:
-        """The longest `idle_after` of the sources behind a node."""
-        node = self._nodes[name]
-        if isinstance(node.config, SourceConfig):
-            return node.config.idle_after
-        return max(self._idle_after_ms(parent) for parent in node.spec.inputs)
-
-    def _repartition_topic(self, name: str) -> str:
-        return f"{self._topology}.{name}.repartition"
 
     def _planned(self, node: LoweredNode) -> PlannedNode:
         spec, flow = node.spec, node.lowered.output
-        topic = self._repartition_topic(spec.name) if spec.name in self._repartitions else None
         return PlannedNode(
-            spec.name, spec.kind, node.lowered.operator, spec.inputs, flow.schema, flow.key_name, flow.key, topic
+            name=spec.name,
+            kind=spec.kind,
+            operator=node.lowered.operator,
+            inputs=spec.inputs,
+            schema=flow.schema,
+            key_name=flow.key_name,
+            key=flow.key,
+            repartition_topic=(
+                repartition_topic(self._topology, spec.name) if spec.name in self._repartitioned else None
+            ),
         )
 
     def _table(self, node: LoweredNode) -> TablePlan:
-        shape = node.lowered.table
+        shape, flow = node.lowered.table, node.lowered.output
         assert shape is not None
-        flow = node.lowered.output
         return TablePlan(
             name=shape.name,
             node=node.spec.name,
             windowed=shape.windowed,
-            changelog_topic=f"{self._topology}.{shape.name}.changelog",
+            changelog_topic=changelog_topic(self._topology, shape.name),
             layout=_layout(node),
             row_schema=flow.schema,
             key_name=flow.key_name,
@@ -163,11 +136,6 @@ class _Cut:
             offset_ms=shape.offset_ms,
             retention_ms=shape.retention_ms,
         )
-
-
-def _side(parent: str, repartitions: set[str]) -> str:
-    """The side of a cut edge that a child is on: behind the repartition topic."""
-    return parent + ">" if parent in repartitions else parent
 
 
 def _layout(node: LoweredNode) -> str:
@@ -182,35 +150,7 @@ def _layout(node: LoweredNode) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _check_tables(nodes: dict[str, LoweredNode]) -> list[Problem]:
-    problems, owners = [], dict[str, str]()
-    for name, node in nodes.items():
-        table = node.lowered.table
-        if table is None:
-            continue
-        if table.name in owners:
-            message = f"table {table.name!r} is kept by node {owners[table.name]!r} already"
-            problems.append(Problem(f"nodes.{name}.table", message, "give it another name"))
-        owners.setdefault(table.name, name)
-    return problems
-
-
-def _check_topics(nodes: dict[str, LoweredNode]) -> list[Problem]:
-    problems, sources = [], dict[str, str]()
-    for name, node in nodes.items():
-        if isinstance(node.config, SourceConfig):
-            if node.config.topic in sources:
-                message = f"topic {node.config.topic!r} is read by source {sources[node.config.topic]!r} already"
-                problems.append(Problem(f"nodes.{name}.topic", message, "read it once and branch behind it"))
-            sources.setdefault(node.config.topic, name)
-    for name, node in nodes.items():
-        if isinstance(node.lowered.operator, Emit) and node.lowered.operator.topic in sources:
-            message = f"topic {node.lowered.operator.topic!r} is also a source: events would go round for ever"
-            problems.append(Problem(f"nodes.{name}.topic", message, "write to another topic"))
-    return problems
-
-
-def _declared_partitions(nodes: dict[str, LoweredNode]) -> dict[str, int]:
+def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
     found = {}
     for node in nodes.values():
         if isinstance(node.config, SourceConfig | SinkConfig) and node.config.partitions is not None:

@@ -12,38 +12,52 @@ _CHANGELOG_SLACK_MS = DAY_MS
 def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int]) -> tuple[TopicPlan, ...]:
     """Every topic of the stages, each once."""
     topics: dict[str, TopicPlan] = {}
+    leaders = _leaders(stages)
     for stage in stages:
+        leader = leaders[stage.name]
         for entry in stage.entries:
-            topics[entry.topic] = _entry_topic(entry, stages, partitions)
+            topics[entry.topic] = _entry_topic(entry, leader, partitions)
         for table in stage.tables:
-            topics[table.changelog_topic] = _changelog(table, stage)
+            topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
             if isinstance(node.operator, Emit):
                 name = node.operator.topic
-                like = None if name in partitions else stage.input_topics[0]
+                like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
     return tuple(topics.values())
 
 
-def _entry_topic(entry: Entry, stages: tuple[Stage, ...], partitions: dict[str, int]) -> TopicPlan:
+def _leaders(stages: tuple[Stage, ...]) -> dict[str, str]:
+    """For every stage the source topic that its topics have as many partitions as.
+
+    Topics that meet in a stage need equally many: its first source says how many, and without one the leader of the
+    stage that writes its first repartition topic.
+    """
+    leaders: dict[str, str] = {}
+    for stage in stages:  # writers first
+        sources = [entry.topic for entry in stage.entries if entry.kind is EntryKind.SOURCE]
+        leaders[stage.name] = sources[0] if sources else leaders[stage.entries[0].producer_stage]
+    return leaders
+
+
+def _entry_topic(entry: Entry, leader: str, partitions: dict[str, int]) -> TopicPlan:
     if entry.kind is EntryKind.SOURCE:
         return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, _limits(), False)
-    producer = next(stage for stage in stages if stage.name == entry.producer_stage)
     # Records are worked off within seconds; a week lets a stopped topology come back.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(7 * DAY_MS)), *_limits())
-    return TopicPlan(entry.topic, TopicRole.REPARTITION, None, producer.input_topics[0], config, True)
+    return TopicPlan(entry.topic, TopicRole.REPARTITION, None, leader, config, True)
 
 
-def _changelog(table: TablePlan, stage: Stage) -> TopicPlan:
+def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     policy: tuple[tuple[str, str], ...] = (("cleanup.policy", "compact"),)
     if table.windowed:
         # Deleted only after it has left the store too: retention counts event time there, wall clock here.
         keep_ms = table.retention_ms + table.size_ms + _CHANGELOG_SLACK_MS
         policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
     config = (*policy, *_limits())
-    return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, stage.input_topics[0], config, True)
+    return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
 def _limits() -> tuple[tuple[str, str], ...]:

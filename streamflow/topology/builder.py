@@ -1,23 +1,26 @@
 """Declares a topology in Python, with the same meaning as the YAML file.
 
-flights = Builder("flights")
-flights.schema("Departure", time="timestamp", carrier="str", dep_delay="float?")
-departures = flights.source("departures", topic="flights.departures", schema="Departure", event_time="time")
-flown = departures.filter("flown", where="dep_delay is not None")
-…
-topology = flights.build()
+    >>> flights = Builder("flights")
+    >>> flights.schema("Departure", time="timestamp", carrier="str", dep_delay="float?")
+    >>> departures = flights.source("departures", topic="flights.departures", schema="Departure", event_time="time")
+    >>> flown = departures.filter("flown", where="dep_delay is not None")
+    >>> out = flown.sink("out", topic="flights.flown")
+    >>> topology = flights.build()
+
+Branches hang several nodes behind one handle; `merge` brings handles together.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from streamflow.errors import Problem, TopologyError
 from streamflow.topology.document import spec_of
 from streamflow.topology.spec import TopologySpec
 
 
 @dataclass(frozen=True, slots=True)
 class NodeHandle:
-    """A declared node, to hang others behind it."""
+    """A declared node, to hang others behind it. Configuration keys are those of the kind."""
 
     builder: "Builder"
     name: str
@@ -42,6 +45,22 @@ class NodeHandle:
         """Rows aggregated per key and window."""
         return self.node(name, "window", **config)
 
+    def echo(self, name: str, **config: Any) -> "NodeHandle":
+        """Rows with a running count of their key."""
+        return self.node(name, "echo", **config)
+
+    def multiply(self, name: str, *, field: str, factor: float, **config: Any) -> "NodeHandle":
+        """Rows with a field multiplied."""
+        return self.node(name, "multiply", field=field, factor=factor, **config)
+
+    def threshold(self, name: str, *, field: str, limit: float, **config: Any) -> "NodeHandle":
+        """Rows beyond a limit, or all rows marked."""
+        return self.node(name, "threshold", field=field, limit=limit, **config)
+
+    def pass_through(self, name: str) -> "NodeHandle":
+        """The same rows, under a name."""
+        return self.node(name, "pass_through")
+
     def sink(self, name: str, *, topic: str, **config: Any) -> "NodeHandle":
         """Rows written to a topic."""
         return self.node(name, "sink", topic=topic, **config)
@@ -55,23 +74,39 @@ class Builder:
     ) -> None:
         self._document: dict[str, Any] = {"topology": topology, "version": version, "guarantee": guarantee}
         self._document |= {"description": description, "schemas": {}, "nodes": {}}
+        self._twice: list[Problem] = []
 
     def schema(self, name: str, /, **fields: str) -> None:
         """A schema; field types as in YAML."""
-        self._document["schemas"][name] = fields
+        self._declare("schemas", name, fields)
 
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""
         return self.node(name, "source", topic=topic, schema=schema, **config)
+
+    def merge(self, name: str, *inputs: NodeHandle) -> NodeHandle:
+        """The rows of several nodes of one schema and key."""
+        return self.node(name, "pass_through", *inputs)
 
     def node(self, name: str, kind: str, *inputs: NodeHandle, **config: Any) -> NodeHandle:
         """A node of any kind, with any number of inputs."""
         body: dict[str, Any] = {"kind": kind, **config}
         if inputs:
             body["inputs"] = [handle.name for handle in inputs]
-        self._document["nodes"][name] = body
+        self._declare("nodes", name, body)
         return NodeHandle(self, name)
 
     def build(self) -> TopologySpec:
-        """The spec. Raises TopologyError for a wrong shape."""
-        return spec_of(self._document)
+        """The spec. Raises TopologyError with every problem."""
+        try:
+            spec = spec_of(self._document)
+        except TopologyError as error:
+            raise TopologyError((*self._twice, *error.problems)) from error
+        if self._twice:
+            raise TopologyError(tuple(self._twice))
+        return spec
+
+    def _declare(self, section: str, name: str, body: dict[str, Any]) -> None:
+        if name in self._document[section]:
+            self._twice.append(Problem(f"{section}.{name}", "the name is declared twice", "rename one"))
+        self._document[section][name] = body

@@ -1,30 +1,22 @@
-"""Checks of a topology's graph: names, edges, cycles, and nodes that lead nowhere."""
+"""Checks of a topology's graph: names, edges, cycles, nodes that lead nowhere, parts that cannot run together."""
 
 from streamflow.errors import Problem
-from streamflow.model.names import field_problem, node_problem, topic_problem
-from streamflow.topology.spec import NodeSpec, TopologySpec
+from streamflow.model.names import field_problem, node_problem
+from streamflow.nodes.registry import KINDS
+from streamflow.topology.graph import children_of, cycles
+from streamflow.topology.parts import cut, feedback
+from streamflow.topology.spec import TopologySpec
+
+#: Kinds whose rows are of use without anything behind them.
+_ENDS = {"sink", "window", "echo"}
 
 
 def check_graph(spec: TopologySpec) -> list[Problem]:
     """Every problem of names and edges."""
-    problems = _check_names(spec)
-    names = {node.name for node in spec.nodes}
-    for node in spec.nodes:
-        place = f"nodes.{node.name}"
-        if node.kind == "source" and node.inputs:
-            problems.append(Problem(place, "a source has no input", "remove it"))
-        if node.kind != "source" and not node.inputs:
-            problems.append(Problem(place, "the node has no input and cannot be reached", "add `input: name`"))
-        problems += [
-            Problem(place, f"input {name!r} is no node", f"nodes are {', '.join(sorted(names))}")
-            for name in node.inputs
-            if name not in names
-        ]
-        if len(set(node.inputs)) < len(node.inputs):
-            problems.append(Problem(place, "an input is named twice", "name it once"))
+    problems = _check_names(spec) + _check_edges(spec)
     if not any(node.kind == "source" for node in spec.nodes):
         problems.append(Problem("nodes", "there is no source", "add a node of kind source"))
-    return problems + _check_cycles(spec) + _check_ends(spec)
+    return problems + _check_cycles(spec) + _check_ends(spec) + _check_parts(spec)
 
 
 def _check_names(spec: TopologySpec) -> list[Problem]:
@@ -35,53 +27,71 @@ def _check_names(spec: TopologySpec) -> list[Problem]:
         found += [(f"schemas.{schema}.{name}", field_problem(name)) for name in fields]
         if not fields:
             found.append((f"schemas.{schema}", "a schema needs at least one field"))
-    for node in spec.nodes:
-        topic = node.config.get("topic")
-        if node.kind == "source" and isinstance(topic, str):
-            found.append((f"nodes.{node.name}.topic", topic_problem(topic)))
-    return [Problem(place, text) for place, text in found if text is not None]
+    problems = [Problem(place, text) for place, text in found if text is not None]
+    names = [node.name for node in spec.nodes]
+    twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+    return problems + [Problem(f"nodes.{name}", "two nodes have this name", "rename one") for name in twice]
 
 
-def _check_cycles(spec: TopologySpec) -> list[Problem]:
-    """Nodes that a topological order cannot place, as one problem with the cycle written out."""
-    inputs = {node.name: [name for name in node.inputs if spec.node(name)] for node in spec.nodes}
-    waiting = dict(inputs)
-    while free := [name for name, needs in waiting.items() if not any(need in waiting for need in needs)]:
-        for name in free:
-            del waiting[name]
-    if not waiting:
-        return []
-    path = [next(iter(waiting))]
-    while path.count(path[-1]) == 1:
-        path.append(next(need for need in inputs[path[-1]] if need in waiting))
-    cycle = path[path.index(path[-1]) :][::-1]
-    remedy = "remove one of these edges"
-    return [Problem(f"nodes.{cycle[0]}", f"the nodes form a cycle: {' → '.join(cycle)}", remedy)]
-
-
-def _check_ends(spec: TopologySpec) -> list[Problem]:
-    """Nodes whose rows reach neither a sink nor a table."""
+def _check_edges(spec: TopologySpec) -> list[Problem]:
     problems = []
-    useful = {"sink", "window", "echo"}
-    reached = {node.name for node in spec.nodes if node.kind in useful}
-    grew = True
-    while grew:
-        feeding = {name for node in spec.nodes if node.name in reached for name in node.inputs}
-        grew = not feeding <= reached
-        reached |= feeding
+    kinds = {node.name: node.kind for node in spec.nodes}
     for node in spec.nodes:
-        if node.name not in reached:
-            message = "its rows reach neither a sink nor a table"
-            problems.append(Problem(f"nodes.{node.name}", message, "put a sink behind it or remove it"))
-    problems += [
-        Problem(f"nodes.{node.name}", f"input {name!r} is a sink and gives nothing", "take the sink's input")
-        for node in spec.nodes
-        for name in node.inputs
-        if _kind(spec, name) == "sink"
-    ]
+        place = f"nodes.{node.name}"
+        if node.kind == "source" and node.inputs:
+            problems.append(Problem(place, "a source has no input", "remove it"))
+        if node.kind != "source" and not node.inputs:
+            problems.append(Problem(place, "the node has no input and cannot be reached", "add `input: name`"))
+        if len(set(node.inputs)) < len(node.inputs):
+            problems.append(Problem(place, "an input is named twice", "name it once"))
+        for name in dict.fromkeys(node.inputs):
+            if name not in kinds:
+                remedy = f"nodes are {', '.join(sorted(kinds))}"
+                problems.append(Problem(place, f"input {name!r} is no node", remedy))
+            elif kinds[name] == "sink":
+                message = f"input {name!r} is a sink and gives nothing"
+                problems.append(Problem(place, message, "take the sink's input"))
     return problems
 
 
-def _kind(spec: TopologySpec, name: str) -> str:
-    node: NodeSpec | None = spec.node(name)
-    return node.kind if node else ""
+def _check_cycles(spec: TopologySpec) -> list[Problem]:
+    """Each cycle as one problem that writes it out."""
+    found = cycles({node.name: list(node.inputs) for node in spec.nodes})
+    return [
+        Problem(f"nodes.{cycle[0]}", f"the nodes form a cycle: {' → '.join(cycle)}", "remove one of these edges")
+        for cycle in found
+    ]
+
+
+def _check_ends(spec: TopologySpec) -> list[Problem]:
+    """Nodes whose rows reach neither a sink nor a table. A node of an unknown kind may be either."""
+    useful = [node for node in spec.nodes if node.kind in _ENDS or node.kind not in KINDS]
+    reached: set[str] = set()
+    while useful:
+        node = useful.pop()
+        if node.name not in reached:
+            reached.add(node.name)
+            useful += [each for each in spec.nodes if each.name in node.inputs]
+    message, remedy = "its rows reach neither a sink nor a table", "put a sink behind it or remove it"
+    return [Problem(f"nodes.{node.name}", message, remedy) for node in spec.nodes if node.name not in reached]
+
+
+def _check_parts(spec: TopologySpec) -> list[Problem]:
+    """Nodes that would run together but cannot: differing partition counts, and rows that meet their own past."""
+    problems = []
+    children = children_of(spec)
+    declared = {node.name: node.config.get("partitions") for node in spec.nodes if node.kind == "source"}
+    for part in cut(spec):
+        counts = {name: declared[name] for name in part.entries if isinstance(declared.get(name), int)}
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            remedy = "declare one number, or put a key_by on each of them before they meet a stateful node"
+            problems.append(
+                Problem(f"nodes.{next(iter(counts))}.partitions", f"partition counts differ: {shown}", remedy)
+            )
+    for links in feedback(spec):
+        behind = ", ".join(child.name for child in children[links[0]])
+        message = f"rows behind {' and '.join(links)} meet rows from before; their time would wait for itself"
+        remedy = f"give what follows {behind} a sink of its own; two sinks may write one topic"
+        problems.append(Problem(f"nodes.{links[0]}", message, remedy))
+    return problems

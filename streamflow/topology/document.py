@@ -1,42 +1,65 @@
-"""From a document (what YAML gives) to a TopologySpec, with every problem of its shape at once."""
+"""From a document (what YAML gives) to a TopologySpec, with every problem at once: its shape's and its meaning's."""
 
 from typing import Any
 
 from pydantic import ValidationError
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.topology.spec import NodeSpec, TopologySpec
+from streamflow.topology.config_problems import problems_of
+from streamflow.topology.resolve import resolve
+from streamflow.topology.spec import NODES_MAX, NodeSpec, TopologySpec
+
+#: Stands for a kind that was not written; its problem has been told.
+_NO_KIND = "?"
 
 
 def spec_of(document: Any) -> TopologySpec:
-    """TopologySpec of a document. Raises TopologyError listing everything that has the wrong shape."""
+    """TopologySpec of a document. Raises TopologyError listing everything that is wrong with it."""
     if not isinstance(document, dict):
         raise TopologyError((Problem("topology", "the file holds no topology", "begin with `topology: name`"),))
     problems: list[Problem] = []
     nodes = _nodes(document.get("nodes"), problems)
-    body = {key: value for key, value in document.items() if key != "nodes"}
+    body = {str(key): value for key, value in document.items() if key != "nodes"} | {"nodes": nodes}
     try:
-        spec = TopologySpec(**body, nodes=nodes)
+        spec = TopologySpec(**body)
     except ValidationError as error:
-        problems += problems_of(error, "")
-        raise TopologyError(tuple(problems)) from error
-    except TypeError as error:
-        raise TopologyError((*problems, Problem("topology", str(error), "keys are text"))) from error
+        # A missing list of nodes has been told better.
+        problems += [each for each in problems_of(error, "", TopologySpec) if nodes or each.place != "nodes"]
+        spec = _remainder(body, error)
+    told = {each.place for each in problems}
+    problems += [each for each in resolve(spec).problems if not _is_told(each, told)]
     if problems:
         raise TopologyError(tuple(problems))
     return spec
 
 
+def _remainder(body: dict[str, Any], error: ValidationError) -> TopologySpec:
+    """What is well formed of a document that is not, so that the rest can be checked in the same run."""
+    wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+    sound = {key: value for key, value in body.items() if key not in wrong}
+    schemas = body.get("schemas")
+    sound["schemas"] = {
+        str(name): {str(field): str(kind) for field, kind in fields.items()} if isinstance(fields, dict) else {}
+        for name, fields in (schemas.items() if isinstance(schemas, dict) else ())
+    }
+    return TopologySpec.model_construct(**{"topology": "unnamed", **sound, "nodes": body["nodes"][:NODES_MAX]})
+
+
+def _is_told(problem: Problem, told: set[str]) -> bool:
+    """Whether this place, or something in it, has been told already: then it only follows from that."""
+    return any(place == problem.place or place.startswith(f"{problem.place}.") for place in told)
+
+
 def _nodes(document: Any, problems: list[Problem]) -> tuple[NodeSpec, ...]:
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not document:
         problems.append(Problem("nodes", "must be a mapping of name to node", "nodes: {name: {kind: source, …}}"))
         return ()
     found: list[NodeSpec] = []
     for name, body in document.items():
         place = f"nodes.{name}"
         if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
-            problems.append(Problem(place, "a node needs a kind", f"{name}: {{kind: filter, …}}"))
-            continue
+            problems.append(Problem(f"{place}.kind", "a node needs a kind", f"{name}: {{kind: filter, …}}"))
+            body = {**body, "kind": _NO_KIND} if isinstance(body, dict) else {"kind": _NO_KIND, "inputs": []}
         config = {str(key): value for key, value in body.items() if key not in ("kind", "input", "inputs")}
         found.append(NodeSpec(name=str(name), kind=body["kind"], inputs=_inputs(place, body, problems), config=config))
     return tuple(found)
@@ -55,15 +78,3 @@ def _inputs(place: str, body: dict[str, Any], problems: list[Problem]) -> tuple[
         problems.append(Problem(f"{place}.inputs", "must be a list of node names", "inputs: [a, b]"))
         return ()
     return tuple(many)
-
-
-def problems_of(error: ValidationError, place: str) -> list[Problem]:
-    """pydantic's errors as problems, each at its path under `place`."""
-    problems = []
-    for each in error.errors(include_url=False):
-        path = ".".join([place, *map(str, each["loc"])]) if place else ".".join(map(str, each["loc"])) or "topology"
-        if each["type"] == "extra_forbidden":
-            problems.append(Problem(path, "unknown key", "remove it or mend its spelling"))
-        else:
-            problems.append(Problem(path, each["msg"][:1].lower() + each["msg"][1:]))
-    return problems

@@ -9,8 +9,9 @@ from streamflow.topology.yaml_file import read_topology
 
 
 def load_topology(path: str | Path) -> TopologySpec:
-    """TopologySpec of a folder or file. Raises TopologyError.
+    """TopologySpec of a folder or file. Raises TopologyError with every problem of it.
 
+    With both files in a folder the YAML one is taken.
     A Python file is code of the person who runs streamflow and is executed; what comes over HTTP is YAML only.
     """
     place = Path(path)
@@ -25,7 +26,13 @@ def load_topology(path: str | Path) -> TopologySpec:
 
 
 def _run(path: Path) -> TopologySpec:
-    found = runpy.run_path(str(path)).get("topology")
+    try:
+        found = runpy.run_path(str(path)).get("topology")
+    except TopologyError:
+        raise
+    except Exception as error:
+        what = f"the file fails: {type(error).__name__}: {error}"
+        raise TopologyError((Problem(str(path), what, "run it with python to see where"),)) from error
     if not isinstance(found, TopologySpec):
         remedy = "end it with `topology = builder.build()`"
         raise TopologyError((Problem(str(path), "the file defines no `topology`", remedy),))

@@ -20,7 +20,7 @@ class NodeSpec(BaseModel):
 
 
 class TopologySpec(BaseModel):
-    """A topology as declared. Whether it can run is checked by `plan.planner.make_plan`, which lists every problem."""
+    """A topology as declared. Whether it can run is checked by `topology.resolve`, which lists every problem."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 

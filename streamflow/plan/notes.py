@@ -1,0 +1,45 @@
+"""What a plan's reader should know before running it: nothing wrong, but nothing that goes without saying either."""
+
+from collections.abc import Iterator
+
+from streamflow.model.durations import format_duration
+from streamflow.nodes.operators import Count, Emit, Fold, Rekey
+from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+
+
+def notes(plan: Plan) -> list[str]:
+    """Sentences, each beginning with the node they are about."""
+    return [f"{node}: {text}" for stage in plan.stages for node, text in _stage_notes(stage)]
+
+
+def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
+    windows = any(isinstance(node.operator, Fold) for node in stage.nodes)
+    for entry in stage.entries:
+        if entry.kind is EntryKind.SOURCE:
+            yield from _source_notes(entry, bool(stage.tables), windows)
+    for node in stage.nodes:
+        yield from ((node.name, text) for text in _node_notes(node))
+
+
+def _source_notes(entry: Entry, has_tables: bool, has_windows: bool) -> Iterator[tuple[str, str]]:
+    if has_tables and entry.key is not None and entry.key.nullable:
+        yield entry.node, f"events whose {entry.key.source} is null become dead letters (null_key)"
+    if entry.event_time is None:
+        yield entry.node, "event time is the time that Kafka has for the record"
+    elif has_windows and entry.watermark_delay_ms == 0:
+        yield entry.node, "watermark_delay is 0: an event is late as soon as a later one closed its window"
+
+
+def _node_notes(node: PlannedNode) -> Iterator[str]:
+    match node.operator:
+        case Rekey() if node.operator.key.nullable:
+            yield f"rows whose {node.operator.key.source} is null become dead letters (null_key)"
+        case Count():
+            yield f"table {node.operator.table} keeps one row per key for ever"
+        case Fold():
+            keep = format_duration(node.operator.retention_ms)
+            yield f"table {node.operator.table} keeps a window for {keep} of event time after its end"
+            if node.operator.emit == "update":
+                yield "gives a result again whenever it changes; the last one of a key and start is right"
+        case Emit() if node.key_name is None:
+            yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"

@@ -1,0 +1,119 @@
+"""Lowers every node of a topology to operators, input by input, gathering every problem."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+
+from streamflow.errors import Problem
+from streamflow.model.schema import Field, Schema, parse_fields
+from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
+from streamflow.nodes.registry import KINDS, near_kinds
+from streamflow.nodes.source import SourceConfig
+from streamflow.topology.config_problems import problems_of
+from streamflow.topology.graph import ordered
+from streamflow.topology.spec import NodeSpec, TopologySpec
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredNode:
+    """A node with its checked configuration and what it became."""
+
+    spec: NodeSpec
+    config: NodeConfig
+    lowered: Lowered
+
+
+class TopologyLowering:
+    """Lowers nodes in topological order.
+
+    configs: of every node whose configuration is well formed, those that no source leads to included. nodes: what could
+    be lowered. A node whose schema or input failed is left out without a problem of its own: mending the first one may
+    mend it too.
+    """
+
+    def __init__(self, spec: TopologySpec) -> None:
+        self.problems: list[Problem] = []
+        self.configs: dict[str, NodeConfig] = {}
+        self.nodes: dict[str, LoweredNode] = {}
+        self._schemas: dict[str, Schema | None] = {}
+        self._parse_schemas(spec)
+        for node in spec.nodes:
+            self._configure(node)
+        for node in ordered(spec):
+            if node.name in self.configs:
+                self._lower(node, self.configs[node.name])
+
+    def _parse_schemas(self, spec: TopologySpec) -> None:
+        for name, fields in spec.schemas.items():
+            parsed, problems = parse_fields(fields)
+            self.problems += [Problem(f"schemas.{name}.{field}", message) for field, message in problems]
+            self._schemas[name] = Schema(name, parsed) if parsed and not problems else None
+
+    def _configure(self, node: NodeSpec) -> None:
+        kind = KINDS.get(node.kind)
+        if kind is None:
+            message = f"unknown kind {node.kind!r}"
+            self.problems.append(Problem(f"nodes.{node.name}.kind", message, near_kinds(node.kind)))
+            return
+        try:
+            self.configs[node.name] = kind.config_type.model_validate(dict(node.config))
+        except ValidationError as error:
+            self.problems += problems_of(error, f"nodes.{node.name}", kind.config_type)
+
+    def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
+        flow = self._source_flow(node, config) if isinstance(config, SourceConfig) else self._input_flow(node)
+        if flow is None:
+            return
+        lowering = Lowering(node.name, flow)
+        lowered = KINDS[node.kind].lower(config, lowering)
+        self.problems += lowering.problems
+        if lowered is not None and not lowering.problems:
+            self.nodes[node.name] = LoweredNode(node, config, lowered)
+
+    def _source_flow(self, node: NodeSpec, config: SourceConfig) -> Flow | None:
+        if config.schema_name not in self._schemas:
+            near = get_close_matches(config.schema_name, self._schemas, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"schemas are {', '.join(self._schemas) or 'none'}"
+            self.problems.append(Problem(f"nodes.{node.name}.schema", f"unknown schema {config.schema_name!r}", remedy))
+            return None
+        schema = self._schemas[config.schema_name]
+        return None if schema is None else Flow(schema)
+
+    def _input_flow(self, node: NodeSpec) -> Flow | None:
+        """What comes out of the inputs together; None when one of them failed or they do not fit."""
+        flows = [self.nodes[name].lowered.output for name in node.inputs if name in self.nodes]
+        if not flows or len(flows) < len(node.inputs):
+            return None
+        merged = flows[0]
+        for name, flow in zip(node.inputs[1:], flows[1:], strict=True):
+            problem = _difference(node, name, merged, flow)
+            if problem is not None:
+                self.problems.append(problem)
+                return None
+            merged = _together(merged, flow)
+        return merged
+
+
+def _difference(node: NodeSpec, name: str, first: Flow, flow: Flow) -> Problem | None:
+    """Why an input cannot be merged with the first one, None when it can."""
+    place, inputs = f"nodes.{node.name}.inputs", f"inputs {node.inputs[0]!r} and {name!r}"
+    types, others = ({field.name: field.type for field in each.schema.fields} for each in (first, flow))
+    if types != others:
+        differing = sorted(types.items() ^ others.items())
+        shown = ", ".join(dict.fromkeys(field for field, _ in differing))
+        return Problem(place, f"{inputs} have different fields: {shown}", "bring them to the same fields with a map")
+    keys = [each.key and (each.key.source, each.key.type) for each in (first, flow)]
+    if keys[0] != keys[1]:
+        said = [f"{each.key.source!r}" if each.key else "none" for each in (first, flow)]
+        message = f"{inputs} have different keys: {said[0]} and {said[1]}"
+        return Problem(place, message, "put a key_by of one key before the merge on each of them")
+    return None
+
+
+def _together(first: Flow, second: Flow) -> Flow:
+    """The flow of two merged ones: a field may be null when it may be in either."""
+    nullable = {field.name for flow in (first, second) for field in flow.schema.fields if field.nullable}
+    fields = tuple(Field(field.name, field.type, field.name in nullable) for field in first.schema.fields)
+    key = second.key if second.key is not None and second.key.nullable else first.key
+    return Flow(Schema(first.schema.name, fields), key, first.key_name, first.repeats or second.repeats)

@@ -1,0 +1,32 @@
+"""Names of the topics that a topology has for itself."""
+
+from collections.abc import Iterable
+
+from streamflow.topology.spec import TopologySpec
+
+
+def repartition_topic(topology: str, key_by: str) -> str:
+    """Topic that carries the rows of a key_by to the tasks of their keys."""
+    return f"{topology}.{key_by}.repartition"
+
+
+def changelog_topic(topology: str, table: str) -> str:
+    """Topic that holds every change of a table."""
+    return f"{topology}.{table}.changelog"
+
+
+def dead_letter_topic(topology: str) -> str:
+    """Topic of events that could not be used."""
+    return f"{topology}.dead_letters"
+
+
+def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
+    """Every topic of its own that the topology may have."""
+    key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
+    return frozenset(
+        [
+            dead_letter_topic(spec.topology),
+            *(repartition_topic(spec.topology, name) for name in key_bys),
+            *(changelog_topic(spec.topology, name) for name in tables),
+        ]
+    )

@@ -1,0 +1,124 @@
+"""Cuts a topology into parts: the nodes that run together, one stage each.
+
+    departures ─ flown ─ by_carrier ┄┄topic┄┄ hourly ─ out
+    └────── part "departures" ──┘             └ part "by_carrier" ┘
+
+A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by. What stays connected
+when these edges are cut is a part. Only kinds and edges matter here, so that it can be checked before anything else is
+known to be right.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from streamflow.nodes.registry import KINDS
+from streamflow.topology.graph import children_of, cycles, ordered
+from streamflow.topology.spec import NodeSpec, TopologySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Nodes that run together.
+
+    entries: sources and key_bys whose rows come in by topic, in topological order. nodes: all others, likewise; a
+    key_by that writes a repartition topic is a node of the part that writes it and an entry of the part that reads it.
+    """
+
+    entries: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the stage."""
+        return "+".join(self.entries)
+
+
+def repartitioned(spec: TopologySpec) -> frozenset[str]:
+    """Names of the key_bys whose rows go through a topic."""
+    children = children_of(spec)
+    meets_state: dict[str, bool] = {}
+    for node in reversed(ordered(spec)):
+        meets_state[node.name] = any(
+            _is_stateful(child) or (child.kind != "key_by" and meets_state.get(child.name, False))
+            for child in children[node.name]
+        )
+    return frozenset(node.name for node in spec.nodes if node.kind == "key_by" and meets_state.get(node.name, False))
+
+
+def cut(spec: TopologySpec) -> tuple[Part, ...]:
+    """The parts, each after those that write its repartition topics (as far as there is such an order)."""
+    cuts = repartitioned(spec)
+    groups = _Groups()
+    order = ordered(spec)
+    for node in order:
+        groups.add(node.name)
+        if node.name in cuts:
+            groups.add(_behind(node.name))
+        for parent in node.inputs:
+            groups.join(_behind(parent) if parent in cuts else parent, node.name)
+    entries: dict[str, list[str]] = {}
+    nodes: dict[str, list[str]] = {}
+    for node in order:
+        (nodes if node.inputs else entries).setdefault(groups.of(node.name), []).append(node.name)
+        if node.name in cuts:
+            entries.setdefault(groups.of(_behind(node.name)), []).append(node.name)
+    parts = [Part(tuple(names), tuple(nodes.get(group, ()))) for group, names in entries.items()]
+    return _writers_first(parts)
+
+
+def feedback(spec: TopologySpec) -> list[list[str]]:
+    """Key_bys through which parts wait for their own rows: [k1, k2] when k1's rows come back to it through k2.
+
+    A part's watermark is the least of its entries, and a repartition topic's watermark is that of the part that writes
+    it. In a circle of parts each would wait for the others for ever.
+    """
+    parts = cut(spec)
+    writer = {name: part for part in parts for name in part.nodes}
+    reads = {part.name: [writer[entry].name for entry in part.entries if entry in writer] for part in parts}
+    by_name = {part.name: part for part in parts}
+    return [[_link(writer, before, by_name[to]) for before, to in pairwise(circle)] for circle in cycles(reads)]
+
+
+def _link(writer: dict[str, Part], before: str, to: Part) -> str:
+    return next(entry for entry in to.entries if entry in writer and writer[entry].name == before)
+
+
+def _writers_first(parts: list[Part]) -> tuple[Part, ...]:
+    done: list[Part] = []
+    written: set[str] = set()
+    everywhere = {name for part in parts for name in part.nodes}
+    waiting = list(parts)
+    while waiting:
+        ready = [part for part in waiting if all(e in written or e not in everywhere for e in part.entries)] or waiting
+        done += ready
+        written |= {name for part in ready for name in part.nodes}
+        waiting = [part for part in waiting if part not in ready]
+    return tuple(done)
+
+
+def _is_stateful(node: NodeSpec) -> bool:
+    kind = KINDS.get(node.kind)
+    return kind is not None and kind.stateful
+
+
+def _behind(key_by: str) -> str:
+    """The reading side of a cut key_by. Node names hold no ">"."""
+    return f"{key_by}>"
+
+
+class _Groups:
+    """Union-find over names; a group is called by its first member."""
+
+    def __init__(self) -> None:
+        self._leader: dict[str, str] = {}
+
+    def add(self, name: str) -> None:
+        self._leader.setdefault(name, name)
+
+    def of(self, name: str) -> str:
+        while self._leader[name] != name:
+            name = self._leader[name]
+        return name
+
+    def join(self, first: str, second: str) -> None:
+        self._leader[self.of(second)] = self.of(first)

@@ -1,0 +1,64 @@
+"""Resolves a topology: every check there is, and what the nodes become. The one place that knows all problems."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streamflow.errors import Problem
+from streamflow.nodes.sink import SinkConfig
+from streamflow.nodes.source import SourceConfig
+from streamflow.topology.checks import check_graph
+from streamflow.topology.lowering import LoweredNode, TopologyLowering
+from streamflow.topology.names import internal_topics
+from streamflow.topology.spec import TopologySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """nodes: by name what each became, complete when there is no problem."""
+
+    nodes: Mapping[str, LoweredNode]
+    problems: tuple[Problem, ...]
+
+
+def resolve(spec: TopologySpec) -> Resolved:
+    """Check everything; never raises for a topology that is merely wrong."""
+    lowering = TopologyLowering(spec)
+    problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
+    return Resolved(lowering.nodes, tuple(dict.fromkeys(problems)))
+
+
+def _check_tables(lowering: TopologyLowering) -> list[Problem]:
+    problems, owners = [], dict[str, str]()
+    for name, node in lowering.nodes.items():
+        table = node.lowered.table
+        if table is not None and owners.setdefault(table.name, name) != name:
+            message = f"table {table.name!r} is kept by node {owners[table.name]!r} already"
+            problems.append(Problem(f"nodes.{name}.table", message, "give it another name"))
+    return problems
+
+
+def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Problem]:
+    """Topics that are read twice, written and read, created in two ways, or streamflow's own."""
+    problems = []
+    sources, partitions = dict[str, str](), dict[str, int]()
+    tables = [node.lowered.table.name for node in lowering.nodes.values() if node.lowered.table is not None]
+    own = internal_topics(spec, tables)
+    for name, config in lowering.configs.items():
+        if isinstance(config, SourceConfig) and sources.setdefault(config.topic, name) != name:
+            message = f"topic {config.topic!r} is read by source {sources[config.topic]!r} already"
+            problems.append(Problem(f"nodes.{name}.topic", message, "read it once and branch behind it"))
+    for name, config in lowering.configs.items():
+        if not isinstance(config, SourceConfig | SinkConfig):
+            continue
+        place = f"nodes.{name}.topic"
+        if isinstance(config, SinkConfig) and config.topic in sources:
+            message = f"topic {config.topic!r} is also read by source {sources[config.topic]!r}: events would go round"
+            problems.append(Problem(place, message, "write to another topic"))
+        if config.topic in own:
+            message = f"topic {config.topic!r} is one of the topology's own"
+            problems.append(Problem(place, message, "use another topic"))
+        declared = config.partitions
+        if declared is not None and partitions.setdefault(config.topic, declared) != declared:
+            message = f"topic {config.topic!r} is declared with {partitions[config.topic]} and {declared} partitions"
+            problems.append(Problem(f"nodes.{name}.partitions", message, "declare one number"))
+    return problems
