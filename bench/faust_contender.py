@@ -8,7 +8,7 @@ import sys
 import faust
 
 bootstrap, source, sink, folder = sys.argv[1:5]
-sys.argv = [sys.argv[0], "worker", "-l", "warning", "--without-web"]
+sys.argv = [sys.argv[0], "worker", "-l", "warn", "--without-web"]
 
 
 class Reading(faust.Record, serializer="json"):

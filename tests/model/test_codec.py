@@ -1,6 +1,7 @@
 """Rows from JSON: fast or one by one, the result is the same."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ SCHEMA = Schema(
 )
 
 
-def _rows(values: list[bytes | None]) -> tuple[list[tuple[object, ...]], list[int]]:
+def _rows(values: list[bytes | None]) -> tuple[list[Any], list[int]]:
     decoded = RowCodec(SCHEMA).decode(values)
     rows = [(r.sensor, r.at, r.value, r.n) for r in decoded.rows]
     return rows, [place for place, _ in decoded.bad]

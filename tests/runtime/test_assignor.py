@@ -59,7 +59,7 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     topics = [topic for stage in plan.stages for topic in stage.input_topics]
     cluster = _Cluster(dict.fromkeys(topics, 4))
     metadata = {"m1": one.metadata(topics), "m2": two.metadata(topics)}
-    decided = one.assign(cluster, metadata)  # type: ignore[arg-type]
+    decided = one.assign(cluster, metadata)
     partitions = sorted((topic, p) for a in decided.values() for topic, ps in a.assignment for p in ps)
     assert partitions == sorted((topic, p) for topic in topics for p in range(4))
     two.on_assignment(decided["m2"])

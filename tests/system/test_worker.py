@@ -115,7 +115,9 @@ def test_publish_query_and_read_your_writes(product: Product) -> None:
     answer = product.publish([_sale(1_000 + i, shop=f"s{i % 5}") for i in range(100)])
     assert (answer["accepted"], answer["rejected"]) == (100, [])
     rows = product.query("totals", after=answer["token"], key="Rome").json()
-    assert rows["rows"] == [{"key": "Rome", "start": 1_000, "end": 2_000, "final": False, "value": {"n": 100, "total": 500}}]
+    assert rows["rows"] == [
+        {"key": "Rome", "start": 1_000, "end": 2_000, "final": False, "value": {"n": 100, "total": 500}}
+    ]
     assert rows["served_by"] == [f"http://127.0.0.1:{product.ports[0]}"]
     counts = product.query("seen", after=answer["token"]).json()["rows"]
     assert sum(row["value"]["count"] for row in counts) == 100
@@ -124,11 +126,18 @@ def test_publish_query_and_read_your_writes(product: Product) -> None:
 def test_what_http_refuses_and_why(product: Product) -> None:
     product.start(0)
     client, path = product.client(), f"/v1/topics/{product.name}.sales/events"
-    mixed = client.post(path, content='[{"time":1,"shop":"a","amount":1},{"time":"x","shop":"a","amount":1},{"time":1,"amount":1}]')
+    mixed = client.post(
+        path, content='[{"time":1,"shop":"a","amount":1},{"time":"x","shop":"a","amount":1},{"time":1,"amount":1}]'
+    )
     body = mixed.json()
     assert (mixed.status_code, body["accepted"]) == (200, 1)
     assert [(each["index"], each["reason"]) for each in body["rejected"]] == [(1, "decode"), (2, "decode")]
-    assert client.post(path, content='{"time":1,"shop":"a","amount":1}\n{"time":2,"shop":"b","amount":1}').json()["accepted"] == 2
+    assert (
+        client.post(path, content='{"time":1,"shop":"a","amount":1}\n{"time":2,"shop":"b","amount":1}').json()[
+            "accepted"
+        ]
+        == 2
+    )
     assert client.post(path, content='{\n "time": 1,\n "shop": "a",\n "amount": 1\n}').json()["accepted"] == 1
     assert client.post(path, content="").status_code == 422
     assert client.post(path, content="[1,2").status_code == 422
@@ -179,7 +188,9 @@ def test_two_workers_answer_for_each_other_and_survive_each_other(product: Produ
     assert [row["value"]["n"] for row in rows] == [2] * 30
 
 
-def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_disk(product: Product, tmp_path: Path) -> None:
+def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_disk(
+    product: Product, tmp_path: Path
+) -> None:
     import shutil
 
     product.start(0)
@@ -202,7 +213,14 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
 
     product.start(0)
     big = json.dumps({**_sale(1_010), "note": "x" * 1_000_000}).encode()
-    values = [b"not json", None, b'{"time":1}', json.dumps(_sale(2**50)).encode(), big, json.dumps(_sale(1_000)).encode()]
+    values = [
+        b"not json",
+        None,
+        b'{"time":1}',
+        json.dumps(_sale(2**50)).encode(),
+        big,
+        json.dumps(_sale(1_000)).encode(),
+    ]
 
     async def act() -> list[dict[str, str]]:
         producer = AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=4 << 20)
@@ -211,7 +229,10 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
             await producer.send_and_wait(f"{product.name}.sales", value, key=b"k", partition=0)
         await producer.stop()
         consumer = AIOKafkaConsumer(
-            f"{product.name}.dead_letters", bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+            f"{product.name}.dead_letters",
+            bootstrap_servers=kafka,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         await consumer.start()
         found: list[dict[str, str]] = []
@@ -236,7 +257,9 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
 
 
 def test_at_least_once_runs_on_the_same_code(kafka: str, tmp_path: Path, unique: str) -> None:
-    product = Product(kafka, tmp_path, unique, _TOPOLOGY.replace("topology: {name}", "topology: {name}\nguarantee: at_least_once"))
+    product = Product(
+        kafka, tmp_path, unique, _TOPOLOGY.replace("topology: {name}", "topology: {name}\nguarantee: at_least_once")
+    )
     try:
         product.start(0)
         product.publish([_sale(1_000 + i) for i in range(50)])
