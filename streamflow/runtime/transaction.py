@@ -167,7 +167,7 @@ class TaskProducer:
         batch = producer.create_batch()
         append = batch.append
         for key, value, headers in records:
-            if append(timestamp=now_ms, key=key, value=value, headers=headers) is not None:
+            if append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers)) is not None:
                 continue
             if batch.record_count():
                 sends.append(
@@ -178,7 +178,7 @@ class TaskProducer:
             if len(key or b"") + len(value or b"") > _RECORD_LIMIT:
                 dead.append(_too_large(topic, key, value))
             else:
-                append(timestamp=now_ms, key=key, value=value, headers=headers)
+                append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
         if batch.record_count():
             batch.close()
             sends.append((table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
