@@ -257,6 +257,10 @@ class Task:
         self._dead(self._slice.chunk, index, entry.node, "event_time_ahead", message)
         return True
 
+    def refuse_number(self, value: float) -> None:
+        """A computed number is infinite, no number, or beyond 64 bits."""
+        raise EventError("expression", f"the computed value {value!r} is not a number of 64 bits")
+
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")

@@ -11,7 +11,8 @@ import msgspec
 
 from streamflow.errors import UserError
 
-TOKEN_MAX_CHARS = 8_192
+#: Some 1,400 partitions; what an HTTP server takes in a URL is 64 KiB.
+TOKEN_MAX_CHARS = 32_768
 
 #: {topic: {partition: next offset}}
 Positions = dict[str, dict[int, int]]

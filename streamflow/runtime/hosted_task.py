@@ -173,7 +173,8 @@ class HostedTask:
         checkpoint = self.task.take_checkpoint(_wall_ms())
         if checkpoint is None:
             return
-        self._started_ms = time.monotonic() * 1_000
+        self.moved_at = time.monotonic()  # a commit that begins is progress; one that does not end is none
+        self._started_ms = self.moved_at * 1_000
         self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
 
     async def _run_commit(self, checkpoint: Checkpoint) -> None:

@@ -173,3 +173,18 @@ def test_unknown_fields_follow_the_sources_policy() -> None:
     driver.run()
     assert [row["t"] for row in driver.output("out")] == [1]
     assert "extra" in driver.dead_letters()[0]["sf-error"]
+
+
+@pytest.mark.parametrize(
+    "expression", ["v * 1e308 * 1e308", "v * 1e308 * 1e308 - v * 1e308 * 1e308", "id * 4611686018427387904 * 4"]
+)
+def test_computed_numbers_that_cannot_be_stored_become_dead_letters(expression: str) -> None:
+    nodes = (
+        _KEYED
+        + f"  m: {{kind: map, input: key, set: {{x: {expression}}}}}\n  o: {{kind: sink, input: m, topic: out}}\n"
+    )
+    driver = _driver(nodes)
+    driver.publish("in", [_event(1, v=5.0), _event(2, v=0.0, n=0)])
+    driver.run()
+    assert [letter["sf-reason"] for letter in driver.dead_letters()] == ["expression"]
+    assert [row["t"] for row in driver.output("out")] == [2]

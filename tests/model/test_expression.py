@@ -18,9 +18,10 @@ SCHEMA = Schema(
         Field("n", FieldType.INT),
         Field("s", FieldType.STR),
         Field("ok", FieldType.BOOL),
+        Field("j", FieldType.JSON),
     ),
 )
-ROW = SimpleNamespace(t=1357016400000, v=2.5, n=7, s="abc", ok=True)
+ROW = SimpleNamespace(t=1357016400000, v=2.5, n=7, s="abc", ok=True, j=None)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,8 @@ def test_values_and_types(source: str, value: object, kind: str) -> None:
         ("n" * 2_000, "at most 1024 characters"),
         ("s in t", "takes a list"),
         ("n is 7", "only for null tests"),
+        ("j == v and v > 1", "may be null"),
+        ("s == '\\ud800'", "not allowed or too large"),
     ],
 )
 def test_refusals_say_why(source: str, message: str) -> None:

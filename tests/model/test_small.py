@@ -79,3 +79,14 @@ def test_field_names(name: str) -> None:
 def test_topic_names(name: str) -> None:
     assert topic_problem(name) is not None
     assert topic_problem("flights.departures-1_a") is None
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "s", "0." + "1" * 30 + "s"])
+def test_endless_numbers_are_no_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration_ms(text)
+
+
+def test_tokens_of_many_partitions_come_back() -> None:
+    positions = {"topic": dict.fromkeys(range(1000), 10**12)}
+    assert decode_token(encode_token(positions)) == positions

@@ -135,7 +135,7 @@ class _Compiler:
             hint = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(self._schema.names)}"
             raise ExpressionError(f"unknown field {node.id!r}: {hint}", node.col_offset)
         self.fields.add(node.id)
-        nullable = found.nullable and node.id not in known
+        nullable = (found.nullable or found.type is FieldType.JSON) and node.id not in known
         truth = frozenset({node.id})
         return _Typed(f"{_ROW}.{node.id}", found.type, nullable, truth, _NOTHING, node.id)
 
@@ -150,7 +150,7 @@ class _Compiler:
                 return _Typed(repr(value), FieldType.INT)
             case float() if value == value and abs(value) != float("inf"):
                 return _Typed(repr(value), FieldType.FLOAT)
-            case str() if len(value) <= LITERAL_MAX_CHARS:
+            case str() if len(value) <= LITERAL_MAX_CHARS and _is_text(value):
                 return _Typed(repr(value), FieldType.STR)
         raise ExpressionError(f"literal {str(value)[:40]!r} is not allowed or too large", node.col_offset)
 
@@ -344,6 +344,15 @@ class _Compiler:
         if left.type in numeric and right.type in numeric:
             return
         raise ExpressionError(f"{_said(left)} and {_said(right)} cannot be compared", node.col_offset)
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: half of a surrogate pair it cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _common(left: _Typed, right: _Typed) -> FieldType | None:
