@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from streamflow.runtime.embedded.broker import EmbeddedBroker
 
 _numbers = itertools.count()
+# Machines are shared: an example that takes long says nothing about the code.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

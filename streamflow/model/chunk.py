@@ -54,7 +54,8 @@ class Chunk:
     runs: ascending by index; the first has index 0 unless `values` is empty.
     next_offset: position after the chunk, control records and gaps included.
     marks: in-band watermark records of internal topics, ascending by index.
-    record_at: reads one record again, whole; raises LookupError when the chunk was built without it.
+    record_at: reads the record at an offset again, whole. It must not refer to the chunk: a cycle would live until the
+        collector looks, which is seldom.
     timestamps: record timestamps in ms, beside `values`; only for entries without an event time field.
     generation: assignment generation it was fetched under.
     """
@@ -83,6 +84,6 @@ class Chunk:
     def record(self, index: int) -> Record:
         """`values[index]` with its key, timestamp and headers."""
         if self.record_at is not None:
-            return self.record_at(index)
+            return self.record_at(self.offset_at(index))
         run = self.run_at(index)
         return Record(run.offset + index - run.index, None, self.values[index], run.max_timestamp_ms)

@@ -81,7 +81,7 @@ class MemoryLog:
             runs,
             next_offset,
             marks=taken_marks,
-            record_at=kept.__getitem__,
+            record_at={record.offset: record for record in kept}.__getitem__,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -12,6 +12,7 @@ Pinned to aiokafka 0.14; tests/runtime/test_hooks.py fails when an upgrade chang
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from aiokafka.consumer import fetcher as aiokafka_fetcher
@@ -69,19 +70,18 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
             columns.add(batch, position)
         position = batch.next_offset
     records.next_fetch_offset = position
-    chunk = Chunk(
+    return Chunk(
         topic,
         partition,
         columns.values,
         columns.runs,
         position,
         marks=columns.marks,
+        record_at=partial(_read_again, data),
         timestamps=columns.timestamps,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),
     )
-    chunk.record_at = lambda index: _read_again(data, chunk.offset_at(index))
-    return chunk
 
 
 def _is_skipped(records: PartitionRecords, batch: Any, committed_only: bool) -> bool:
