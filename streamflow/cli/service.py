@@ -93,18 +93,33 @@ class WorkerService:
         """Address of the worker that has a task."""
         return self._worker.assignor.owners.get((stage.name, partition))
 
-    async def wait_until_reflected(self, stage: Stage, partitions: list[int], token: Positions, wait_s: float) -> int:
-        """Wait for the token, translated into positions of the stage's own inputs; what is missing at the end."""
+    async def wait_until_reflected(
+        self, stage: Stage, partitions: list[int], token: Positions, wait_s: float
+    ) -> tuple[Positions, int]:
+        """Wait for the token, translated into positions of the stage's own inputs; those, and what is missing."""
         deadline = time.monotonic() + wait_s
         own = {topic: ends for topic, ends in token.items() if topic in stage.input_topics}
         for entry in stage.entries:
-            if entry.kind is EntryKind.REPARTITION:
+            if entry.kind is EntryKind.REPARTITION and entry.topic not in own:
                 upstream = self.plan.stage(entry.producer_stage)
                 distance = await self._wait_committed(upstream, token, deadline)
                 if distance > 0:
-                    return distance
+                    return {}, distance
                 own[entry.topic] = await self._ends(entry.topic, partitions)
-        return await self._wait_committed(stage, own, deadline)
+        return own, await self._wait_own(stage, partitions, own, deadline)
+
+    async def _wait_own(self, stage: Stage, partitions: list[int], own: Positions, deadline: float) -> int:
+        """Wait until own stores reflect positions; other workers wait for theirs themselves."""
+        while True:
+            distance = 0
+            for topic, ends in own.items():
+                for partition in partitions:
+                    local = self.local(stage, partition)
+                    if isinstance(local, LocalTable):
+                        distance += max(0, ends.get(partition, 0) - local.positions.get((topic, partition), 0))
+            if distance == 0 or time.monotonic() >= deadline:
+                return distance
+            await asyncio.sleep(_STEP_S)
 
     async def _wait_committed(self, stage: Stage, token: Positions, deadline: float) -> int:
         wanted = {

@@ -1,6 +1,7 @@
 """Reads rows of a table from the store of one task. Only committed data is there, so every answer is read-committed."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from streamflow.model.schema import FieldType
@@ -24,14 +25,22 @@ class TableReader:
     def read(self, store: Store, watermark_ms: int, query: TableQuery) -> list[StoredRow]:
         """At most limit + 1 rows in store order; the one too many tells that there are more."""
         rows: list[StoredRow] = []
-        for store_key, raw in self._candidates(store, query):
-            row = self._row(store_key, raw, watermark_ms)
-            if query.state is not RowState.LATEST and row["final"] != (query.state is RowState.FINAL):
-                continue
-            rows.append(StoredRow(store_key, row))
+        if query.state is RowState.FINAL and not self._table.windowed:
+            return rows  # a running count is never final
+        for store_key, raw in self._candidates(store, self._bounded(query, watermark_ms)):
+            rows.append(StoredRow(store_key, self._row(store_key, raw, watermark_ms)))
             if len(rows) > query.limit:
                 break
         return rows
+
+    def _bounded(self, query: TableQuery, watermark_ms: int) -> TableQuery:
+        """The query with its state as bounds of the window start: final means start <= watermark - lateness - size."""
+        first_open = watermark_ms - self._lateness_ms - self._table.size_ms + 1
+        if not self._table.windowed or query.state is RowState.LATEST:
+            return query
+        if query.state is RowState.FINAL:
+            return replace(query, to_ms=first_open if query.to_ms is None else min(query.to_ms, first_open))
+        return replace(query, from_ms=first_open if query.from_ms is None else max(query.from_ms, first_open))
 
     def _candidates(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes]]:
         if not self._table.windowed:

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     UNKNOWN_TABLE = "unknown_table"
     RESTORING = "restoring"
     NOT_ASSIGNED = "not_assigned"
+    NOT_OWNER = "not_owner"
     OWNER_UNREACHABLE = "owner_unreachable"
     NOT_REFLECTED = "not_reflected"
 

@@ -24,7 +24,7 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
-from streamflow.plan.plan import Stage, TablePlan
+from streamflow.plan.plan import Guarantee, Stage, TablePlan
 from streamflow.runtime import faults
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
@@ -73,8 +73,9 @@ class OpenState:
 class Recovery:
     """Restores tasks of one worker. Each restore has a consumer of its own."""
 
-    def __init__(self, settings: Settings, group: str, folder: Path, memory: RocksMemory) -> None:
+    def __init__(self, settings: Settings, group: str, folder: Path, memory: RocksMemory, guarantee: Guarantee) -> None:
         drain.install()
+        self._exactly_once = guarantee is Guarantee.EXACTLY_ONCE
         self._settings, self._group, self._folder, self._memory = settings, group, folder, memory
 
     async def open(self, stage: Stage, partition: int, report: RestoreProgress) -> OpenState:
@@ -84,7 +85,7 @@ class Recovery:
             if stage.tables:
                 meta = await self._replay(store, meta, stage, partition, report)
             progress, positions = await self._positions(stage, partition)
-            _check_inputs(meta, positions, stage)
+            progress, positions = self._reconciled(meta, progress, positions, stage)
         except KafkaError as error:
             store.close()
             raise BrokerUnavailable(f"{stage.name}/{partition} cannot be restored: {error!r}") from error
@@ -92,6 +93,22 @@ class Recovery:
             store.close()
             raise
         return OpenState(store, meta, progress, positions)
+
+    def _reconciled(
+        self, meta: StoreMeta, progress: Progress, positions: dict[Place, int], stage: Stage
+    ) -> tuple[Progress, dict[Place, int]]:
+        """Positions to go on from.
+
+        Exactly once: the committed ones, and a store ahead of them is refused. At least once: offsets follow the store,
+        so a store that is ahead says where to go on.
+        """
+        if self._exactly_once:
+            _check_inputs(meta, positions, stage)
+            return progress, positions
+        known = {place: meta.inputs.get(f"{place[0]}/{place[1]}", 0) for place in positions}
+        if all(known[place] <= offset for place, offset in positions.items()):
+            return progress, positions
+        return Progress.decode(meta.progress), {place: max(known[place], offset) for place, offset in positions.items()}
 
     def _open_store(self, stage: Stage, partition: int) -> tuple[WriteBehindStore, StoreMeta]:
         path = self._folder / f"{stage.name}.{partition}"

@@ -6,7 +6,8 @@ aiokafka commits a transaction although a send in it failed (offset committed, r
 waiting for every single send before the commit. The transactional id comes from the source (application, topology,
 stage, partition), so initialising it fences the task's previous owner, whoever that was.
 
-At least once: the same order without the transaction; offsets are committed after every send was acknowledged.
+At least once: the same order without the transaction. Offsets follow in the background, the newest ones at a time,
+after every send was acknowledged; the store may then be ahead of them, and recovery goes on from the store.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from streamflow.settings.settings import Settings
 
 BATCH_MAX_BYTES = 1 << 20
 _LETTER_MAX_BYTES = 64 << 10
+_OFFSETS_S = 5.0
 #: Room for headers and framing of a dead letter, so that a letter of the largest record fits its topic.
 _RECORD_LIMIT = RECORD_MAX_BYTES - (64 << 10)
 
@@ -53,6 +55,8 @@ class TaskProducer:
         self._id = transactional_id
         self._dead_letters = dead_letters
         self._producer: AIOKafkaProducer | None = None
+        self._newest_offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+        self._offset_commit: asyncio.Task[None] | None = None
         self._mistake = faults.mistake()
 
     async def start(self) -> None:
@@ -77,7 +81,12 @@ class TaskProducer:
         faults.reach("after_init")
 
     async def close(self) -> None:
-        """Close without finishing anything; an open transaction is aborted by the next owner or by its time-out."""
+        """Close without finishing anything; an open transaction is aborted by the next owner or by its time-out.
+
+        Offsets of at-least-once that are on their way are waited for, 5 s at most.
+        """
+        if self._offset_commit is not None:
+            await asyncio.wait([self._offset_commit], timeout=_OFFSETS_S)
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.stop()
@@ -121,9 +130,18 @@ class TaskProducer:
         producer = self._running()
         offsets = await _settle(await self._send_all(producer, checkpoint, changelogs))
         faults.reach("before_commit")
-        await self._commit_offsets(self._offsets(checkpoint))
+        self._newest_offsets = self._offsets(checkpoint)
+        if self._offset_commit is None or self._offset_commit.done():
+            if self._offset_commit is not None:
+                self._offset_commit.result()  # a failure of the one before ends the worker
+            self._offset_commit = asyncio.create_task(self._commit_newest_offsets(), name=f"offsets {self._group}")
         faults.reach("after_commit")
         return offsets
+
+    async def _commit_newest_offsets(self) -> None:
+        while self._newest_offsets:
+            offsets, self._newest_offsets = self._newest_offsets, {}
+            await self._commit_offsets(offsets)
 
     def _running(self) -> AIOKafkaProducer:
         if self._producer is None:

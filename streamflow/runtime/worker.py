@@ -67,7 +67,7 @@ class Worker:
         self._group = f"{settings.application}.{plan.topology}"
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
-        recovery = Recovery(settings, self._group, settings.state_dir / plan.topology, self._memory)
+        recovery = Recovery(settings, self._group, settings.state_dir / plan.topology, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
         self.app = StageApp(plan, settings, self.assignor)

@@ -2,13 +2,24 @@
 
 import asyncio
 import socket
+import uuid
 from collections.abc import Awaitable, Callable
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
+from streamflow.errors import SettingsError
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, answer_refusal
+from streamflow.web.problems import (
+    JsonResponse,
+    Refusal,
+    answer_bad_parameters,
+    answer_fault,
+    answer_http_error,
+    answer_refusal,
+)
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
 
@@ -28,18 +39,23 @@ def create_app(service: Service, body_max_bytes: int) -> FastAPI:
     """The application over a service."""
     app = FastAPI(title="streamflow", summary="Kafka stream processing", version="1", redoc_url=None)
     app.add_exception_handler(Refusal, answer_refusal)
+    app.add_exception_handler(RequestValidationError, answer_bad_parameters)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(Exception, answer_fault)
     app.include_router(publishing_routes(service, body_max_bytes))
     app.include_router(table_routes(service))
     _add_looks(app, service)
     _add_health(app, service)
-    app.middleware("http")(_without_traces)
+    app.middleware("http")(_with_headers)
     return app
 
 
-async def _without_traces(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """No answer shows a stack trace or may be guessed to be something else by a browser."""
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Every answer has a request id, and no browser guesses it to be something else."""
     response = await call_next(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    given = request.headers.get("x-request-id", "")
+    response.headers["X-Request-ID"] = given if given.isalnum() and len(given) <= 64 else uuid.uuid4().hex
     return response
 
 
@@ -82,7 +98,19 @@ class HttpServer:
     """uvicorn on the running loop, without signal handlers of its own. `url` is known before it starts."""
 
     def __init__(self, host: str, port: int, advertised_url: str = "") -> None:
-        self._socket = socket.create_server((host, port), reuse_port=False)
+        if host in ("", "0.0.0.0", "::") and not advertised_url:  # noqa: S104 - this is where it is refused
+            message = f"other workers cannot reach {host!r}: set STREAMFLOW_ADVERTISED_URL to this worker's own address"
+            raise SettingsError(message)
+        # With the protocol named, asyncio turns Nagle's algorithm off; without it small answers wait 40 ms.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            message = f"{host}:{port} cannot be bound ({error.strerror}): set STREAMFLOW_HTTP_PORT"
+            raise SettingsError(message) from error
+        self._socket.listen(128)
         bound = self._socket.getsockname()[1]
         self.url = advertised_url or f"http://{host}:{bound}"
         self._server: uvicorn.Server | None = None

@@ -48,8 +48,14 @@ class Service(Protocol):
     async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
         """Append records, acknowledged by all replicas; next offset per partition. Raises BrokerUnavailable."""
 
-    async def wait_until_reflected(self, stage: Stage, partitions: list[int], token: Positions, wait_s: float) -> int:
-        """Wait until the stage's tables reflect a publish; records still missing when the time is over, else 0."""
+    async def wait_until_reflected(
+        self, stage: Stage, partitions: list[int], token: Positions, wait_s: float
+    ) -> tuple[Positions, int]:
+        """Wait until own tables of the stage reflect a publish.
+
+        Gives the token in positions of the stage's own inputs, for the workers that have the other partitions, and how
+        many records are still missing when the time is over (0: none).
+        """
 
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker: (status, body). Raises OwnerUnreachable."""

@@ -1,10 +1,15 @@
 """Error answers: RFC 9457 problem documents, one shape for everything that goes wrong."""
 
+import logging
 from typing import Any
 
 import orjson
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
 
 
 class JsonResponse(Response):
@@ -29,6 +34,30 @@ class Refusal(Exception):
             more,
         )
         super().__init__(detail)
+
+
+def _problem(status: int, title: str, detail: str) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return Response(orjson.dumps(body), status, media_type="application/problem+json")
+
+
+async def answer_bad_parameters(_request: Request, error: Exception) -> Response:
+    """Problem document naming every parameter at fault."""
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{each['loc'][-1]}: {each['msg']}" for each in error.errors()]
+    return _problem(422, "bad_parameter", "; ".join(faults))
+
+
+async def answer_http_error(_request: Request, error: Exception) -> Response:
+    """Problem document of what the framework itself refuses: unknown path, wrong method."""
+    assert isinstance(error, HTTPException)
+    return _problem(error.status_code, "refused", str(error.detail))
+
+
+async def answer_fault(_request: Request, error: Exception) -> Response:
+    """Problem document of a fault of ours; the trace goes to the log, not to the client."""
+    log.error("a request failed", exc_info=error)
+    return _problem(500, "fault", "the request failed; the worker's log says why")
 
 
 async def answer_refusal(_request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from streamflow.checkpoint.progress import NO_TIME
 from streamflow.errors import UserError
 from streamflow.model.codec import time_ms
 from streamflow.model.partitioner import partition_of
-from streamflow.model.position import decode_token
+from streamflow.model.position import Positions, decode_token, encode_token
 from streamflow.plan.plan import Stage, TablePlan
 from streamflow.query.request import (
     LIMIT_DEFAULT,
@@ -23,11 +23,15 @@ from streamflow.query.request import (
     encode_cursor,
     merge_pages,
 )
-from streamflow.web.ports import LocalTable, OwnerUnreachable, Service
+from streamflow.web.ports import OwnerUnreachable, Service
 from streamflow.web.problems import JsonResponse, Refusal
 
 #: How long a query with `after` waits for the position, and for other workers.
 WAIT_S = 5.0
+#: How long another worker may wait for it; less than what it may take to answer at all.
+_REMOTE_WAIT_MS = 1_500
+#: Window starts beyond are outside of what a store key can hold.
+_TIME_MAX_MS = 2**61
 
 _Page = tuple[list[StoredRow], int, str]
 
@@ -48,7 +52,7 @@ def table_routes(service: Service) -> APIRouter:
         limit: int = Query(LIMIT_DEFAULT, ge=1, le=LIMIT_MAX),
         cursor: str | None = Query(None, description="from the answer before"),
         after: str | None = Query(None, description="token of a publish: wait until it is reflected"),
-        local: bool = Query(False, description="only partitions of the worker that is asked (between workers)"),
+        partitions: str | None = Query(None, description="own partitions to read, such as 0,3 (between workers)"),
         wait_ms: int = Query(int(WAIT_S * 1_000), ge=0, le=30_000, description="how long `after` may wait"),
     ) -> Response:
         """Rows `{key, start, end, final, value}` in order of start and key, with watermark and staleness."""
@@ -58,6 +62,8 @@ def table_routes(service: Service) -> APIRouter:
             raise Refusal(
                 404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
             )
+        if key == "":
+            raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
@@ -70,13 +76,16 @@ def table_routes(service: Service) -> APIRouter:
             token = None if after is None else decode_token(after)
         except UserError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
-        partitions = _partitions(service, found[0], query)
+        wanted = _partitions(service, found[0], query) if partitions is None else _numbers(partitions)
+        own: Positions = {}
         if token is not None:
-            distance = await service.wait_until_reflected(found[0], partitions, token, wait_ms / 1_000)
+            own, distance = await service.wait_until_reflected(found[0], wanted, token, wait_ms / 1_000)
             if distance > 0:
                 detail = f"{distance} records are not reflected yet"
                 raise Refusal(202, Reason.NOT_REFLECTED, detail, retry_after_s=1, distance=distance)
-        return await gather.answer(found[0], found[1], query, partitions, local_only=local)
+        if partitions is not None:
+            return gather.own(found[0], found[1], query, wanted)
+        return await gather.answer(found[0], found[1], query, wanted, own)
 
     return router
 
@@ -86,7 +95,10 @@ def _moment(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return int(text) if text.lstrip("-").isdigit() else time_ms(text)
+        moment = int(text) if text.lstrip("-").isdecimal() else time_ms(text)
+        if abs(moment) > _TIME_MAX_MS:
+            raise ValueError(text)
+        return moment
     except ValueError as error:
         raise UserError(f"{text!r} is no time: give milliseconds since the epoch, or ISO 8601") from error
 
@@ -103,26 +115,44 @@ class _Gather:
         self._service = service
 
     async def answer(
-        self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int], *, local_only: bool
+        self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int], after: Positions
     ) -> Response:
+        """Rows of all partitions, wherever they are. `after`: positions other workers have to reflect first."""
         pages: list[_Page] = []
         elsewhere: dict[str, list[int]] = {}
         for partition in partitions:
-            local = self._service.local(stage, partition)
-            if isinstance(local, LocalTable):
-                rows = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
-                pages.append((rows, local.watermark_ms, self._service.url))
-            elif isinstance(local, float):
-                detail = f"partition {partition} is being restored, {local:.0%} done"
-                raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
-            elif not local_only:
+            page = self._page(stage, table, query, partition)
+            if page is not None:
+                pages.append(page)
+            else:
                 elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
-        pages += await asyncio.gather(*(self._remote(url, table, query) for url in elsewhere))
-        if local_only:
-            keyed = [{**each.row, "store_key": each.store_key.hex()} for page, _, _ in pages for each in page]
-            return JsonResponse(_body(keyed, None, pages))
+        asked = (self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items())
+        pages += await asyncio.gather(*asked)
         merged, cursor = merge_pages([page for page, _, _ in pages], query.limit)
         return JsonResponse(_body(merged, cursor, pages))
+
+    def own(self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int]) -> Response:
+        """Rows of exactly these partitions of this worker, with their store keys; 421 when one is not here."""
+        pages: list[_Page] = []
+        for partition in partitions:
+            page = self._page(stage, table, query, partition)
+            if page is None:
+                detail = f"partition {partition} is not on this worker"
+                raise Refusal(421, Reason.NOT_OWNER, detail, partition=partition)
+            pages.append(page)
+        keyed = [{**each.row, "store_key": each.store_key.hex()} for page, _, _ in pages for each in page]
+        return JsonResponse(_body(keyed, None, pages))
+
+    def _page(self, stage: Stage, table: TablePlan, query: TableQuery, partition: int) -> _Page | None:
+        """Page of an own partition, None when it is not ours; refused while it is being restored."""
+        local = self._service.local(stage, partition)
+        if isinstance(local, float):
+            detail = f"partition {partition} is being restored, {local:.0%} done"
+            raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
+        if local is None:
+            return None
+        rows = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
+        return rows, local.watermark_ms, self._service.url
 
     def _owner(self, stage: Stage, partition: int) -> str:
         url = self._service.owner(stage, partition)
@@ -131,13 +161,17 @@ class _Gather:
             raise Refusal(503, Reason.NOT_ASSIGNED, detail, retry_after_s=1, partition=partition)
         return url
 
-    async def _remote(self, url: str, table: TablePlan, query: TableQuery) -> _Page:
+    async def _remote(
+        self, url: str, table: TablePlan, query: TableQuery, partitions: list[int], after: Positions
+    ) -> _Page:
         path = f"/v1/topologies/{self._service.plan.topology}/tables/{table.name}"
         try:
-            status, body = await self._service.ask(url, path, _parameters(query))
+            status, body = await self._service.ask(url, path, _parameters(query, partitions, after))
         except OwnerUnreachable as error:
             detail = f"the worker at {url} does not answer: {error}"
             raise Refusal(503, Reason.OWNER_UNREACHABLE, detail, retry_after_s=1, owner=url) from error
+        if status == 202:
+            raise Refusal(202, Reason.NOT_REFLECTED, f"{url}: {body.get('detail')}", retry_after_s=1)
         if status != 200:
             raise Refusal(503, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=1, owner=url)
         rows = [StoredRow(bytes.fromhex(each.pop("store_key")), each) for each in body["rows"]]
@@ -145,18 +179,27 @@ class _Gather:
         return rows, NO_TIME if watermark is None else watermark, url
 
 
-def _parameters(query: TableQuery) -> dict[str, str]:
-    """Parameters of the same query to another worker, which answers with store keys."""
+def _parameters(query: TableQuery, partitions: list[int], after: Positions) -> dict[str, str]:
+    """Parameters of the same query to another worker, for partitions of its own."""
     given = {
-        "local": "true",
+        "partitions": ",".join(map(str, partitions)),
         "key": None if query.key is None else query.key.decode(),
         "from": query.from_ms,
         "to": query.to_ms,
         "state": query.state.value,
         "limit": query.limit,
         "cursor": None if query.after is None else encode_cursor(query.after),
+        "after": encode_token(after) if after else None,
+        "wait_ms": _REMOTE_WAIT_MS,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _numbers(text: str) -> list[int]:
+    """Partition numbers of a parameter."""
+    if not all(part.isdecimal() and len(part) < 8 for part in text.split(",")):
+        raise Refusal(422, "bad_parameter", f"{text!r} is no list of partitions: write 0,3")
+    return [int(part) for part in text.split(",")]
 
 
 def _body(rows: list[dict[str, Any]], cursor: str | None, pages: list[_Page]) -> dict[str, Any]:

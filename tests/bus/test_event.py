@@ -11,7 +11,11 @@ from streamflow.bus.event import BusEvent
 
 def test_an_event_is_a_cloud_event() -> None:
     event = BusEvent(
-        id="1", source="http://worker", type="NODE_STATE_CHANGED", subject="flights/hourly", time=datetime(2026, 1, 2, tzinfo=UTC)
+        id="1",
+        source="http://worker",
+        type="NODE_STATE_CHANGED",
+        subject="flights/hourly",
+        time=datetime(2026, 1, 2, tzinfo=UTC),
     )
     body = json.loads(event.encode())
     assert body["specversion"] == "1.0"

@@ -148,7 +148,18 @@ def test_what_http_refuses_and_why(product: Product) -> None:
     assert client.get(f"/v1/topologies/{product.name}/tables/nope").status_code == 404
     assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"from": "soon"}).status_code == 422
     assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"cursor": "ä"}).status_code == 422
-    assert client.get(f"/v1/topologies/{product.name}/tables/totals", params={"after": "junk!"}).status_code == 422
+    table = f"/v1/topologies/{product.name}/tables/totals"
+    bad = [{"after": "junk!"}, {"after": "é"}, {"key": ""}, {"from": "9" * 20}, {"to": "-" + "9" * 20}, {"limit": "0"}]
+    for parameters in (*bad, {"partitions": "x"}, {"state": "maybe"}):
+        answer = client.get(table, params=parameters)
+        assert answer.status_code == 422, parameters
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert client.get(table, params={"partitions": "9"}).status_code == 421
+    assert client.post(path, content="{}", headers={"content-encoding": "gzip"}).status_code == 415
+    assert client.get("/nowhere").headers["content-type"] == "application/problem+json"
+    assert client.get("/healthz", headers={"x-request-id": "abc1"}).headers["x-request-id"] == "abc1"
+    huge = client.post(path, content='{\n"time":1,"shop":"a","amount":1,"other":1e99999}')
+    assert huge.status_code in (200, 422)
 
 
 def test_the_views_metrics_and_documents(product: Product) -> None:
