@@ -1,6 +1,6 @@
 """Counters of one keyed table in one task: a write-back cache over the store."""
 
-from streamflow.state.keys import key_bytes
+from streamflow.state.keys import checked_key_bytes, key_bytes
 from streamflow.state.store import Store, TableChanges
 
 #: Counters of one task and table kept in memory between checkpoints.
@@ -22,7 +22,7 @@ class KeyedTable:
         if count is None:
             count = self._live.get(key)
             if count is None:
-                raw = self._store.get(self.name, _stored(key))
+                raw = self._store.get(self.name, b"" if key is None else checked_key_bytes(key))
                 count = int(raw) if raw is not None else 0
         self._dirty[key] = count + 1
         return count + 1

@@ -6,7 +6,7 @@ from typing import Any
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.errors import InternalError
 from streamflow.model.partitioner import partition_of
-from streamflow.state.keys import key_bytes
+from streamflow.state.keys import checked_key_bytes
 
 #: Keys whose bytes and partition are remembered, per output node; beyond it the memory starts over.
 MAX_ROUTES = 200_000
@@ -48,7 +48,7 @@ class Outputs:
             if key is None:
                 made: RouteTo = (None, lists[self._own % len(lists)].append)
             else:
-                data = key_bytes(key)
+                data = checked_key_bytes(key)
                 made = (data, lists[partition_of(data, len(lists))].append)
             routes[key] = made
             return made

@@ -22,7 +22,7 @@ from typing import Any
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Fold
 from streamflow.plan.plan import TablePlan
-from streamflow.state.keys import key_bytes, key_from_bytes, pane_prefix, split_window_key
+from streamflow.state.keys import checked_key_bytes, key_from_bytes, pane_prefix, split_window_key
 from streamflow.state.store import Change, Store, TableChanges
 from streamflow.windows.layout import AccumulatorLayout
 
@@ -111,8 +111,9 @@ class WindowTable:
         def touch(key: Any) -> Any:
             accumulator = live.get(key)
             if accumulator is None:
+                data = checked_key_bytes(key)
                 if not pane.complete:
-                    raw = self._store.get(self.name, pane_prefix(pane.start) + key_bytes(key))
+                    raw = self._store.get(self.name, pane_prefix(pane.start) + data)
                     accumulator = None if raw is None else self.layout.decode(raw)
                 if accumulator is None:
                     accumulator = new()

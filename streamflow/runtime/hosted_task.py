@@ -116,6 +116,11 @@ class HostedTask:
         )
         self.state = TaskState.RUNNING
 
+    def has_missed(self, chunk: Chunk) -> bool:
+        """Whether the chunk begins behind what comes next: one before it was dropped, and must be fetched again."""
+        position = self.task.positions.get((chunk.topic, chunk.partition), 0)
+        return chunk.position is not None and chunk.position > position
+
     async def work(self, chunk: Chunk) -> None:
         """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""
         entry, task = self._entries[chunk.topic], self.task
@@ -204,6 +209,10 @@ class HostedTask:
         self.committed_positions = dict(checkpoint.positions)
         self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
 
+    def read_position(self, place: tuple[str, int]) -> int:
+        """Next offset of an input that the task has not processed."""
+        return self._task.positions.get(place, 0) if self._task is not None else 0
+
     def flush_store(self) -> None:
         """Write what the store holds back to the disk."""
         if self._store is not None:
@@ -227,6 +236,7 @@ class HostedTask:
                 if self.state is TaskState.SUSPENDED and self.task.has_changes and not self.task.in_flight:
                     self._begin_commit()
                     await self._settle()
+                await self._producer.settle_offsets()
         except TimeoutError:
             log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
 
@@ -236,6 +246,7 @@ class HostedTask:
 
     def resume(self) -> None:
         """Go on after a rebalance that left the task here."""
+        self.moved_at = time.monotonic()
         self.state = TaskState.RUNNING
 
     async def close(self, *, dirty: bool = False) -> None:

@@ -83,7 +83,14 @@ class Recovery:
         store, meta = self._open_store(stage, partition)
         try:
             if stage.tables:
-                meta = await self._replay(store, meta, stage, partition, report)
+                try:
+                    meta = await self._replay(store, meta, stage, partition, report)
+                except _ChangelogTrimmed as error:
+                    log.warning("the store of %s/%s is rebuilt: %s", stage.name, partition, error)
+                    store.close()
+                    shutil.rmtree(self._path(stage, partition), ignore_errors=True)
+                    store, meta = self._open_store(stage, partition)
+                    meta = await self._replay(store, meta, stage, partition, report)
             progress, positions = await self._positions(stage, partition)
             progress, positions = self._reconciled(meta, progress, positions, stage)
         except KafkaError as error:
@@ -110,8 +117,11 @@ class Recovery:
             return progress, positions
         return Progress.decode(meta.progress), {place: max(known[place], offset) for place, offset in positions.items()}
 
+    def _path(self, stage: Stage, partition: int) -> Path:
+        return self._folder / f"{stage.name}.{partition}"
+
     def _open_store(self, stage: Stage, partition: int) -> tuple[WriteBehindStore, StoreMeta]:
-        path = self._folder / f"{stage.name}.{partition}"
+        path = self._path(stage, partition)
         layouts = {table.name: table.layout for table in stage.tables}
         try:
             disk = RocksStore.open(path, self._memory)
@@ -183,10 +193,17 @@ class Recovery:
         return progress, positions
 
 
+class _ChangelogTrimmed(Exception):
+    """The changelog no longer has what the store lacks."""
+
+
 def _start(tp: TopicPartition, table: TablePlan, meta: StoreMeta, first: int, last: int) -> int:
     known = meta.changelog.get(table.name)
-    if known is None or known < first:
-        return first  # new store, or the changelog's beginning is gone: everything there is
+    if known is None:
+        return first
+    if known < first:
+        # Deletions between the two may be gone from the changelog, so what the store has cannot be trusted.
+        raise _ChangelogTrimmed(f"it knows {tp.topic}/{tp.partition} up to {known}, which begins at {first} now")
     if known > last:
         raise StateMismatch(
             f"the store knows {tp.topic}/{tp.partition} up to {known}, but it ends at {last}: the topic was recreated. "

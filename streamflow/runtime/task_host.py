@@ -160,8 +160,13 @@ class TaskHost:
         task = self.tasks.get((stage, chunk.partition))
         if task is None or task.state is not TaskState.RUNNING or chunk.generation != self.generation:
             return
-        if (chunk.topic, chunk.partition) in self.ready:
-            await task.work(chunk)
+        place = (chunk.topic, chunk.partition)
+        if place not in self.ready:
+            return
+        if task.has_missed(chunk):
+            await self._seek({place: task.task.positions[place]})
+            return
+        await task.work(chunk)
 
     def tick(self) -> None:
         """Idleness and waiting commits of every task."""

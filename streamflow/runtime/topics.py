@@ -98,11 +98,7 @@ def _wrong_count(topic: TopicPlan, found: int, wanted: int) -> str:
 async def _wrong_policies(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) -> list[str]:
     if not topics:
         return []
-    resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics]
-    found: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(resources):
-        for resource in response.resources:
-            found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+    found = await _configs(admin, [topic.name for topic in topics])
     problems = []
     for topic in topics:
         wanted = dict(topic.config).get("cleanup.policy")
@@ -125,6 +121,27 @@ async def _create(
     if problems:
         raise TopicError("; ".join(problems))
     log.info("created topics %s", ", ".join(topic.name for topic in topics))
+
+
+async def record_limits(plan: Plan, settings: Settings) -> dict[str, int]:
+    """max.message.bytes of every topic of the plan. Raises BrokerUnavailable."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    try:
+        await admin.start()
+        found = await _configs(admin, [topic.name for topic in plan.topics])
+    except KafkaError as error:
+        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+    finally:
+        await admin.close()
+    return {name: int(config["max.message.bytes"]) for name, config in found.items() if "max.message.bytes" in config}
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
+        for resource in response.resources:
+            found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+    return found
 
 
 async def broker_count(brokers: str) -> int | None:

@@ -11,11 +11,19 @@ after every send was acknowledged; the store may then be ahead of them, and reco
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    InvalidProducerEpoch,
+    KafkaError,
+    ProducerFenced,
+    RebalanceInProgressError,
+)
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
@@ -26,11 +34,13 @@ from streamflow.runtime import faults
 from streamflow.runtime.hooks import taint
 from streamflow.settings.settings import Settings
 
+log = logging.getLogger(__name__)
+
 BATCH_MAX_BYTES = 1 << 20
 _LETTER_MAX_BYTES = 64 << 10
 _OFFSETS_S = 5.0
-#: Room for headers and framing of a dead letter, so that a letter of the largest record fits its topic.
-_RECORD_LIMIT = RECORD_MAX_BYTES - (64 << 10)
+#: Room for the framing of records and batches.
+_FRAMING_BYTES = 512
 
 Place = tuple[str, int]
 #: Commits offsets of the group outside of a transaction; for at-least-once.
@@ -47,7 +57,9 @@ class TaskProducer:
         transactional_id: str | None,
         dead_letters: str,
         commit_offsets: CommitOffsets,
+        record_limits: Mapping[str, int],
     ) -> None:
+        self._limits = record_limits
         taint.install()
         self._commit_offsets = commit_offsets
         self._settings = settings
@@ -69,7 +81,7 @@ class TaskProducer:
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
-            max_batch_size=BATCH_MAX_BYTES,
+            max_batch_size=min([BATCH_MAX_BYTES, *self._limits.values()]) - _FRAMING_BYTES,
             max_request_size=RECORD_MAX_BYTES + BATCH_MAX_BYTES,
             retry_backoff_ms=10,
             request_timeout_ms=max(5_000, settings.transaction_timeout_ms // 2),
@@ -141,7 +153,16 @@ class TaskProducer:
     async def _commit_newest_offsets(self) -> None:
         while self._newest_offsets:
             offsets, self._newest_offsets = self._newest_offsets, {}
-            await self._commit_offsets(offsets)
+            try:
+                await self._commit_offsets(offsets)
+            except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError) as error:
+                # The group moved on: whoever has the partition now commits offsets of its own.
+                log.warning("offsets of %s were not taken: %s", self._group, error)
+
+    async def settle_offsets(self) -> None:
+        """Wait for offsets of at-least-once that are on their way."""
+        if self._offset_commit is not None:
+            await asyncio.wait([self._offset_commit])
 
     def _running(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -181,6 +202,7 @@ class TaskProducer:
     ) -> "_Sends":
         """Send records in as few batches as fit. A record beyond the limit becomes a dead letter `too_large`."""
         sends: _Sends = []
+        limit = self._limits.get(topic, RECORD_MAX_BYTES) - _FRAMING_BYTES
         now_ms = int(time.time() * 1_000)  # never event time: retention would delete history
         batch = producer.create_batch()
         append = batch.append
@@ -193,8 +215,8 @@ class TaskProducer:
                 )
             batch = producer.create_batch()
             append = batch.append
-            if len(key or b"") + len(value or b"") > _RECORD_LIMIT:
-                dead.append(_too_large(topic, key, value))
+            if _size(key, value, headers) > limit:
+                dead.append(_too_large(topic, limit, key, value))
             else:
                 append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
         if batch.record_count():
@@ -203,13 +225,15 @@ class TaskProducer:
         return sends
 
 
-def _too_large(topic: str, key: bytes | None, value: bytes | None) -> Output:
+def _size(key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] | None) -> int:
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text) for name, text in headers or ())
+
+
+def _too_large(topic: str, limit: int, key: bytes | None, value: bytes | None) -> Output:
     size = len(key or b"") + len(value or b"")
-    message = (
-        f"the record for {topic} has {size} bytes, at most {_RECORD_LIMIT} are possible; only its beginning is kept"
-    )
+    message = f"the record for {topic} has {size} bytes, it takes {limit}; only its beginning is kept"
     _, start, headers = result_letter((value or b"")[:_LETTER_MAX_BYTES], topic, "too_large", message)
-    return key, start, headers
+    return (key or b"")[:_LETTER_MAX_BYTES], start, headers
 
 
 #: (table or "", records, future of the send) per batch.

@@ -30,7 +30,7 @@ from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_host import TaskHost
-from streamflow.runtime.topics import ensure_topics
+from streamflow.runtime.topics import ensure_topics, record_limits
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.runtime.watchdog import Watchdog
 from streamflow.settings.settings import Settings
@@ -60,6 +60,7 @@ class Worker:
         self.plan, self.settings = plan, settings
         self.assignor = StageAssignor(plan, url)
         self.partition_counts: dict[str, int] = {}
+        self.record_limits: dict[str, int] = {}
         self.companions: list[Companion] = []
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
@@ -106,6 +107,7 @@ class Worker:
             identity if transactional else None,
             self.plan.dead_letter_topic,
             self._commit_offsets,
+            self.record_limits,
         )
         pacing = Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
         return HostedTask(
@@ -135,6 +137,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
+        self.record_limits.update(await record_limits(self.plan, self.settings))
         for companion in self.companions:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
@@ -176,10 +179,19 @@ class Worker:
             self.host.tick()
 
     def _look(self) -> tuple[float, bool]:
-        tasks = list(self.host.tasks.values())
-        waiting = [task for task in tasks if task.is_committing]
+        """When the task that is worst off moved last, and whether any has something to do (watchdog's thread)."""
+        waiting = [task for task in list(self.host.tasks.values()) if task.is_committing or self._lags(task)]
         moved = [task.moved_at for task in waiting] or [time.monotonic()]
         return min(moved), bool(waiting)
+
+    def _lags(self, task: HostedTask) -> bool:
+        """Whether records are known that a running task has not come to."""
+        if task.state is not TaskState.RUNNING:
+            return False
+        places = [place for place in task.committed_positions if place in self.host.ready]
+        ends = {place: self.app.consumer.highwater(TopicPartition(*place)) for place in places}
+        # The last offset may be a transaction's marker, which is never handed out.
+        return any((ends[place] or 0) - 1 > task.read_position(place) for place in places)
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))

@@ -13,9 +13,12 @@ the `key` of a query agree.
 
 from struct import Struct
 
+from streamflow.errors import EventError
+
 _START = Struct(">Q")
 _SHIFT = 1 << 63
 START_BYTES = 8
+KEY_MAX_BYTES = 16 << 10
 
 
 def pane_prefix(start_ms: int) -> bytes:
@@ -36,6 +39,14 @@ def split_window_key(store_key: bytes) -> tuple[int, bytes]:
 def key_bytes(key: str | int) -> bytes:
     """Record key of a key value."""
     return key.encode() if key.__class__ is str else str(key).encode()
+
+
+def checked_key_bytes(key: str | int) -> bytes:
+    """Record key of a key value. Raises EventError(`too_large`) beyond 16 KiB, so that a changelog row always fits."""
+    data = key_bytes(key)
+    if len(data) > KEY_MAX_BYTES:
+        raise EventError("too_large", f"the key has {len(data)} bytes, at most {KEY_MAX_BYTES} are possible")
+    return data
 
 
 def key_from_bytes(key: bytes, integer: bool) -> str | int:

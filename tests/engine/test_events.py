@@ -188,3 +188,15 @@ def test_computed_numbers_that_cannot_be_stored_become_dead_letters(expression: 
     driver.run()
     assert [letter["sf-reason"] for letter in driver.dead_letters()] == ["expression"]
     assert [row["t"] for row in driver.output("out")] == [2]
+
+
+@pytest.mark.parametrize(
+    "source", [_SOURCE.replace("event_time", "key: k, event_time").replace("k: str?", "k: str"), _KEYED]
+)
+def test_giant_keys_become_dead_letters(source: str) -> None:
+    name = "key" if "key_by" in source else "s"
+    driver = _driver(source + f"  w: {{kind: window, input: {name}, {_WINDOW}}}\n")
+    driver.publish("in", [_event(1, k="x" * 20_000), _event(2, k="y")])
+    driver.run()
+    assert [letter["sf-reason"] for letter in driver.dead_letters()] == ["too_large"]
+    assert [key for key, _ in driver.table("w")] == ["y"]

@@ -1,5 +1,6 @@
 """Contracts of the private hooks: an upgrade of Faust or aiokafka that changes what we use fails here, by name."""
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -8,7 +9,8 @@ import faust
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
-from aiokafka.producer.sender import Sender
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
@@ -32,7 +34,7 @@ def test_the_pinned_versions_are_installed() -> None:
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
-        (Sender, ["_coordinator_dead"]),
+        (BaseHandler, ["do", "handle_response", "handle_error", "create_request"]),
     ],
 )
 def test_methods_we_override_or_call_exist(owner: type, names: list[str]) -> None:
@@ -107,20 +109,31 @@ def test_a_wrong_checksum_is_refused() -> None:
         _read(bytes(data))
 
 
-def test_a_repeated_transaction_call_taints_its_producer() -> None:
+@pytest.mark.parametrize(
+    ("failure", "tainted"), [(KafkaConnectionError(), True), (RequestTimedOutError(), True), (None, False)]
+)
+def test_a_transaction_call_without_an_answer_taints_its_producer(failure: Exception | None, tainted: bool) -> None:
+    """A real handler of aiokafka; only the network below it is made to fail."""
     taint.install()
 
+    class _Client:
+        async def send(self, *_: Any, **__: Any) -> Any:
+            if failure is not None:
+                raise failure
+            return type("Answer", (), {"error_code": 0})()
+
+    class _Transactions:
+        transactional_id, producer_id, producer_epoch = "t", 1, 0
+
+        def complete_transaction(self) -> None:
+            """The answer was good."""
+
     class _Sender:
-        _txn_manager = None
+        client, _txn_manager, _retry_backoff = _Client(), _Transactions(), 0.0
 
-        def __init__(self) -> None:
-            self._coordinators: dict[Any, int] = {}
+        def _coordinator_dead(self, kind: Any) -> None:
+            """aiokafka looks for the coordinator again."""
 
-    class _Producer:
-        def __init__(self) -> None:
-            self._sender = _Sender()
-
-    producer: Any = _Producer()
-    assert not taint.is_tainted(producer)
-    taint._coordinator_dead(producer._sender, "transaction")
-    assert taint.is_tainted(producer)
+    producer: Any = type("Producer", (), {"_sender": _Sender()})()
+    asyncio.run(EndTxnHandler(producer._sender, True).do(0))
+    assert taint.is_tainted(producer) is tainted

@@ -267,6 +267,53 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
     raise AssertionError(rows)
 
 
+def test_results_too_large_for_a_sink_of_somebody_else_do_not_stop_the_stream(
+    kafka: str, tmp_path: Path, unique: str
+) -> None:
+    import asyncio
+
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    topology = """
+topology: {name}
+schemas: {{Note: {{time: timestamp, text: str}}}}
+nodes:
+  notes: {{kind: source, topic: {name}.notes, schema: Note, event_time: time, partitions: 1}}
+  out:   {{kind: sink, input: notes, topic: {name}.small}}
+"""
+
+    async def create() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        await admin.create_topics([NewTopic(f"{unique}.small", 1, 1, topic_configs={"max.message.bytes": "2000"})])
+        await admin.close()
+
+    async def read(topic: str, count: int) -> list[Any]:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+        )
+        await consumer.start()
+        found = [await asyncio.wait_for(consumer.getone(), 20) for _ in range(count)]
+        await consumer.stop()
+        return found
+
+    asyncio.run(create())
+    product = Product(kafka, tmp_path, unique, topology)
+    try:
+        product.start(0)
+        events = [{"time": i, "text": "x" * size} for i, size in enumerate((10, 5_000, 20, 900, 900, 900))]
+        product.client().post(f"/v1/topics/{unique}.notes/events", content=json.dumps(events))
+        assert [json.loads(r.value)["time"] for r in asyncio.run(read(f"{unique}.small", 5))] == [0, 2, 3, 4, 5]
+        letter = asyncio.run(read(f"{unique}.dead_letters", 1))[0]
+        assert dict(letter.headers)["sf-reason"] == b"too_large"
+        assert product.workers[0].poll() is None
+    finally:
+        for worker in product.workers.values():
+            worker.kill()
+            worker.wait()
+
+
 def test_at_least_once_runs_on_the_same_code(kafka: str, tmp_path: Path, unique: str) -> None:
     product = Product(
         kafka, tmp_path, unique, _TOPOLOGY.replace("topology: {name}", "topology: {name}\nguarantee: at_least_once")

@@ -58,7 +58,7 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
     source = records._records
     data: bytes = source.data
     columns = _Columns(data, marks, timestamps)
-    position: int = records.next_fetch_offset
+    start = position = records.next_fetch_offset
     committed_only = records._isolation_level == READ_COMMITTED
     while source.has_next():
         batch = source.next_batch()
@@ -78,6 +78,7 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
         position,
         marks=columns.marks,
         record_at=partial(_read_again, data),
+        position=start,
         timestamps=columns.timestamps,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),

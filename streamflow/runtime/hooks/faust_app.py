@@ -93,11 +93,14 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 waiter.cancel()
                 return {}
             waiter.result()
+            if not self.consumer.flow_active or subscription.reassignment_in_progress:
+                return {}
             return self._take(fetcher, active_partitions, app, consumer)
 
     @staticmethod
     def _take(fetcher: Any, active: Any, app: "StageApp", consumer: Any) -> dict[Any, Chunk]:
         chunks: dict[Any, Chunk] = {}
+        generation = consumer._coordinator.generation
         for tp in [tp for tp in fetcher._records if tp in active]:
             result = fetcher._records.pop(tp)
             fetcher._notify(fetcher._wait_consume_future)
@@ -107,7 +110,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             shape = app.entry_shapes[tp.topic]
             chunk = drain.take(result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps)
             if chunk is not None:
-                chunk.generation = consumer._coordinator.generation
+                chunk.generation = generation
                 chunks[tp] = chunk
         return chunks
 
