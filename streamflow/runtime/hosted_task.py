@@ -20,6 +20,7 @@ from enum import StrEnum
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import Progress
+from streamflow.clock.clock import Clock
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
@@ -60,7 +61,9 @@ class HostedTask:
         partition_counts: dict[str, int],
         on_failure: Callable[["HostedTask", BaseException], None],
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -111,7 +114,7 @@ class HostedTask:
             store=opened.store,
             partition_counts=self._counts,
             progress=opened.progress,
-            now_ms=_wall_ms(),
+            now_ms=self._clock.wall_ms(),
             positions=opened.positions,
         )
         self.state = TaskState.RUNNING
@@ -162,7 +165,7 @@ class HostedTask:
     def tick(self) -> None:
         """Judge idleness, and commit what waits. Called some times a second."""
         if self.state is TaskState.RUNNING:
-            self.task.tick(_wall_ms())
+            self.task.tick(self._clock.wall_ms())
             self.commit_if_due()
 
     def commit_if_due(self) -> None:
@@ -170,12 +173,12 @@ class HostedTask:
         task = self.task
         if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
             return
-        since_ms = time.monotonic() * 1_000 - self._started_ms
+        since_ms = self._clock.monotonic_ms() - self._started_ms
         if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
             self._begin_commit()
 
     def _begin_commit(self) -> None:
-        checkpoint = self.task.take_checkpoint(_wall_ms())
+        checkpoint = self.task.take_checkpoint(self._clock.wall_ms())
         if checkpoint is None:
             return
         self.moved_at = time.monotonic()  # a commit that begins is progress; one that does not end is none
@@ -270,7 +273,3 @@ def _first_at(chunk: Chunk, position: int) -> int:
     while index < len(chunk.values) and chunk.offset_at(index) < position:
         index += 1
     return index
-
-
-def _wall_ms() -> int:
-    return int(time.time() * 1_000)

@@ -20,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
+from streamflow.clock.clock import SystemClock
 from streamflow.engine.program import Program, compile_stage
 from streamflow.errors import Recovery as Remedy
 from streamflow.errors import Stalled, StreamflowError
@@ -119,6 +120,7 @@ class Worker:
             self.partition_counts,
             host.on_failure,
             host.on_commit,
+            SystemClock(),
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -126,8 +128,10 @@ class Worker:
         await thread.seek_wait({TopicPartition(*place): offset for place, offset in positions.items()})
 
     async def _commit_offsets(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        # Straight onto the consumer's loop: Faust's queue of calls is taken by fetching most of the time.
         thread = self.app.consumer._thread
-        await thread.call_thread(thread._ensure_consumer().commit, offsets)
+        commit = thread._ensure_consumer().commit(offsets)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(commit, thread.thread_loop))
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
