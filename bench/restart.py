@@ -61,7 +61,7 @@ class _Worker:
             "STREAMFLOW_STATE_DIR": str(folder / "state"),
             "STREAMFLOW_HTTP_PORT": str(self._port),
             "STREAMFLOW_LOG_LEVEL": "warning",
-            "STREAMFLOW_SESSION_TIMEOUT_MS": "1000",
+            "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
         }
 
     def start(self) -> float:
@@ -89,7 +89,7 @@ class _Worker:
         """kill -9, then wait out the session so that the group has noticed."""
         self.process.process.send_signal(signal.SIGKILL)
         self.process.process.wait()
-        time.sleep(2)
+        time.sleep(7)
 
 
 def main() -> None:
@@ -117,9 +117,9 @@ def main() -> None:
             worker.process.stop()
         finally:
             broker.stop()
-    rate = keys / max(0.001, cold_s - empty_s)
+    rate = keys / cold_s
     print(f"ready after a start without state {empty_s:.2f} s, with {keys:,} keys and the disk {warm_s:.2f} s,")
-    print(f"without the disk {cold_s:.2f} s: {rate:,.0f} changelog records/s")
+    print(f"without the disk {cold_s:.2f} s: {rate:,.0f} changelog records/s, the start of the process included")
 
 
 def _all_in(worker: _Worker, keys: int) -> bool:

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
     transaction_timeout_ms: int = Field(10_000, ge=1_000, le=900_000, description="Kafka aborts older transactions, ms")
     session_timeout_ms: int = Field(
-        10_000, ge=1_000, le=300_000, description="silence after which a worker is gone, ms"
+        10_000, ge=6_000, le=300_000, description="silence after which a worker is gone, ms; Kafka's least is 6 s"
     )
     fetch_max_bytes: int = Field(
         1 << 20, ge=1 << 10, le=64 << 20, description="bytes per partition and fetch: bound of a chunk"
