@@ -106,12 +106,16 @@ async def collect(bootstrap: str, topic: str, wanted: int, deadline_s: float, re
     found: dict[tuple[str, int], tuple[int, float, float, float]] = {}
     duplicates, last, deadline = 0, time.monotonic(), time.monotonic() + deadline_s
     try:
-        while time.monotonic() < deadline and (len(found) < wanted or (repeats and time.monotonic() - last < 3)):
+        # A little longer than needed, without counting it: a duplicate would come after the last window too.
+        while time.monotonic() < deadline and (len(found) < wanted or time.monotonic() - last < 3):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     row = orjson.loads(record.value)
                     key = (row["sensor"], row["start"])
                     if row["sensor"].startswith("closing"):
+                        continue
+                    if key in found and not repeats:
+                        duplicates += 1
                         continue
                     duplicates += key in found
                     found[key] = (row["n"], row["total"], row["low"], row["high"])

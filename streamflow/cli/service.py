@@ -45,6 +45,7 @@ class WorkerService:
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
         self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
+        worker.on_chunk(self._count_chunk)
 
     async def start(self) -> None:
         """Connect and serve."""
@@ -257,11 +258,16 @@ class WorkerService:
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
 
+    def _count_chunk(self, task: HostedTask, count: int, took_s: float) -> None:
+        labels = (self.plan.topology, task.stage.name)
+        self._metrics.chunk_records.labels(*labels).observe(count)
+        self._metrics.chunk_seconds.labels(*labels).observe(took_s)
+
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)
         families.checkpoint_seconds.labels(*labels).observe(took_s)
-        families.chunk_records.labels(*labels).observe(checkpoint.record_count)
+        families.checkpoint_records.labels(*labels).observe(checkpoint.record_count)
         if checkpoint.first_ms:
             families.latency_seconds.labels(*labels).observe(max(0.0, time.time() - checkpoint.first_ms / 1_000))

@@ -31,10 +31,17 @@ class Metrics:
             "streamflow_end_to_end_seconds", "from fetching the oldest record of a checkpoint to its commit",
             ("topology", "stage"), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
+        stage = ("topology", "stage")
+        sizes = (1, 10, 100, 1_000, 10_000, 100_000)
+        self.checkpoint_records = Histogram(
+            "streamflow_checkpoint_records", "records in a checkpoint", stage, buckets=sizes, registry=registry
+        )
         self.chunk_records = Histogram(
-            "streamflow_checkpoint_records", "records in a checkpoint", ("topology", "stage"),
-            buckets=(0, 1, 10, 100, 1_000, 10_000, 100_000), registry=registry,
-        )  # fmt: skip
+            "streamflow_chunk_records", "records in a chunk", stage, buckets=sizes, registry=registry
+        )
+        self.chunk_seconds = Histogram(
+            "streamflow_chunk_seconds", "work on a chunk", stage, buckets=_SECONDS, registry=registry
+        )
         self.watermark_seconds = Gauge(
             "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
         )

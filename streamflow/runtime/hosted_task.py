@@ -61,9 +61,10 @@ class HostedTask:
         partition_counts: dict[str, int],
         on_failure: Callable[["HostedTask", BaseException], None],
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
+        on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
     ) -> None:
-        self._clock = clock
+        self._clock, self._on_chunk = clock, on_chunk
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -135,13 +136,17 @@ class HostedTask:
             return
         count = len(chunk.values)
         start = _first_at(chunk, position)
+        spent_s = 0.0
         while self.state is TaskState.RUNNING:
             stop = min(start + SLICE, count)
+            began = time.monotonic()
             task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()
+            spent_s += self.moved_at - began
             await self._pace()
             start = stop
             if start >= count:
+                self._on_chunk(self, count, spent_s)
                 return
             await asyncio.sleep(0)  # HTTP, heartbeats and other tasks get a turn
 

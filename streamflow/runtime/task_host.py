@@ -48,6 +48,7 @@ class TaskHost:
         self.stopping = False
         self._openings: dict[TaskId, asyncio.Task[None]] = {}
         self.commits: list[Callable[[HostedTask, Checkpoint, float], None]] = []
+        self.chunks: list[Callable[[HostedTask, int, float], None]] = []
 
     # -- called by the hooks ------------------------------------------------------------------------------------------
 
@@ -154,6 +155,11 @@ class TaskHost:
         """A checkpoint is in Kafka and in the store."""
         for listener in self.commits:
             listener(task, checkpoint, took_s)
+
+    def on_chunk(self, task: HostedTask, count: int, took_s: float) -> None:
+        """A chunk of `count` records was processed in `took_s` of work."""
+        for listener in self.chunks:
+            listener(task, count, took_s)
 
     async def feed(self, stage: str, chunk: Chunk) -> None:
         """A chunk for a stage's task. Chunks of an older assignment are dropped: positions are set anew with each."""

@@ -120,6 +120,7 @@ class Worker:
             self.partition_counts,
             host.on_failure,
             host.on_commit,
+            host.on_chunk,
             SystemClock(),
         )
 
@@ -220,6 +221,10 @@ class Worker:
     def on_commit(self, listener: Callable[[HostedTask, Checkpoint, float], None]) -> None:
         """Be told of every checkpoint: (task, checkpoint, seconds it took)."""
         self.host.commits.append(listener)
+
+    def on_chunk(self, listener: Callable[[HostedTask, int, float], None]) -> None:
+        """Be told of every chunk: (task, records, seconds of work)."""
+        self.host.chunks.append(listener)
 
 
 class _HostWithOwnership:

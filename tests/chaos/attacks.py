@@ -56,8 +56,15 @@ def refusing_attack(size: int = 60, seconds: float = 3.0) -> Attack:
 
     async def attack(run: Run) -> None:
         await asyncio.sleep(2)
+        deaths = sum(slot.deaths for slot in run.slots)
         await run.limit_record_size(size)
-        await asyncio.sleep(seconds)
+        # Workers read the limit when they start: it is lifted as soon as one has died of it.
+        for _ in range(int(seconds * 20)):
+            if any(slot.process is not None and slot.process.poll() is not None for slot in run.slots):
+                break
+            if sum(slot.deaths for slot in run.slots) > deaths:
+                break
+            await asyncio.sleep(0.05)
         await run.limit_record_size(4 << 20)
 
     return attack
