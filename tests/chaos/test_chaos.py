@@ -44,12 +44,6 @@ def test_a_stall_just_before_the_commit_is_fenced(tmp_path: Path) -> None:
     assert verdict.is_exact, str(verdict)
 
 
-def test_a_broker_that_refuses_results_for_a_while_loses_nothing(tmp_path: Path) -> None:
-    """The control of the mistake commit_before_sends: the same attack without it is exact."""
-    verdict, _ = _run(_verdict(tmp_path, 30_000, 1_500, refusing_attack()))
-    assert verdict.is_exact, str(verdict)
-
-
 @pytest.mark.parametrize(
     ("mistake", "attack", "workers"),
     [
