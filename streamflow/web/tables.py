@@ -199,7 +199,7 @@ def _numbers(text: str) -> list[int]:
     """Partition numbers of a parameter."""
     if not all(part.isdecimal() and len(part) < 8 for part in text.split(",")):
         raise Refusal(422, "bad_parameter", f"{text!r} is no list of partitions: write 0,3")
-    return [int(part) for part in text.split(",")]
+    return sorted({int(part) for part in text.split(",")})
 
 
 def _body(rows: list[dict[str, Any]], cursor: str | None, pages: list[_Page]) -> dict[str, Any]:
