@@ -2,7 +2,8 @@
 
 import asyncio
 
-from tests.web.workers import PARTITIONS, TABLE, keys_of, workers
+from streamflow.query.reader import PANES_MAX
+from tests.web.workers import HOUR_MS, PARTITIONS, TABLE, keys_of, workers
 
 
 def test_an_answer_has_the_rows_of_both_workers() -> None:
@@ -59,5 +60,23 @@ def test_a_partition_that_nobody_has_is_waited_for() -> None:
             del one.owners[1]
             answer = await one.get()
             assert (answer.status_code, answer.json()["title"]) == (503, "not_assigned")
+
+    asyncio.run(main())
+
+
+def test_a_rare_key_in_a_long_history_comes_in_short_pages_also_from_afar() -> None:
+    """1,500 windows without the key, then one with it: the first page is empty and has a cursor, the second has it."""
+
+    async def main() -> None:
+        async with workers() as (one, two):
+            rare, other = keys_of(1, 2)
+            rows = {(hour * HOUR_MS, other): 1 for hour in range(PANES_MAX + 500)}
+            place = ((PANES_MAX + 400) * HOUR_MS, rare)
+            two.hold(1, rows | {place: 7})
+            first = (await one.get(key=rare)).json()
+            assert first["rows"] == []
+            second = (await one.get(key=rare, cursor=first["cursor"])).json()
+            assert [(row["start"], row["value"]["n"]) for row in second["rows"]] == [(place[0], 7)]
+            assert second["cursor"] is None
 
     asyncio.run(main())
