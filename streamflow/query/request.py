@@ -54,6 +54,18 @@ class StoredRow:
     row: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of one partition in store order, at most limit + 1: the one too many tells that there are more.
+
+    until: when the read ended early, the store key up to which the partition was read; None when it was read to the
+    end or to the limit.
+    """
+
+    rows: list[StoredRow]
+    until: bytes | None = None
+
+
 def encode_cursor(store_key: bytes) -> str:
     """Opaque cursor behind a row."""
     return base64.urlsafe_b64encode(store_key).decode()
@@ -67,9 +79,20 @@ def decode_cursor(text: str) -> bytes:
         raise UserError("the cursor is not one of ours: pass it as the answer before gave it") from error
 
 
-def merge_pages(pages: list[list[StoredRow]], limit: int) -> tuple[list[dict[str, Any]], str | None]:
-    """The first `limit` rows of several sorted pages, and the cursor behind them (None at the end)."""
-    rows = sorted((row for page in pages for row in page), key=lambda row: row.store_key)
+def merge_pages(pages: list[Page], limit: int) -> tuple[list[dict[str, Any]], str | None]:
+    """The first `limit` rows of several sorted pages, and the cursor behind them (None at the end).
+
+    A page that ended early cuts all others off: rows behind it come with the next page, in order and once.
+    """
+    until = read_until(pages)
+    rows = sorted((row for page in pages for row in page.rows), key=lambda row: row.store_key)
+    if until is not None:
+        rows = [row for row in rows if row.store_key <= until]
     shown = rows[:limit]
-    cursor = encode_cursor(shown[-1].store_key) if len(rows) > limit and shown else None
-    return [row.row for row in shown], cursor
+    last = shown[-1].store_key if len(rows) > limit else until
+    return [row.row for row in shown], None if last is None else encode_cursor(last)
+
+
+def read_until(pages: list[Page]) -> bytes | None:
+    """The smallest key at which one of the pages ended early, None when none did."""
+    return min((page.until for page in pages if page.until is not None), default=None)

@@ -1,9 +1,11 @@
 """The HTTP application: publish, query, look, and health."""
 
 import asyncio
+import re
 import socket
 import uuid
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -34,6 +36,9 @@ PERMISSIONS = {
     "metrics": "public",
 }
 
+#: What a client may call its request; anything else could forge lines of a log.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
 
 def create_app(service: Service, body_max_bytes: int) -> FastAPI:
     """The application over a service."""
@@ -41,7 +46,6 @@ def create_app(service: Service, body_max_bytes: int) -> FastAPI:
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(Exception, answer_fault)
     app.include_router(publishing_routes(service, body_max_bytes))
     app.include_router(table_routes(service))
     _add_looks(app, service)
@@ -51,11 +55,15 @@ def create_app(service: Service, body_max_bytes: int) -> FastAPI:
 
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer has a request id, and no browser guesses it to be something else."""
-    response = await call_next(request)
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    """Every answer has a request id, also that of a fault, and no browser guesses it to be something else."""
     given = request.headers.get("x-request-id", "")
-    response.headers["X-Request-ID"] = given if given.isalnum() and len(given) <= 64 else uuid.uuid4().hex
+    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    try:
+        response = await call_next(request)
+    except Exception as error:  # the outermost place where the request id is known
+        response = answer_fault(request_id, error)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Request-ID"] = request_id
     return response
 
 
@@ -94,11 +102,21 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _is_every_address(host: str) -> bool:
+    """Whether a host means all addresses of the machine, in any spelling that `bind` takes (0 is 0.0.0.0)."""
+    if not host.strip("0.:"):
+        return True
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False  # a name
+
+
 class HttpServer:
     """uvicorn on the running loop, without signal handlers of its own. `url` is known before it starts."""
 
     def __init__(self, host: str, port: int, advertised_url: str = "") -> None:
-        if host in ("", "0.0.0.0", "::") and not advertised_url:  # noqa: S104 - this is where it is refused
+        if not advertised_url and _is_every_address(host):
             message = f"other workers cannot reach {host!r}: set STREAMFLOW_ADVERTISED_URL to this worker's own address"
             raise SettingsError(message)
         # With the protocol named, asyncio turns Nagle's algorithm off; without it small answers wait 40 ms.
@@ -108,11 +126,12 @@ class HttpServer:
         try:
             self._socket.bind((host, port))
         except OSError as error:
+            self._socket.close()
             message = f"{host}:{port} cannot be bound ({error.strerror}): set STREAMFLOW_HTTP_PORT"
             raise SettingsError(message) from error
         self._socket.listen(128)
         bound = self._socket.getsockname()[1]
-        self.url = advertised_url or f"http://{host}:{bound}"
+        self.url = advertised_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
 

@@ -1,6 +1,7 @@
 """Error answers: RFC 9457 problem documents, one shape for everything that goes wrong."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -36,9 +37,9 @@ class Refusal(Exception):
         super().__init__(detail)
 
 
-def _problem(status: int, title: str, detail: str) -> Response:
+def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(orjson.dumps(body), status, media_type="application/problem+json")
+    return Response(orjson.dumps(body), status, headers, "application/problem+json")
 
 
 async def answer_bad_parameters(_request: Request, error: Exception) -> Response:
@@ -51,13 +52,13 @@ async def answer_bad_parameters(_request: Request, error: Exception) -> Response
 async def answer_http_error(_request: Request, error: Exception) -> Response:
     """Problem document of what the framework itself refuses: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
-    return _problem(error.status_code, "refused", str(error.detail))
+    return _problem(error.status_code, "refused", str(error.detail), error.headers)
 
 
-async def answer_fault(_request: Request, error: Exception) -> Response:
+def answer_fault(request_id: str, error: Exception) -> Response:
     """Problem document of a fault of ours; the trace goes to the log, not to the client."""
-    log.error("a request failed", exc_info=error)
-    return _problem(500, "fault", "the request failed; the worker's log says why")
+    log.error("request %s failed", request_id, exc_info=error)
+    return _problem(500, "fault", f"the request failed; the worker's log has request {request_id}")
 
 
 async def answer_refusal(_request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from streamflow.errors import BrokerUnavailable, EventError
 from streamflow.model.codec import RowCodec
@@ -71,11 +72,14 @@ async def _body(request: Request, body_max_bytes: int) -> bytes:
     if int(request.headers.get("content-length") or 0) > body_max_bytes:
         raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > body_max_bytes:
-            raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > body_max_bytes:
+                raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
+            parts.append(part)
+    except ClientDisconnect as error:  # nobody reads this, but it is no fault of ours
+        raise Refusal(400, "disconnected", "the connection ended before the body did") from error
     return b"".join(parts).strip()
 
 
@@ -103,6 +107,8 @@ def _is_object(body: bytes) -> bool:
         msgspec.json.decode(body, type=msgspec.Raw)
     except msgspec.MsgspecError:
         return False
+    except RecursionError:  # whatever it is: the row decoder refuses it as nested too deeply
+        return True
     return True
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Query, Response
@@ -15,6 +16,7 @@ from streamflow.plan.plan import Stage, TablePlan
 from streamflow.query.request import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
+    Page,
     Reason,
     RowState,
     StoredRow,
@@ -22,6 +24,7 @@ from streamflow.query.request import (
     decode_cursor,
     encode_cursor,
     merge_pages,
+    read_until,
 )
 from streamflow.web.ports import OwnerUnreachable, Service
 from streamflow.web.problems import JsonResponse, Refusal
@@ -33,7 +36,14 @@ _REMOTE_WAIT_MS = 1_500
 #: Window starts beyond are outside of what a store key can hold.
 _TIME_MAX_MS = 2**61
 
-_Page = tuple[list[StoredRow], int, str]
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A page with the watermark it is of, and the worker it is from."""
+
+    page: Page
+    watermark_ms: int
+    url: str
 
 
 def table_routes(service: Service) -> APIRouter:
@@ -55,7 +65,11 @@ def table_routes(service: Service) -> APIRouter:
         partitions: str | None = Query(None, description="own partitions to read, such as 0,3 (between workers)"),
         wait_ms: int = Query(int(WAIT_S * 1_000), ge=0, le=30_000, description="how long `after` may wait"),
     ) -> Response:
-        """Rows `{key, start, end, final, value}` in order of start and key, with watermark and staleness."""
+        """Rows `{key, start, end, final, value}` in order of start and key, with watermark and staleness.
+
+        A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
+        query for one key looks into 1,000 windows at a time.
+        """
         found = service.plan.table(table) if topology == service.plan.topology else None
         if found is None:
             names = [each.name for stage in service.plan.stages for each in stage.tables]
@@ -118,7 +132,7 @@ class _Gather:
         self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int], after: Positions
     ) -> Response:
         """Rows of all partitions, wherever they are. `after`: positions other workers have to reflect first."""
-        pages: list[_Page] = []
+        pages: list[_Answer] = []
         elsewhere: dict[str, list[int]] = {}
         for partition in partitions:
             page = self._page(stage, table, query, partition)
@@ -128,22 +142,23 @@ class _Gather:
                 elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
         asked = (self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items())
         pages += await asyncio.gather(*asked)
-        merged, cursor = merge_pages([page for page, _, _ in pages], query.limit)
+        merged, cursor = merge_pages([each.page for each in pages], query.limit)
         return JsonResponse(_body(merged, cursor, pages))
 
     def own(self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int]) -> Response:
         """Rows of exactly these partitions of this worker, with their store keys; 421 when one is not here."""
-        pages: list[_Page] = []
+        pages: list[_Answer] = []
         for partition in partitions:
             page = self._page(stage, table, query, partition)
             if page is None:
                 detail = f"partition {partition} is not on this worker"
                 raise Refusal(421, Reason.NOT_OWNER, detail, partition=partition)
             pages.append(page)
-        keyed = [{**each.row, "store_key": each.store_key.hex()} for page, _, _ in pages for each in page]
-        return JsonResponse(_body(keyed, None, pages))
+        keyed = [{**row.row, "store_key": row.store_key.hex()} for each in pages for row in each.page.rows]
+        until = read_until([each.page for each in pages])
+        return JsonResponse(_body(keyed, None if until is None else encode_cursor(until), pages))
 
-    def _page(self, stage: Stage, table: TablePlan, query: TableQuery, partition: int) -> _Page | None:
+    def _page(self, stage: Stage, table: TablePlan, query: TableQuery, partition: int) -> _Answer | None:
         """Page of an own partition, None when it is not ours; refused while it is being restored."""
         local = self._service.local(stage, partition)
         if isinstance(local, float):
@@ -151,8 +166,8 @@ class _Gather:
             raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
         if local is None:
             return None
-        rows = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
-        return rows, local.watermark_ms, self._service.url
+        page = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
+        return _Answer(page, local.watermark_ms, self._service.url)
 
     def _owner(self, stage: Stage, partition: int) -> str:
         url = self._service.owner(stage, partition)
@@ -163,7 +178,7 @@ class _Gather:
 
     async def _remote(
         self, url: str, table: TablePlan, query: TableQuery, partitions: list[int], after: Positions
-    ) -> _Page:
+    ) -> _Answer:
         path = f"/v1/topologies/{self._service.plan.topology}/tables/{table.name}"
         try:
             status, body = await self._service.ask(url, path, _parameters(query, partitions, after))
@@ -174,9 +189,15 @@ class _Gather:
             raise Refusal(202, Reason.NOT_REFLECTED, f"{url}: {body.get('detail')}", retry_after_s=1)
         if status != 200:
             raise Refusal(503, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=1, owner=url)
-        rows = [StoredRow(bytes.fromhex(each.pop("store_key")), each) for each in body["rows"]]
-        watermark = body["watermark"]
-        return rows, NO_TIME if watermark is None else watermark, url
+        return _answer_of(body, url)
+
+
+def _answer_of(body: dict[str, Any], url: str) -> _Answer:
+    """What another worker's body says."""
+    rows = [StoredRow(bytes.fromhex(each.pop("store_key")), each) for each in body["rows"]]
+    cursor, watermark = body["cursor"], body["watermark"]
+    page = Page(rows, None if cursor is None else decode_cursor(cursor))
+    return _Answer(page, NO_TIME if watermark is None else watermark, url)
 
 
 def _parameters(query: TableQuery, partitions: list[int], after: Positions) -> dict[str, str]:
@@ -199,17 +220,16 @@ def _numbers(text: str) -> list[int]:
     """Partition numbers of a parameter."""
     if not all(part.isdecimal() and len(part) < 8 for part in text.split(",")):
         raise Refusal(422, "bad_parameter", f"{text!r} is no list of partitions: write 0,3")
-    return [int(part) for part in text.split(",")]
+    return sorted({int(part) for part in text.split(",")})
 
 
-def _body(rows: list[dict[str, Any]], cursor: str | None, pages: list[_Page]) -> dict[str, Any]:
-    watermarks = [watermark for _, watermark, _ in pages]
-    watermark = min(watermarks, default=NO_TIME)
+def _body(rows: list[dict[str, Any]], cursor: str | None, pages: list[_Answer]) -> dict[str, Any]:
+    watermark = min((each.watermark_ms for each in pages), default=NO_TIME)
     known = watermark != NO_TIME
     return {
         "rows": rows,
         "cursor": cursor,
         "watermark": watermark if known else None,
         "staleness_ms": max(0, int(time.time() * 1_000) - watermark) if known else None,
-        "served_by": sorted({url for _, _, url in pages}),
+        "served_by": sorted({each.url for each in pages}),
     }

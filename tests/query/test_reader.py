@@ -1,16 +1,19 @@
 """Queries over a store: keys, ranges, states, pages."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streamflow.query.reader as reader_module
+from streamflow.checkpoint.progress import NO_TIME
 from streamflow.errors import UserError
 from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import TableReader
-from streamflow.query.request import RowState, StoredRow, TableQuery, decode_cursor, merge_pages
+from streamflow.query.request import Page, RowState, StoredRow, TableQuery, decode_cursor, merge_pages
 from streamflow.state.keys import key_bytes, window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -30,6 +33,10 @@ def _store() -> MemoryStore:
 
 
 def _read(query: TableQuery, watermark: int = 50) -> list[StoredRow]:
+    return _page(query, watermark).rows
+
+
+def _page(query: TableQuery, watermark: int = 50) -> Page:
     return TableReader(_TABLE, lambda raw: {"n": int(raw)}, 5).read(_store(), watermark, query)
 
 
@@ -51,13 +58,64 @@ def test_final_is_what_the_watermark_has_passed_with_lateness() -> None:
     assert len(finals) + len(opens) == 12
 
 
+class _CountingStore(MemoryStore):
+    """Counts the rows that are taken from its scans."""
+
+    taken = 0
+
+    def scan(self, table: str, lower: bytes = b"", upper: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        for pair in super().scan(table, lower, upper):
+            self.taken += 1
+            yield pair
+
+
+@pytest.mark.parametrize(("state", "watermark"), [(RowState.OPEN, 1_000_000), (RowState.FINAL, -1_000_000)])
+@pytest.mark.parametrize("key", [None, b"a"])
+def test_a_state_that_no_row_has_costs_no_scan(state: RowState, watermark: int, key: bytes | None) -> None:
+    """Open or final is a bound of the window start, not a filter over the history."""
+    store = _CountingStore()
+    store.write([TableChanges("w", [(window_key(s, b"a"), b"1") for s in range(0, 5_000, 10)])], StoreMeta())
+    page = TableReader(_TABLE, lambda raw: {"n": int(raw)}, 5).read(store, watermark, TableQuery(key=key, state=state))
+    assert (page, store.taken) == (Page([]), 0)
+
+
+def test_before_the_first_watermark_nothing_is_final() -> None:
+    assert _read(TableQuery(state=RowState.FINAL), NO_TIME) == []
+    assert len(_read(TableQuery(state=RowState.OPEN, limit=1_000), NO_TIME)) == len(_ROWS)
+
+
+def test_a_rare_key_is_sought_in_so_many_windows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read ends early with the place it came to; the next begins there, and together they find everything."""
+    monkeypatch.setattr(reader_module, "PANES_MAX", 3)
+    found, until, pages = [], None, 0
+    while pages == 0 or until is not None:
+        page = _page(TableQuery(key=b"b", from_ms=0, after=until))
+        found += _places(page.rows)
+        until = page.until
+        pages += 1
+    assert found == [(start, "b") for start in (0, 10, 20, 40, 50, 60, 70, 80, 90)]
+    assert pages == 4
+
+
+def test_a_page_that_ended_early_cuts_the_others_off() -> None:
+    short = Page([StoredRow(b"b", {"n": 2})], until=b"c")
+    long = Page([StoredRow(b"a", {"n": 1}), StoredRow(b"d", {"n": 4})])
+    rows, cursor = merge_pages([short, long], 10)
+    assert [row["n"] for row in rows] == [1, 2]
+    assert cursor is not None
+    assert decode_cursor(cursor) == b"c"
+    rows, cursor = merge_pages([short, long], 1)
+    assert cursor is not None
+    assert ([row["n"] for row in rows], decode_cursor(cursor)) == ([1], b"a")
+
+
 @given(st.integers(1, 12), st.sampled_from([None, b"a", b"zz"]))
 def test_pages_put_together_are_the_whole(limit: int, key: bytes | None) -> None:
     whole = _places(_read(TableQuery(key=key, limit=1_000)))
     collected: list[tuple[int, str]] = []
     after = None
     while True:
-        page = _read(TableQuery(key=key, limit=limit, after=after))
+        page = _page(TableQuery(key=key, limit=limit, after=after))
         rows, cursor = merge_pages([page], limit)
         collected += [(row["start"], row["key"]) for row in rows]
         if cursor is None:
@@ -69,11 +127,11 @@ def test_pages_put_together_are_the_whole(limit: int, key: bytes | None) -> None
 def test_pages_of_several_partitions_merge_in_order() -> None:
     left = [StoredRow(b"a", {"n": 1}), StoredRow(b"d", {"n": 4})]
     right = [StoredRow(b"b", {"n": 2}), StoredRow(b"c", {"n": 3})]
-    rows, cursor = merge_pages([left, right], 3)
+    rows, cursor = merge_pages([Page(left), Page(right)], 3)
     assert [row["n"] for row in rows] == [1, 2, 3]
     assert cursor is not None
     assert decode_cursor(cursor) == b"c"
-    assert merge_pages([left, right], 4)[1] is None
+    assert merge_pages([Page(left), Page(right)], 4)[1] is None
     with pytest.raises(UserError, match="cursor"):
         decode_cursor("ä!")
 
@@ -83,7 +141,7 @@ def test_keyed_tables_answer_too() -> None:
     store.write([TableChanges("t", [(b"7", b"1"), (b"12", b"2"), (b"", b"3")])], StoreMeta())
     schema = Schema("C", (Field("id", FieldType.INT),))
     reader = TableReader(TablePlan("t", "t", False, "c", "l", schema, "id"), lambda raw: {"count": int(raw)}, 0)
-    everything: list[Any] = [row.row["key"] for row in reader.read(store, 0, TableQuery())]
+    everything: list[Any] = [row.row["key"] for row in reader.read(store, 0, TableQuery()).rows]
     assert everything == [None, 12, 7]
-    assert reader.read(store, 0, TableQuery(key=b"7"))[0].row == {"key": 7, "final": False, "value": {"count": 1}}
-    assert reader.read(store, 0, TableQuery(key=b"8")) == []
+    assert reader.read(store, 0, TableQuery(key=b"7")).rows[0].row == {"key": 7, "final": False, "value": {"count": 1}}
+    assert reader.read(store, 0, TableQuery(key=b"8")).rows == []

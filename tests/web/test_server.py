@@ -1,0 +1,67 @@
+"""The HTTP server: its address, its sockets, what it tells of a request."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from streamflow.errors import SettingsError
+from streamflow.web.app import HttpServer
+from tests.web.workers import workers
+
+
+def test_small_answers_do_not_wait_for_nagle() -> None:
+    """Plain asyncio sets TCP_NODELAY only on sockets that name the protocol."""
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            async with httpx.AsyncClient(base_url=one.url) as client:
+                await client.get("/healthz")
+                server = one.server._server
+                assert server is not None
+                (connection,) = server.server_state.connections
+                accepted = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "0", "0:0:0:0:0:0:0:0", "000.0.0.0"])
+def test_an_address_that_nobody_can_reach_has_to_be_advertised(host: str) -> None:
+    with pytest.raises(SettingsError, match="STREAMFLOW_ADVERTISED_URL"):
+        HttpServer(host, 0)
+
+
+def test_the_advertised_address_is_what_others_are_told() -> None:
+    server = HttpServer("0.0.0.0", 0, "http://worker-1:8080/")
+    assert server.url == "http://worker-1:8080"
+    asyncio.run(server.stop())
+
+
+def test_an_ipv6_address_is_a_url_in_brackets() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    server = HttpServer("::1", 0)
+    assert server.url.startswith("http://[::1]:")
+    asyncio.run(server.stop())
+
+
+def test_a_taken_port_is_named() -> None:
+    server = HttpServer("127.0.0.1", 0)
+    with pytest.raises(SettingsError, match="STREAMFLOW_HTTP_PORT"):
+        HttpServer("127.0.0.1", int(server.url.rpartition(":")[2]))
+    asyncio.run(server.stop())
+
+
+def test_a_request_keeps_its_id_or_gets_one() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            for given in ("abc1", "2b6f0cc9-04d1-4a3c-9a3e-6a4f5d1c0d77", "a.b_c"):
+                assert (await client.get("/healthz", headers={"x-request-id": given})).headers["x-request-id"] == given
+            made = [(await client.get("/healthz")).headers["x-request-id"] for _ in range(2)]
+            assert len(set(made)) == 2
+            for bad in ("a b", "x" * 129, "a;b", ""):
+                assert (await client.get("/healthz", headers={"x-request-id": bad})).headers["x-request-id"] != bad
+
+    asyncio.run(main())

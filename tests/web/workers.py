@@ -1,0 +1,165 @@
+"""Two workers in one process: real HTTP between them, stores in memory, and a log that keeps what was published.
+
+The service answers what a worker's would: it holds the partitions it was given, and says where it believes the others are.
+`reflected` is what its stores reflect; a test moves it on by `reflect`, as a checkpoint would.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from streamflow.model.partitioner import partition_of
+from streamflow.model.position import Positions
+from streamflow.plan.plan import Plan, Stage, TablePlan
+from streamflow.plan.planner import make_plan
+from streamflow.query.reader import TableReader
+from streamflow.state.keys import window_key
+from streamflow.state.memory import MemoryStore
+from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.topology.yaml_file import parse_topology
+from streamflow.web.app import HttpServer, create_app
+from streamflow.web.ports import LocalTable, OwnerUnreachable
+
+PARTITIONS = 4
+HOUR_MS = 3_600_000
+TABLE = "/v1/topologies/t/tables/hourly"
+EVENTS = "/v1/topics/t.sales/events"
+PLAN: Plan = make_plan(
+    parse_topology(
+        """
+        topology: t
+        schemas: {Sale: {time: timestamp, shop: str, amount: int}}
+        nodes:
+          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
+          hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
+        """
+    )
+)
+
+
+def keys_of(partition: int, count: int) -> list[str]:
+    """The first `count` keys of a partition."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        if partition_of(b"s%d" % number, PARTITIONS) == partition:
+            found.append(f"s{number}")
+        number += 1
+    return found
+
+
+class StoredWorker:
+    """A `web.ports.Service` over stores in memory."""
+
+    def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
+        self.plan, self.url, self.server = plan, server.url, server
+        self.stores: dict[int, MemoryStore] = {}
+        self.reflected: dict[tuple[str, int], int] = {}
+        self.owners: dict[int, str] = {}
+        self.watermark_ms = 2 * HOUR_MS
+        self.published: list[tuple[bytes | None, bytes]] = []
+        self.asked: list[dict[str, str]] = []
+        self.publishing_is_busy = False
+        self._client = httpx.AsyncClient(timeout=20)
+
+    def hold(self, partition: int, rows: Mapping[tuple[int, str], int] | None = None) -> None:
+        """Hold a partition with rows {(window start, key): count}."""
+        changes = [(window_key(start, key.encode()), b"%d" % n) for (start, key), n in (rows or {}).items()]
+        store = self.stores.setdefault(partition, MemoryStore())
+        store.write([TableChanges("hourly", list(changes))], StoreMeta())
+
+    def partition_count(self, topic: str) -> int:
+        """Every topic has four."""
+        return PARTITIONS
+
+    def view(self) -> dict[str, Any]:
+        """Nothing to see."""
+        return {}
+
+    def reader(self, stage: Stage, table: TablePlan) -> TableReader:
+        """Rows are counts as text."""
+        return TableReader(table, lambda raw: {"n": int(raw)}, 0)
+
+    def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
+        """The partition's store when it is held."""
+        store = self.stores.get(partition)
+        return None if store is None else LocalTable(store, self.watermark_ms, self.reflected)
+
+    def owner(self, stage: Stage, partition: int) -> str | None:
+        """Where this worker believes the partition is."""
+        return self.owners.get(partition)
+
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+        """Keep the records."""
+        self.published += records
+        return {0: len(self.published)}
+
+    async def wait_until_reflected(
+        self, stage: Stage, partitions: list[int], token: Positions, wait_s: float
+    ) -> tuple[Positions, int]:
+        """Wait for own partitions; the token's topics are the stage's own inputs here."""
+        distance = 0
+        for _ in range(max(1, int(wait_s / 0.01))):
+            pairs = [(topic, p, end) for topic, ends in token.items() for p, end in ends.items()]
+            mine = [each for each in pairs if each[1] in partitions and each[1] in self.stores]
+            distance = sum(max(0, end - self.reflected.get((topic, p), 0)) for topic, p, end in mine)
+            if distance == 0:
+                break
+            await asyncio.sleep(0.01)
+        return token, distance
+
+    async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        """GET at another worker."""
+        self.asked.append(dict(parameters))
+        try:
+            response = await self._client.get(url + path, params=dict(parameters))
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error)) from error
+        return response.status_code, response.json()
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Always well."""
+        return True, {"status": "well"}
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Always ready."""
+        return True, {"ready": True}
+
+    def metrics(self) -> bytes:
+        """None."""
+        return b""
+
+    async def get(self, path: str = TABLE, **parameters: Any) -> httpx.Response:
+        """GET at this worker as a client."""
+        return await self._client.get(self.url + path, params=parameters)
+
+    async def post(self, content: bytes | str, path: str = EVENTS, **headers: str) -> httpx.Response:
+        """POST events at this worker as a client."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._client.post(self.url + path, content=content, headers=named)
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        await self._client.aclose()
+        await self.server.stop()
+
+
+@asynccontextmanager
+async def workers(count: int = 2) -> AsyncIterator[list[StoredWorker]]:
+    """Workers that serve; partitions are dealt out in turn, and everybody knows where they are."""
+    made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
+    for worker in made:
+        for partition in range(PARTITIONS):
+            owner = made[partition % count]
+            worker.owners[partition] = owner.url
+            if owner is worker:
+                worker.hold(partition)
+        worker.server.serve(create_app(worker, 1 << 20))
+    try:
+        yield made
+    finally:
+        for worker in made:
+            await worker.stop()
