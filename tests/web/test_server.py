@@ -15,14 +15,13 @@ def test_small_answers_do_not_wait_for_nagle() -> None:
     """Plain asyncio sets TCP_NODELAY only on sockets that name the protocol."""
 
     async def main() -> None:
-        async with workers(1) as (one,):
-            async with httpx.AsyncClient(base_url=one.url) as client:
-                await client.get("/healthz")
-                server = one.server._server
-                assert server is not None
-                (connection,) = server.server_state.connections
-                accepted = connection.transport.get_extra_info("socket")  # type: ignore[union-attr]
-                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        async with workers(1) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            await client.get("/healthz")
+            server = one.server._server
+            assert server is not None
+            (connection,) = server.server_state.connections
+            accepted = connection.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
     asyncio.run(main())
 
