@@ -22,6 +22,7 @@ class AccumulatorLayout:
 
     new: makes an accumulator in its initial state.
     encode, decode: accumulator to and from bytes.
+    merge: merges the second accumulator into the first.
     results: values of all results, in order; `as_dict` the same by name.
     """
 
@@ -40,6 +41,17 @@ class AccumulatorLayout:
         self.decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.type).decode
         text = "lambda a: (" + "".join(f"{self.value_source(i, 'a')}, " for i in range(len(self.aggregates))) + ")"
         self.results: Callable[[Any], tuple[Any, ...]] = eval(text, {"inf": inf})  # noqa: S307 - text is made of our own templates
+        self.merge: Callable[[Any, Any], None] = self._merger()
+
+    def _merger(self) -> Callable[[Any, Any], None]:
+        """Function (into, other) that merges `other` into `into`; `other` stays as it is and nothing of it is shared."""
+        lines = ["def merge(a, b):"]
+        for cells, (_, aggregate) in zip(self.cells, self.aggregates, strict=True):
+            lines += ["    " + line.format(*cells, a="a", v="", b="b") for line in aggregate.merge]
+        namespace: dict[str, Any] = {"inf": inf}
+        exec("\n".join(lines), namespace)  # noqa: S102 - text is made of our own templates
+        merge: Callable[[Any, Any], None] = namespace["merge"]
+        return merge
 
     def encode_large(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""
