@@ -18,7 +18,8 @@ from streamflow.model.position import Positions
 from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import TableReader
+from streamflow.query.reader import KeyedReader, TableReader
+from streamflow.query.readers import window_reader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
@@ -72,12 +73,13 @@ class WorkerService:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
             operator = next(node.operator for node in stage.nodes if node.name == table.node)
+            reader: TableReader
             if isinstance(operator, Fold):
-                reader = TableReader(table, layout_of(operator).as_dict, operator.allowed_lateness_ms)
+                reader = window_reader(table, layout_of(operator))
             else:
                 assert isinstance(operator, Count)
                 name = operator.field
-                reader = TableReader(table, lambda raw: {name: int(raw)}, 0)
+                reader = KeyedReader(table, lambda raw: {name: int(raw)})
             self._readers[table.name] = reader
         return self._readers[table.name]
 

@@ -1,6 +1,6 @@
 """Fusion: a stage's nodes become one generated function per entry and one per window.
 
-    departures ─► flown ─► hourly        entry_0(rows):                       close_0(start, rows, final):
+    departures ─► flown ─► hourly        entry_0(rows):                       close_0(start, end, rows, final):
                              │ result      for e in rows:                       for k, a in rows:
                              ▼               t = e.time …watermark…               r0 = Row0(k, start, end, a.c0)
                             out              if e.dep_delay is not None:          …route…append((key, encode(r0)))
@@ -15,18 +15,20 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.session import Session
 
 
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` WindowTable, `c_i` KeyedTable,
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable,
     `routes_i` and `route_i` of outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -80,7 +82,7 @@ class Fusion:
             self._prologue(inlined)
             is_source = entry.kind is EntryKind.SOURCE
             if is_source:
-                code.line(f"high = clock_{number}.high_ms; due = task.due[{number}]")
+                code.line(f"high = clock_{number}.high_ms; dues = task.due")
             from_field = is_source and entry.event_time is not None
             code.line("events = iter(rows)" if from_field else "events = zip(times, rows)")
             with self._guarded_loop("for e in events:" if from_field else "for t, e in events:", "e"):
@@ -96,34 +98,40 @@ class Fusion:
 
     def _follow_time(self, number: int, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
-        code = self.source
+        code, stage = self.source, self._stage.nodes
         with code.block("if t > high:"):
             code.line("if t > ahead and task.is_too_far(e, t): continue")
-            code.line("high = t")
-            with code.block("if t >= due:"):
+            code.line(f"clock_{number}.high_ms = high = t" if self._needs_time(stage) else "high = t")
+            with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
-                code.line(f"due = task.advance({number})")
+                code.line(f"task.advance({number})")
                 for node in inlined:
                     if isinstance(node.operator, Fold):
-                        code.line(f"open_{self.number(node)} = w_{self.number(node)}.open_from")
+                        self._fold_code(node, node.operator).advanced()
+
+    @staticmethod
+    def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
+        """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
+        folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
+        return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
-        inlined = self._inline_below(node.name)
-        layout = self._layouts[node.name]
-        values = [layout.value_source(index, "a") for index in range(len(fold.aggregates))]
-        if fold.emit == "update":
-            values.append("final")
-        with code.owned_by(node.name), code.block(f"def close_{number}(start, rows, final):"):
+        inlined, fold_code = self._inline_below(node.name), self._fold_code(node, fold)
+        with code.owned_by(node.name), code.block(f"def close_{number}(start, end, rows, final):"):
             self._prologue(inlined)
-            code.line(f"end = start + {fold.window.size_ms}; t = end - 1; r = None; results = 0")
+            code.line("t = end - 1; r = None; results = 0")
             code.line("events = iter(rows)")
             with self._guarded_loop("for k, a in events:", "r"):
-                code.line(f"r = Row_{number}(k, start, end, {', '.join(values)})")
+                fold_code.borders()
+                code.line(f"r = Row_{number}({fold_code.result()})")
                 code.line("results += 1")
                 self._forward(node.name, "r", "k", None, "r")
             code.line(f"passed[{number}] += results")
             self._epilogue(inlined)
+
+    def _fold_code(self, node: PlannedNode, fold: Fold) -> FoldCode:
+        return FoldCode(self.source, node, fold, self.number(node), self._layouts[node.name])
 
     def _node_function(self, node: PlannedNode) -> None:
         code, number = self.source, self.number(node)
@@ -154,8 +162,7 @@ class Fusion:
                 case Filter():
                     code.line(f"n_{number} = 0")
                 case Fold():
-                    code.line(f"open_{number} = w_{number}.open_from")
-                    code.line(f"lo_{number}, hi_{number}, get_{number}, touch_{number} = w_{number}.current")
+                    self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
             if _leaves(node):
@@ -206,7 +213,7 @@ class Fusion:
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
-                self._fold(node, operator, row, key, key_of, root)
+                self._fold_code(node, operator).statements(row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
@@ -239,43 +246,6 @@ class Fusion:
             ]
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
-
-    def _fold(
-        self, node: PlannedNode, operator: Fold, row: str, key: str, key_of: Expression | None, root: str
-    ) -> None:
-        code, number = self.source, self.number(node)
-        # Arguments before the look-up: an expression that fails must not leave a pane with an empty accumulator.
-        arguments: dict[str, str] = {}
-        for each in operator.aggregates:
-            if each.argument is not None:
-                arguments.setdefault(each.argument.python(row), f"v{number}_{len(arguments)}")
-        head = "if"
-        if key_of is not None and key_of.nullable:
-            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
-            head = "elif"
-        code.line(f"{head} t < open_{number}: task.late({number}, t)")
-        with code.block("else:"):
-            for text, name in arguments.items():
-                code.line(f"{name} = {text}")
-            with code.block(f"if not lo_{number} <= t < hi_{number}:"):
-                names = f"lo_{number}, hi_{number}, get_{number}, touch_{number}"
-                code.line(f"w_{number}.current = {names} = w_{number}.enter(t)")
-            code.line(f"a{number} = get_{number}({key})")
-            code.line(f"if a{number} is None: a{number} = touch_{number}({key})")
-            self._adds(node, operator, row, arguments)
-
-    def _adds(self, node: PlannedNode, operator: Fold, row: str, arguments: dict[str, str]) -> None:
-        code, number, layout = self.source, self.number(node), self._layouts[node.name]
-        for index, each in enumerate(operator.aggregates):
-            value = "" if each.argument is None else arguments[each.argument.python(row)]
-            lines = layout.add_source(index, f"a{number}", value)
-            if each.argument is not None and each.argument.nullable:
-                with code.block(f"if {value} is not None:"):
-                    for line in lines:
-                        code.line(line)
-            else:
-                for line in lines:
-                    code.line(line)
 
     def _leave(self, number: int, key: str, value: str) -> None:
         """Append (key bytes, value, no headers) to the output list of the key's partition."""

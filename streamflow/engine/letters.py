@@ -3,7 +3,7 @@
 The letter keeps the original key and value byte for byte, so that it can be published again as it was; what is known
 about it is in the headers:
 
-    sf-reason  decode | null_key | event_time_ahead | expression | too_large
+    sf-reason  decode | null_key | event_time_ahead | expression | too_large | too_many_windows
     sf-error   message          sf-blame  user | external | internal        sf-node  node at fault
     sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
 """
@@ -31,6 +31,16 @@ def letter(record: Record, topic: str, partition: int, node: str, reason: str, m
 def result_letter(row: bytes, node: str, reason: str, message: str) -> Output:
     """Dead letter of a row that has no record of its own (a window's result): the value is the row as JSON."""
     return None, row, _headers(node, reason, message)
+
+
+def late_headers(node: str, time_ms: int, distance_ms: int) -> tuple[tuple[str, bytes], ...]:
+    """Headers of a row that came too late for its windows: by how much, in ms of event time."""
+    return (
+        ("sf-reason", b"late"),
+        ("sf-node", node.encode()),
+        ("sf-event-time", b"%d" % time_ms),
+        ("sf-late-ms", b"%d" % distance_ms),
+    )
 
 
 def _headers(node: str, reason: str, message: str) -> tuple[tuple[str, bytes], ...]:

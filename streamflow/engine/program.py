@@ -20,7 +20,10 @@ from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
 from streamflow.nodes.operators import Count, Fold, Project
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.session import Session
+from streamflow.windows.unbounded import Unbounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,18 @@ def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
 
 def layout_of(fold: Fold) -> AccumulatorLayout:
     """Accumulator layout of a window; queries decode rows of the store with it."""
-    return AccumulatorLayout([(each.name, each.aggregate) for each in fold.aggregates])
+    far = 1 << 62
+    extras: dict[str, int] = {}
+    match fold.window:
+        case Session():
+            extras = {"start": far, "last": -far} | ({"revision": -1} if fold.corrects else {})
+        case Counted():
+            extras = {"number": 0, "count": 0, "start": far, "last": -far}
+        case Unbounded():
+            extras = {"last": -far}
+        case _:
+            extras = {"revision": 0} if fold.corrects else {}
+    return AccumulatorLayout([(each.name, each.aggregate) for each in fold.aggregates], tuple(extras.items()))
 
 
 def _makes_rows(node: PlannedNode) -> bool:

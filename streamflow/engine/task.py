@@ -10,7 +10,8 @@ Closing happens exactly at the event that moves the watermark over a border, nev
 into chunks gives the same results.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,19 +20,27 @@ import orjson
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
-from streamflow.engine.letters import letter, result_letter
-from streamflow.engine.outputs import Outputs
+from streamflow.engine.letters import late_headers, letter, result_letter
+from streamflow.engine.outputs import Outputs, RouteTo
+from streamflow.engine.pane_table import PaneTable
 from streamflow.engine.program import Program
+from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
+from streamflow.engine.sliding_table import SlidingTable
 from streamflow.engine.watermarks import EntryClock, TaskClock
-from streamflow.engine.window_table import WindowTable
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Count, Fold
-from streamflow.plan.plan import Entry, EntryKind, PlannedNode
-from streamflow.state.store import Change, Store, TableChanges
+from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
+from streamflow.state.store import Store, TableChanges
+from streamflow.windows.count import Counted
+from streamflow.windows.session import Session
+from streamflow.windows.sliding import Sliding
+from streamflow.windows.unbounded import Unbounded
 
 _NEVER = 1 << 62
 
@@ -73,9 +82,9 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._folds: list[tuple[int, PlannedNode, WindowTable]] = []
+        self._folds: list[tuple[int, FoldTable, Fire]] = []
         self._keyed: list[KeyedTable] = []
-        self._closed: dict[str, list[Change]] = {}
+        self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
@@ -110,12 +119,7 @@ class Task:
         for node in self.stage.nodes:
             number, operator = self.program.numbers[node.name], node.operator
             if isinstance(operator, Fold):
-                key_type = node.key.type if node.key is not None else FieldType.STR
-                layout = self.program.layouts[node.name]
-                window = WindowTable(tables[node.name], operator, layout, store, key_type)
-                window.open_at(self._watermark_ms)
-                names[f"w_{number}"] = window
-                self._folds.append((number, node, window))
+                names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
@@ -123,6 +127,25 @@ class Task:
             if topic is not None:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
         return self.program.bind(names)
+
+    def _bind_fold(self, number: int, node: PlannedNode, fold: Fold, table: TablePlan, store: Store) -> FoldTable:
+        key_type = node.key.type if node.key is not None else FieldType.STR
+        layout, fire = self.program.layouts[node.name], partial(self._emit, number, node.name)
+        made: FoldTable
+        match fold.window:
+            case Session():
+                made = SessionTable(table, fold, layout, store, key_type, self._border_moved, self._watermark_now)
+            case Counted() | Unbounded():
+                made = KeyedFold(table, fold, layout, store, key_type, fire)
+            case Sliding():
+                made = SlidingTable(table, fold, layout, store, key_type)
+            case _:
+                made = PaneTable(table, fold, layout, store, key_type)
+        if fold.late_topic is not None:
+            self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
+        made.open_at(self._watermark_ms)
+        self._folds.append((number, made, fire))
+        return made
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
@@ -201,30 +224,36 @@ class Task:
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def advance(self, number: int) -> int:
-        """Recompute the watermark, close what is due, and return the entry's next due high time."""
+    def advance(self, number: int) -> None:
+        """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             self._watermark_ms = watermark_ms
-            for fold_number, node, window in self._folds:
-                for start in window.due(watermark_ms):
-                    self._emit(fold_number, node, start, window.rows(start), True)
-                    self._closed.setdefault(node.name, []).extend(window.drop(start))
-        due = self.due[number] = self._next_due(self._clocks[number])
-        return due
+            for _, table, fire in self._folds:
+                table.close(watermark_ms, fire)
+        self.due[number] = self._next_due(self._clocks[number])
+
+    def _watermark_now(self) -> int:
+        return self._clock.watermark_ms(self._watermark_ms)
+
+    def _border_moved(self, watermark_ms: int) -> None:
+        """Something is due at this watermark that was not known when the dues were found."""
+        for number, clock in enumerate(self._clocks[: len(self.due)]):
+            if clock.entry.kind is EntryKind.SOURCE:
+                self.due[number] = min(self.due[number], watermark_ms + clock.entry.watermark_delay_ms)
 
     def _next_due(self, clock: EntryClock) -> int:
         if not self._folds or clock.entry.kind is not EntryKind.SOURCE:
             return _NEVER
         if clock.high_ms == NO_TIME:
             return NO_TIME  # the first event sets the watermark
-        border = min(window.next_border(clock.watermark_ms) for _, _, window in self._folds)
+        border = min(table.next_border(clock.watermark_ms) for _, table, _ in self._folds)
         return border + clock.entry.watermark_delay_ms
 
-    def _emit(self, number: int, node: PlannedNode, start: int, rows: Any, final: bool) -> None:
-        before, self._closing = self._closing, node.name
+    def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
+        before, self._closing = self._closing, node
         try:
-            self._functions[f"close_{number}"](start, rows, final)
+            self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
 
@@ -265,9 +294,15 @@ class Task:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")
 
-    def late(self, number: int, time_ms: int) -> None:
-        """A row belongs to a closed pane."""
+    def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
+        """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
         self.counters.late[number] += 1
+        late = self._late.get(number)
+        if late is not None:
+            node, table, route = late
+            distance_ms = table.distance_ms(time_ms, self._watermark_now())
+            data, append = route(key)
+            append((data, msgspec.json.encode(row), late_headers(node, time_ms, distance_ms)))
 
     def failed(self, row: Any, error: Exception) -> None:
         """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
@@ -306,10 +341,8 @@ class Task:
         for number in range(len(self._clocks)):
             self.advance(number)  # what is shown outside never goes back, also when an idle entry returns
         watermark_ms = self._watermark_ms
-        for number, node, window in self._folds:
-            if window.emits_updates:
-                for start, rows in window.changed():
-                    self._emit(number, node, start, rows, False)
+        for _, table, fire in self._folds:
+            table.show(watermark_ms, fire)
         self._sequence += 1
         self._in_flight, self._changed = True, False
         checkpoint = Checkpoint(
@@ -328,9 +361,7 @@ class Task:
         return checkpoint
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
-        changes = [
-            window.take_changes(self._closed.pop(node.name, []), watermark_ms) for _, node, window in self._folds
-        ]
+        changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]
 
@@ -350,10 +381,10 @@ class Task:
         if sequence != self._sequence or not self._in_flight:
             raise InternalError(f"checkpoint {sequence} is not the one in flight")
         self._in_flight = False
-        for _, _, window in self._folds:
-            window.evict()
-        for table in self._keyed:
-            table.evict()
+        for _, fold, _ in self._folds:
+            fold.evict()
+        for keyed in self._keyed:
+            keyed.evict()
 
     # -- seen from outside --------------------------------------------------------------------------------------------
 
@@ -388,8 +419,8 @@ class Task:
         return self._positions
 
     def open_windows(self) -> int:
-        """Accumulators of open panes held in memory."""
-        return sum(window.live_count for _, _, window in self._folds)
+        """Accumulators of open windows held in memory."""
+        return sum(table.live_count for _, table, _ in self._folds)
 
 
 def _rows_before(index: int, kept: list[int] | None) -> int:

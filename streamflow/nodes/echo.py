@@ -46,4 +46,4 @@ class Echo(NodeKind):
             return None
         schema = Schema(f"{before.schema.name}Counted", (*before.schema.fields, Field(config.field, FieldType.INT)))
         flow = Flow(schema, before.key, before.key_name, before.repeats)
-        return Lowered(Count(config.field, table), flow, TableShape(table, windowed=False))
+        return Lowered(Count(config.field, table), flow, TableShape(table))

@@ -20,6 +20,7 @@ from streamflow.model.expression import Expression, compile_expression
 from streamflow.model.names import field_problem, node_problem, topic_problem
 from streamflow.model.schema import Schema
 from streamflow.nodes.operators import Operator
+from streamflow.windows.shape import WindowShape
 
 DAY_MS = 86_400_000
 
@@ -86,12 +87,14 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """A table that a node keeps; the planner adds the changelog."""
+    """A table that a node keeps; the planner adds the changelog. `window` None: one row per key.
+
+    lateness_ms: how long after its end a window stays open; retention_ms: how long it answers queries after that.
+    """
 
     name: str
-    windowed: bool
-    size_ms: int = 0
-    offset_ms: int = 0
+    window: WindowShape | None = None
+    lateness_ms: int = 0
     retention_ms: int = 0
 
 

@@ -9,15 +9,16 @@ with its key and its event time, so what an operator does not name it passes on:
     Project    new struct             same         same
     Rekey      same                   new          same
     Count      new struct (+ field)   same         same         stateful, per key (per partition without key)
-    Fold       result row per pane    same         end - 1      stateful, per key and pane
+    Fold       result row per window  same         end - 1      stateful, per key and window
     Emit       leaves for a topic     record key   –
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from streamflow.model.expression import Expression
 from streamflow.windows.aggregates import Aggregate
-from streamflow.windows.tumbling import Tumbling
+from streamflow.windows.shape import WindowShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +64,61 @@ class NamedAggregate:
     argument: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Folds rows into panes and gives one result row per key and pane.
+class Firing(StrEnum):
+    """When a window gives its result.
 
-    The result schema is: the key's field, `start` and `end` (timestamps), then the aggregates, then `final` (bool) when
-    emit is "update". emit "close": once, when the watermark passes the end. emit "update": at every checkpoint for what
-    changed, and once more when it closes.
-    late rows (end + allowed_lateness_ms <= watermark) leave for the late count and the dead letters are not told.
-    retention_ms: how long (event time) a closed pane answers queries.
+    CLOSE    when the watermark passes its end; late rows that are still allowed give corrections at checkpoints
+    FINAL    once, when no row can come any more (end + allowed lateness)
+    UPDATE   at every checkpoint for what changed, and once more when no row can come any more
     """
 
-    window: Tumbling
+    CLOSE = "close"
+    FINAL = "final"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Folds rows into windows and gives one result row per key and window.
+
+    The result schema is: the key's field, `number` (count windows), `start` and `end` (timestamps, not for unbounded
+    ones), the aggregates, then `final` (bool) when a result may come before its window closes, and `revision` (int)
+    when it may be corrected after that.
+    early_ms: give the results of open windows whenever the watermark passes a multiple of it; 0: never.
+    late rows (end + allowed_lateness_ms <= watermark) are counted, and leave for `late_topic` when there is one.
+    retention_ms: how long (event time) a closed window answers queries.
+    max_open: bound of accumulators that a task opens; a row that would open one more becomes a dead letter.
+    """
+
+    window: WindowShape
     aggregates: tuple[NamedAggregate, ...]
     table: str
-    emit: str
+    firing: Firing
     allowed_lateness_ms: int
     retention_ms: int
+    early_ms: int = 0
+    late_topic: str | None = None
+    max_open: int = 10_000_000
+
+    @property
+    def shows_final(self) -> bool:
+        """Whether results say if they are final."""
+        return self.firing is Firing.UPDATE or self.early_ms > 0
+
+    @property
+    def corrects(self) -> bool:
+        """Whether results may be corrected after they were given."""
+        return self.firing is Firing.CLOSE and self.allowed_lateness_ms > 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one window may give several results."""
+        return self.shows_final or self.corrects
+
+    @property
+    def fire_lag_ms(self) -> int:
+        """How long after its end a window fires."""
+        return 0 if self.firing is Firing.CLOSE else self.allowed_lateness_ms
 
 
 @dataclass(frozen=True, slots=True)

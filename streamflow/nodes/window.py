@@ -1,4 +1,4 @@
-"""window: folds rows of a key into windows of event time."""
+"""window: folds rows of a key into windows of event time, of so many rows, or of all time."""
 
 import ast
 from difflib import get_close_matches
@@ -21,38 +21,43 @@ from streamflow.nodes.kind import (
     NodeKind,
     TableName,
     TableShape,
+    TopicName,
 )
-from streamflow.nodes.operators import Fold, NamedAggregate
+from streamflow.nodes.operators import Firing, Fold, NamedAggregate
+from streamflow.nodes.window_shapes import WindowConfigShape
 from streamflow.windows.aggregates import AGGREGATES, Aggregate
-from streamflow.windows.tumbling import Tumbling
+from streamflow.windows.count import Counted
+from streamflow.windows.shape import WindowShape
+from streamflow.windows.unbounded import Unbounded
 
 _SYNONYMS = {"mean": "average", "avg": "average", "total": "sum", "maximum": "max", "minimum": "min"}
-#: Fields that every result row has besides the key (`final` in a query, and in rows when emit is update).
-_BORDERS = ("start", "end", "final")
-
-
-class WindowShape(NodeConfig):
-    """Shape of the windows."""
-
-    type: Literal["tumbling"] = Option(description="kind of window")
-    size: DurationMs = Option(ge=1, description="length of a window")
-    offset: DurationMs = Option(0, ge=0, description="moves the borders away from the epoch (UTC)")
+#: Fields that a result row may have besides the key and the results.
+_BORDERS = ("number", "start", "end", "final", "revision")
 
 
 class WindowConfig(NodeConfig):
     """Configuration of a window."""
 
-    window: WindowShape = Option(description="shape of the windows, such as {type: tumbling, size: 1h}")
+    window: WindowConfigShape = Option(description="shape of the windows, such as {type: tumbling, size: 1h}")
     aggregate: dict[FieldName, str] = Option(
         min_length=1, description="results: name to aggregate, such as average(delay)"
     )
     table: TableName | None = Option(None, description="name of the table to query; the node's name when left out")
-    emit: Literal["close", "update"] = Option(
-        "close", description="once when the window closes, or at every change too"
+    emit: Literal["close", "final", "update"] | None = Option(
+        None,
+        description="close: when a window ends, corrected by late rows (default); final: once, when no late row is "
+        "allowed any more; update: at every change too (default of global windows)",
     )
-    allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window stays open past its end")
+    early: DurationMs | None = Option(
+        None, ge=1, description="give results of open windows whenever event time passes a multiple of it"
+    )
+    allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window takes late rows past its end")
+    late: TopicName | None = Option(None, description="topic for rows that come too late; only counted when left out")
     retention: DurationMs | None = Option(
         None, description="how long closed windows answer queries; a day or 10 windows, whichever is longer"
+    )
+    max_open: int = Option(
+        10_000_000, ge=1, description="bound of open windows per task; a row that would open one more is put aside"
     )
 
 
@@ -61,7 +66,7 @@ class Window(NodeKind):
 
     kind = "window"
     display_name = "Window"
-    description = "Aggregates rows per key in windows of event time and keeps them in a table that can be queried."
+    description = "Aggregates rows per key in windows and keeps them in a table that can be queried."
     category = Category.DATA_PROCESSING
     tags = ("stateful", "aggregation")
     config_type = WindowConfig
@@ -73,9 +78,9 @@ class Window(NodeKind):
 
     def lower(self, config: WindowConfig, lowering: Lowering) -> Lowered | None:
         """Check the window and every aggregate; the result rows have the key, start, end and the results."""
-        before = lowering.input
+        before, shape = lowering.input, config.window.shape()
         table = config.table or lowering.name
-        self._check(config, lowering)
+        self._check(config, shape, lowering)
         aggregates = [self._aggregate(name, text, lowering) for name, text in config.aggregate.items()]
         key_name = before.key_name or "key"
         if key_name in _BORDERS:
@@ -88,32 +93,31 @@ class Window(NodeKind):
         if lowering.failed or before.key is None:
             return None
         named = tuple(each for each in aggregates if each is not None)
-        retention = config.retention if config.retention is not None else _default_retention_ms(config)
-        fields = [
-            Field(key_name, before.key.type),
-            Field("start", FieldType.TIMESTAMP),
-            Field("end", FieldType.TIMESTAMP),
-        ]
-        fields += [_result_field(each) for each in named]
-        if config.emit == "update":
-            fields.append(Field("final", FieldType.BOOL))
-        schema = Schema(f"{lowering.name.title().replace('_', '')}Result", tuple(fields))
-        shape = Tumbling(config.window.size, config.window.offset)
-        fold = Fold(shape, named, table, config.emit, config.allowed_lateness, retention)
-        output = Flow(schema, field_expression(schema, key_name), key_name, config.emit == "update")
-        return Lowered(fold, output, TableShape(table, True, config.window.size, config.window.offset, retention))
+        retention = config.retention if config.retention is not None else _default_retention_ms(config, shape)
+        firing = Firing(config.emit or ("update" if isinstance(shape, Unbounded) and config.early is None else "close"))
+        fold = Fold(
+            shape, named, table, firing, config.allowed_lateness, retention,
+            config.early or 0, config.late, config.max_open,
+        )  # fmt: skip
+        schema = _result_schema(lowering.name, Field(key_name, before.key.type), fold)
+        output = Flow(schema, field_expression(schema, key_name), key_name, fold.repeats)
+        return Lowered(fold, output, TableShape(table, shape, config.allowed_lateness, retention))
 
     @staticmethod
-    def _check(config: WindowConfig, lowering: Lowering) -> None:
+    def _check(config: WindowConfig, shape: WindowShape, lowering: Lowering) -> None:
         if lowering.input.key is None:
             lowering.problem("rows have no key here", "put a key_by before it, or declare the source's key")
         if lowering.input.repeats:
             lowering.problem(
-                "its input repeats results (emit: update), they would count twice", "use emit: close there"
+                "its input repeats results (updates or corrections), they would count twice",
+                "use emit: final there, without early",
             )
-        if config.window.offset >= config.window.size:
-            lowering.problem("the offset must be smaller than the size", key="window.offset")
-        needed = config.window.size + config.allowed_lateness
+        for key, message, remedy in config.window.problems():
+            lowering.problem(message, remedy, f"window.{key}")
+        if isinstance(shape, Counted | Unbounded):
+            _check_timeless(config, shape, lowering)
+            return
+        needed = shape.span_ms + config.allowed_lateness
         if config.retention is not None and config.retention < needed:
             remedy = f"at least {format_duration(needed)}"
             lowering.problem("retention is shorter than window and lateness", remedy, "retention")
@@ -164,8 +168,38 @@ def _parse_call(text: str) -> tuple[str, str] | None:
         return None
 
 
-def _default_retention_ms(config: WindowConfig) -> int:
-    return max(DAY_MS, 10 * config.window.size, config.window.size + config.allowed_lateness)
+def _check_timeless(config: WindowConfig, shape: Counted | Unbounded, lowering: Lowering) -> None:
+    """Windows without an end in time have no lateness, and their rows stay."""
+    kind = config.window.type
+    for key in ("allowed_lateness", "late", "retention"):
+        if getattr(config, key):
+            lowering.problem(f"{kind} windows have no end in time", "leave it out", key)
+    if isinstance(shape, Unbounded) and config.emit in ("close", "final"):
+        lowering.problem("a global window never closes", "use emit: update, or early", "emit")
+    if isinstance(shape, Counted) and (config.emit == "update" or config.early is not None):
+        key = "emit" if config.emit == "update" else "early"
+        lowering.problem("a count window gives its result when it is full", "leave it out", key)
+
+
+def _default_retention_ms(config: WindowConfig, shape: WindowShape) -> int:
+    if isinstance(shape, Counted | Unbounded):
+        return 0
+    return max(DAY_MS, 10 * shape.span_ms, shape.span_ms + config.allowed_lateness)
+
+
+def _result_schema(name: str, key: Field, fold: Fold) -> Schema:
+    """Fields of a result, in order; `Fold` says which are there."""
+    fields = [key]
+    if isinstance(fold.window, Counted):
+        fields.append(Field("number", FieldType.INT))
+    if not isinstance(fold.window, Unbounded):
+        fields += [Field("start", FieldType.TIMESTAMP), Field("end", FieldType.TIMESTAMP)]
+    fields += [_result_field(each) for each in fold.aggregates]
+    if fold.shows_final:
+        fields.append(Field("final", FieldType.BOOL))
+    if fold.corrects:
+        fields.append(Field("revision", FieldType.INT))
+    return Schema(f"{name.title().replace('_', '')}Result", tuple(fields))
 
 
 def _result_field(each: NamedAggregate) -> Field:

@@ -1,5 +1,6 @@
 """A plan for people and programs: plain data, and a Mermaid picture."""
 
+from dataclasses import asdict
 from typing import Any
 
 from streamflow.nodes.operators import Emit
@@ -61,7 +62,9 @@ def _node(node: PlannedNode) -> dict[str, Any]:
 def _table(table: TablePlan) -> dict[str, Any]:
     about: dict[str, Any] = {"name": table.name, "node": table.node, "windowed": table.windowed, "key": table.key_name}
     if table.windowed:
-        about |= {"size_ms": table.size_ms, "offset_ms": table.offset_ms, "retention_ms": table.retention_ms}
+        about |= {"lateness_ms": table.lateness_ms, "retention_ms": table.retention_ms}
+    if table.window is not None:
+        about["window"] = {"type": type(table.window).__name__.lower(), **asdict(table.window)}
     return about | {"changelog": table.changelog_topic, "layout": table.layout}
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from streamflow.model.durations import format_duration
 from streamflow.nodes.operators import Count, Emit, Fold, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+from streamflow.windows.count import Counted
+from streamflow.windows.unbounded import Unbounded
 
 
 def notes(plan: Plan) -> list[str]:
@@ -38,8 +40,11 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
             yield f"table {node.operator.table} keeps one row per key for ever"
         case Fold():
             keep = format_duration(node.operator.retention_ms)
-            yield f"table {node.operator.table} keeps a window for {keep} of event time after its end"
-            if node.operator.emit == "update":
+            if isinstance(node.operator.window, Counted | Unbounded):
+                yield f"table {node.operator.table} keeps one row per key for ever"
+            else:
+                yield f"table {node.operator.table} keeps a window for {keep} of event time after its end"
+            if node.operator.repeats:
                 yield "gives a result again whenever it changes; the last one of a key and start is right"
         case Emit() if node.key_name is None:
             yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"

@@ -14,6 +14,9 @@ from enum import StrEnum
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 from streamflow.nodes.operators import Operator
+from streamflow.windows.count import Counted
+from streamflow.windows.shape import WindowShape
+from streamflow.windows.unbounded import Unbounded
 
 
 class Guarantee(StrEnum):
@@ -84,7 +87,7 @@ class PlannedNode:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """A table of a stage. `windowed` rows are keyed by (start, key), others by key.
+    """A table of a stage. Rows of panes are keyed by (start, key), others by key; state/keys.py draws the keys.
 
     layout: digest of key and value layout; state of another digest is refused.
     row_schema: schema of what a query shows as `value`; key_type the type of `key`.
@@ -92,14 +95,18 @@ class TablePlan:
 
     name: str
     node: str
-    windowed: bool
     changelog_topic: str
     layout: str
     row_schema: Schema
     key_name: str | None
-    size_ms: int = 0
-    offset_ms: int = 0
+    window: WindowShape | None = None
+    lateness_ms: int = 0
     retention_ms: int = 0
+
+    @property
+    def windowed(self) -> bool:
+        """Whether its windows end some time, so that rows leave it by time."""
+        return self.window is not None and not isinstance(self.window, Counted | Unbounded)
 
 
 @dataclass(frozen=True, slots=True)

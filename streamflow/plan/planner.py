@@ -127,13 +127,12 @@ class _Stages:
         return TablePlan(
             name=shape.name,
             node=node.spec.name,
-            windowed=shape.windowed,
             changelog_topic=changelog_topic(self._topology, shape.name),
             layout=_layout(node),
             row_schema=flow.schema,
             key_name=flow.key_name,
-            size_ms=shape.size_ms,
-            offset_ms=shape.offset_ms,
+            window=shape.window,
+            lateness_ms=shape.lateness_ms,
             retention_ms=shape.retention_ms,
         )
 
@@ -143,7 +142,7 @@ def _layout(node: LoweredNode) -> str:
     operator = node.lowered.operator
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
-        parts += [f"tumbling {operator.window.size_ms} {operator.window.offset_ms}"]
+        parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")

@@ -1,7 +1,9 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.operators import Emit
+from streamflow.nodes.operators import Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
+from streamflow.windows.count import Counted
+from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
@@ -20,8 +22,8 @@ def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[s
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            if isinstance(node.operator, Emit):
-                name = node.operator.topic
+            name = _written(node.operator)
+            if name is not None:
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
@@ -53,11 +55,23 @@ def _entry_topic(entry: Entry, leader: str, partitions: dict[str, int]) -> Topic
 def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     policy: tuple[tuple[str, str], ...] = (("cleanup.policy", "compact"),)
     if table.windowed:
+        assert not isinstance(table.window, Counted | Unbounded | None)
         # Deleted only after it has left the store too: retention counts event time there, wall clock here.
-        keep_ms = table.retention_ms + table.size_ms + _CHANGELOG_SLACK_MS
+        keep_ms = table.retention_ms + table.window.span_ms + _CHANGELOG_SLACK_MS
         policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
     config = (*policy, *_limits())
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
+
+
+def _written(operator: Operator) -> str | None:
+    """Topic of somebody else that an operator writes to."""
+    match operator:
+        case Emit():
+            return operator.topic
+        case Fold():
+            return operator.late_topic
+        case _:
+            return None
 
 
 def _limits() -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,9 @@
 """Store keys.
 
-    windowed table   | start + 2^63, 8 bytes big-endian | key bytes |     time first: a pane is one contiguous range
+    panes            | start + 2^63, 8 bytes big-endian | key bytes |     time first: a pane is one contiguous range
     keyed table      | key bytes |
+    closed session   | bucket of end, as a start | key bytes | start |    a key's sessions of a bucket lie together
+    open sessions    | 0xff | key bytes |                                 behind every time, out of retention's way
 
 Adding 2^63 maps signed milliseconds onto unsigned integers in the same order, so that byte order is time order also
 before 1970. Time first, because closing a pane, expiring old panes and restoring read whole panes; a query for one key
@@ -16,6 +18,8 @@ from struct import Struct
 from streamflow.errors import EventError
 
 _START = Struct(">Q")
+#: Before the rows of open sessions; event times lie far below it (|t| < 2^62 ms).
+OPEN_PREFIX = b"\xff"
 _SHIFT = 1 << 63
 START_BYTES = 8
 KEY_MAX_BYTES = 16 << 10
@@ -34,6 +38,22 @@ def window_key(start_ms: int, key: bytes) -> bytes:
 def split_window_key(store_key: bytes) -> tuple[int, bytes]:
     """(start_ms, key) of a store key."""
     return _START.unpack_from(store_key)[0] - _SHIFT, store_key[START_BYTES:]
+
+
+def session_key(bucket_ms: int, key: bytes, start_ms: int) -> bytes:
+    """Store key of a closed session whose end lies in the bucket."""
+    return _START.pack(bucket_ms + _SHIFT) + key + _START.pack(start_ms + _SHIFT)
+
+
+def split_session_key(store_key: bytes) -> tuple[int, bytes, int]:
+    """(bucket_ms, key, start_ms) of the store key of a closed session."""
+    start_ms = _START.unpack(store_key[-START_BYTES:])[0] - _SHIFT
+    return _START.unpack_from(store_key)[0] - _SHIFT, store_key[START_BYTES:-START_BYTES], start_ms
+
+
+def open_key(key: bytes) -> bytes:
+    """Store key of a key's open sessions."""
+    return OPEN_PREFIX + key
 
 
 def key_bytes(key: str | int) -> bytes:

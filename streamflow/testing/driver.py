@@ -10,6 +10,7 @@ The same input must give the same results in every shape: any `chunk_size`, fuse
 with `crash()` at any point between checkpoints. The clock is moved by hand.
 """
 
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -21,10 +22,12 @@ from streamflow.engine.program import compile_stage, layout_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.partitioner import partition_of
-from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Fold
-from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.state.keys import key_bytes, key_from_bytes, split_window_key
+from streamflow.plan.plan import EntryKind, Plan, Stage
+from streamflow.query.reader import KeyedReader
+from streamflow.query.readers import window_reader
+from streamflow.query.request import TableQuery
+from streamflow.state.keys import key_bytes
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.log import MemoryLog
@@ -200,24 +203,23 @@ class Driver:
         return [{name: value.decode() for name, value in r.headers} for r in self.records(self.plan.dead_letter_topic)]
 
     def table(self, name: str) -> dict[Any, Any]:
-        """A table as the store has it: {(key, start): results} of a windowed one, {key: count} of a keyed one."""
+        """A table as queries show it: {(key, start): results} of a windowed one, {key: results} of others.
+
+        The table of an `echo` gives {key: count}.
+        """
         found = self.plan.table(name)
         if found is None:
             raise KeyError(name)
         stage, table = found
+        operator = next(node.operator for node in stage.nodes if node.name == table.node)
         rows: dict[Any, Any] = {}
         for partition in range(self._partitions):
-            store = self._stores.get((stage.name, partition))
-            for stored, raw in store.scan(name) if store else ():
-                key, value = self._row(stage, table, stored, raw)
-                rows[key] = value
+            store = self._stores.get((stage.name, partition), MemoryStore())
+            if isinstance(operator, Fold):
+                page = window_reader(table, layout_of(operator)).read(store, 0, TableQuery(limit=sys.maxsize))
+                for row in (each.row for each in page.rows):
+                    rows[(row["key"], row["start"]) if "start" in row else row["key"]] = row["value"]
+            else:
+                page = KeyedReader(table, lambda raw: {"count": int(raw)}).read(store, 0, TableQuery(limit=sys.maxsize))
+                rows |= {each.row["key"]: each.row["value"]["count"] for each in page.rows}
         return rows
-
-    @staticmethod
-    def _row(stage: Stage, table: TablePlan, stored: bytes, raw: bytes) -> tuple[Any, Any]:
-        node = next(node for node in stage.nodes if node.name == table.node)
-        integer = node.key is not None and node.key.type is FieldType.INT
-        if not isinstance(node.operator, Fold):
-            return (key_from_bytes(stored, integer) if stored else None), int(raw)
-        start, key = split_window_key(stored)
-        return (key_from_bytes(key, integer), start), layout_of(node.operator).as_dict(raw)

@@ -1,7 +1,7 @@
 """pydantic's validation errors as problems with a place and a remedy."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -20,6 +20,7 @@ _SHAPES = {
     "dict_type": "must be a mapping",
     "mapping_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
     "too_short": "must not be empty",
 }
 
@@ -30,8 +31,8 @@ def problems_of(error: ValidationError, place: str, model: type[BaseModel]) -> l
     for each in error.errors(include_url=False):
         # pydantic marks errors of a key itself, and which member of a union was tried.
         loc = tuple(step for step in each["loc"] if step not in _MARKERS)
+        options, loc = _options(model, loc)
         path = ".".join([*([place] if place else []), *map(str, loc)]) or "topology"
-        options = _options(model, loc[:-1])
         last = str(loc[-1]) if loc else ""
         match each["type"]:
             case "extra_forbidden":
@@ -39,6 +40,13 @@ def problems_of(error: ValidationError, place: str, model: type[BaseModel]) -> l
             case "missing":
                 about = options[last].description if last in options else None
                 problems[path] = Problem(path, "is missing", f"add `{last}: …`" + (f", {about}" if about else ""))
+            case "union_tag_invalid":
+                tag, tags = each["ctx"]["tag"], each["ctx"]["expected_tags"].replace("'", "").split(", ")
+                near = get_close_matches(tag, tags, 1)
+                remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tags)}"
+                problems[path] = Problem(f"{path}.type", f"unknown type {tag!r}", remedy)
+            case "union_tag_not_found":
+                problems[path] = Problem(f"{path}.type", "is missing", "add `type: …`")
             case "value_error":
                 # Raised by a validator of ours, which says what to write.
                 problems[path] = Problem(path, each["msg"].removeprefix("Value error, "))
@@ -53,17 +61,38 @@ def problems_of(error: ValidationError, place: str, model: type[BaseModel]) -> l
     return list(problems.values())
 
 
-def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """Keys of the model at a path below `model`; none where it is no model. Every node also has its inputs."""
-    options = {info.alias or name: info for name, info in model.model_fields.items()}
-    if issubclass(model, NodeConfig) and model is not SourceConfig and not path:
+def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[dict[str, FieldInfo], tuple[int | str, ...]]:
+    """Keys of the model around the last step of a path, and the path without the tags of unions in it.
+
+    No keys where it is no model. Every node also has its inputs.
+    """
+    options = _keys(model)
+    if issubclass(model, NodeConfig) and model is not SourceConfig and len(path) <= 1:
         options |= {"input": FieldInfo(), "inputs": FieldInfo()}
-    for step in path:
-        inner = options[str(step)].annotation if str(step) in options else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return {}
-        options = {info.alias or name: info for name, info in inner.model_fields.items()}
-    return options
+    steps, plain = list(path), list(path[:1])
+    for number, step in enumerate(steps[:-1]):
+        info = options.get(str(step))
+        member = _member(info, steps[number + 1]) if info is not None else None
+        if member is not None:
+            options = {str(steps[number + 1]): FieldInfo(annotation=member)}
+            continue  # the tag is no key of the file
+        inner = info.annotation if info is not None else None
+        options = _keys(inner) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
+        plain.append(steps[number + 1])
+    return options, tuple(plain)
+
+
+def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _member(info: FieldInfo, tag: int | str) -> type[BaseModel] | None:
+    """The member of a tagged union that has this tag; None when the field is none."""
+    for member in get_args(info.annotation) if info.discriminator == "type" else ():
+        if tag in get_args(member.model_fields["type"].annotation):
+            found: type[BaseModel] = member
+            return found
+    return None
 
 
 def _near(name: str, options: dict[str, FieldInfo]) -> str:

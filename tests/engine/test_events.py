@@ -39,10 +39,26 @@ def test_a_window_closes_exactly_when_the_watermark_reaches_its_end(chunk_size: 
 
 
 def test_allowed_lateness_keeps_a_window_open() -> None:
-    driver = _driver(_source_window(", allowed_lateness: 20ms"))
+    driver = _driver(_source_window(", allowed_lateness: 20ms, emit: final"))
     driver.publish("in", [_event(t) for t in (1, 34, 9, 35, 9)])
     driver.run()
     assert [(row["start"], row["n"]) for row in driver.output("out")] == [(0, 2)]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 100])
+def test_a_late_event_that_is_allowed_corrects_the_result(chunk_size: int) -> None:
+    """[0, 10) fires at the event of 15 and takes events until the one of 35."""
+    driver = _driver(_source_window(", allowed_lateness: 20ms, late: too_late"), chunk_size=chunk_size)
+    driver.publish("in", [_event(t) for t in (1, 15, 9, 34, 9, 35, 9)])
+    driver.run()
+    results = [(row["start"], row["n"], row["revision"]) for row in driver.output("out")]
+    assert results[0] == (0, 1, 0)
+    revisions = [revision for start, _, revision in results if start == 0]
+    assert revisions == sorted(set(revisions))
+    assert [n for start, n, _ in results if start == 0][-1] == 3
+    assert [row["t"] for row in driver.output("too_late")] == [9]
+    (late,) = driver.records("too_late")
+    assert dict(late.headers)["sf-late-ms"] == b"0"
 
 
 def test_times_before_the_epoch_have_windows_too() -> None:

@@ -10,6 +10,7 @@ from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.nodes.kind import Flow, Lowered, Lowering
 from streamflow.nodes.operators import Count, Filter, Fold, Project, Rekey
 from streamflow.nodes.registry import KINDS
+from streamflow.windows.tumbling import Tumbling
 
 SCHEMA = Schema(
     "Reading",
@@ -89,7 +90,7 @@ def test_echo_counts_in_a_table() -> None:
     assert fields(lowered)[-1] == "seen: int"
     named = lower("echo", table="sightings")
     assert named.table is not None
-    assert (named.operator, named.table.name, named.table.windowed) == (Count("count", "sightings"), "sightings", False)
+    assert (named.operator, named.table.name, named.table.window) == (Count("count", "sightings"), "sightings", None)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +196,4 @@ def test_windows_of_milliseconds_and_offsets_are_taken_as_written() -> None:
     """Integers are milliseconds."""
     lowered = window(window={"type": "tumbling", "size": 250, "offset": "50ms"})
     assert isinstance(lowered.operator, Fold)
-    assert (lowered.operator.window.size_ms, lowered.operator.window.offset_ms) == (250, 50)
+    assert lowered.operator.window == Tumbling(250, 50)

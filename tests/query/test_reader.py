@@ -12,14 +12,15 @@ from streamflow.checkpoint.progress import NO_TIME
 from streamflow.errors import UserError
 from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.plan.plan import TablePlan
-from streamflow.query.reader import TableReader
+from streamflow.query.reader import KeyedReader, PaneReader
 from streamflow.query.request import Page, RowState, StoredRow, TableQuery, decode_cursor, merge_pages
 from streamflow.state.keys import key_bytes, window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.windows.tumbling import Tumbling
 
 _SCHEMA = Schema("R", (Field("k", FieldType.STR), Field("n", FieldType.INT)))
-_TABLE = TablePlan("w", "w", True, "c", "l", _SCHEMA, "k", size_ms=10)
+_TABLE = TablePlan("w", "w", "c", "l", _SCHEMA, "k", window=Tumbling(10), lateness_ms=5)
 _ROWS = {(start, key): start + ord(key) for start in range(-20, 100, 10) for key in "abc" if (start, key) != (30, "b")}
 
 
@@ -37,7 +38,7 @@ def _read(query: TableQuery, watermark: int = 50) -> list[StoredRow]:
 
 
 def _page(query: TableQuery, watermark: int = 50) -> Page:
-    return TableReader(_TABLE, lambda raw: {"n": int(raw)}, 5).read(_store(), watermark, query)
+    return PaneReader(_TABLE, lambda raw: {"n": int(raw)}).read(_store(), watermark, query)
 
 
 def _places(rows: list[StoredRow]) -> list[tuple[int, str]]:
@@ -75,7 +76,7 @@ def test_a_state_that_no_row_has_costs_no_scan(state: RowState, watermark: int, 
     """Open or final is a bound of the window start, not a filter over the history."""
     store = _CountingStore()
     store.write([TableChanges("w", [(window_key(s, b"a"), b"1") for s in range(0, 5_000, 10)])], StoreMeta())
-    page = TableReader(_TABLE, lambda raw: {"n": int(raw)}, 5).read(store, watermark, TableQuery(key=key, state=state))
+    page = PaneReader(_TABLE, lambda raw: {"n": int(raw)}).read(store, watermark, TableQuery(key=key, state=state))
     assert (page, store.taken) == (Page([]), 0)
 
 
@@ -140,7 +141,7 @@ def test_keyed_tables_answer_too() -> None:
     store = MemoryStore()
     store.write([TableChanges("t", [(b"7", b"1"), (b"12", b"2"), (b"", b"3")])], StoreMeta())
     schema = Schema("C", (Field("id", FieldType.INT),))
-    reader = TableReader(TablePlan("t", "t", False, "c", "l", schema, "id"), lambda raw: {"count": int(raw)}, 0)
+    reader = KeyedReader(TablePlan("t", "t", "c", "l", schema, "id"), lambda raw: {"count": int(raw)})
     everything: list[Any] = [row.row["key"] for row in reader.read(store, 0, TableQuery()).rows]
     assert everything == [None, 12, 7]
     assert reader.read(store, 0, TableQuery(key=b"7")).rows[0].row == {"key": 7, "final": False, "value": {"count": 1}}

@@ -15,7 +15,7 @@ from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
-from streamflow.query.reader import TableReader
+from streamflow.query.reader import PaneReader, TableReader
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -81,7 +81,7 @@ class StoredWorker:
 
     def reader(self, stage: Stage, table: TablePlan) -> TableReader:
         """Rows are counts as text."""
-        return TableReader(table, lambda raw: {"n": int(raw)}, 0)
+        return PaneReader(table, lambda raw: {"n": int(raw)})
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
         """The partition's store when it is held."""

@@ -1,0 +1,140 @@
+"""The statements of windows in the fused code, by the shape of the window.
+
+panes       late?  pane of t (two comparisons)   a = changed[k] or touch(k)                  adds
+session                                          a = recent[k], t inside it, or enter(k, t)  adds
+count                                            a = changed[k] or touch(k)                  adds  full?
+unbounded                                        a = changed[k] or touch(k)                  adds
+"""
+
+from streamflow.engine.source_code import SourceCode
+from streamflow.model.expression import Expression
+from streamflow.nodes.operators import Fold
+from streamflow.plan.plan import PlannedNode
+from streamflow.windows.count import Counted
+from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.session import Session
+from streamflow.windows.shape import PANE_SHAPES
+from streamflow.windows.unbounded import Unbounded
+
+
+class FoldCode:
+    """Writes the code of one window node, number `number`, into `code`."""
+
+    def __init__(self, code: SourceCode, node: PlannedNode, fold: Fold, number: int, layout: AccumulatorLayout) -> None:
+        self._code, self._node, self._fold, self._number, self._layout = code, node, fold, number, layout
+
+    def prologue(self) -> None:
+        """Bring what the statements use into local variables."""
+        code, n = self._code, self._number
+        if isinstance(self._fold.window, PANE_SHAPES):
+            code.line(f"open_{n} = w_{n}.open_from")
+            code.line(f"lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.current")
+        elif isinstance(self._fold.window, Session):
+            code.line(f"get_{n}, enter_{n} = w_{n}.get, w_{n}.enter")
+        else:
+            code.line(f"get_{n}, touch_{n} = w_{n}.get, w_{n}.touch")
+
+    def advanced(self) -> None:
+        """Read again what may have changed when the task has advanced."""
+        if isinstance(self._fold.window, PANE_SHAPES):
+            self.prologue()
+
+    def statements(self, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Fold one row into its window."""
+        code, n = self._code, self._number
+        # Arguments before the look-up: an expression that fails must not leave a window with an empty accumulator.
+        arguments: dict[str, str] = {}
+        for each in self._fold.aggregates:
+            if each.argument is not None:
+                arguments.setdefault(each.argument.python(row), f"v{n}_{len(arguments)}")
+        tests = []
+        if key_of is not None and key_of.nullable:
+            tests.append(f"if {key} is None: task.null_key({root}, {self._node.name!r})")
+        if isinstance(self._fold.window, PANE_SHAPES):
+            tests.append(f"{'elif' if tests else 'if'} t < open_{n}: task.late({n}, t, {key}, {row})")
+        for line in tests:
+            code.line(line)
+        with code.block("else:" if tests else "if True:"):
+            for text, name in arguments.items():
+                code.line(f"{name} = {text}")
+            match self._fold.window:
+                case Session():
+                    self._into_session(self._fold.window, row, key, arguments)
+                case Counted() | Unbounded():
+                    self._into_key(row, key, arguments)
+                case _:
+                    self._into_pane(row, key, arguments)
+
+    def _into_pane(self, row: str, key: str, arguments: dict[str, str]) -> None:
+        code, n = self._code, self._number
+        with code.block(f"if not lo_{n} <= t < hi_{n}:"):
+            code.line(f"w_{n}.current = lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.enter(t)")
+        code.line(f"a{n} = get_{n}({key})")
+        code.line(f"if a{n} is None: a{n} = touch_{n}({key})")
+        self._adds(row, arguments)
+
+    def _into_session(self, session: Session, row: str, key: str, arguments: dict[str, str]) -> None:
+        code, n = self._code, self._number
+        code.line(f"a{n} = get_{n}({key})")
+        with code.block(f"if a{n} is None or t < a{n}.start or t >= a{n}.last + {session.gap_ms}:"):
+            code.line(f"a{n} = enter_{n}({key}, t)")
+        code.line(f"elif t > a{n}.last: a{n}.last = t")
+        code.line(f"if a{n} is None: task.late({n}, t, {key}, {row})")
+        with code.block("else:"):
+            self._adds(row, arguments)
+
+    def _into_key(self, row: str, key: str, arguments: dict[str, str]) -> None:
+        code, n, window = self._code, self._number, self._fold.window
+        code.line(f"a{n} = get_{n}({key})")
+        code.line(f"if a{n} is None: a{n} = touch_{n}({key})")
+        code.line(f"if t > a{n}.last: a{n}.last = t")
+        if isinstance(window, Counted):
+            code.line(f"if t < a{n}.start: a{n}.start = t")
+        self._adds(row, arguments)
+        if isinstance(window, Counted):
+            code.line(f"a{n}.count += 1")
+            code.line(f"if a{n}.count == {window.pane}: w_{n}.full({key})")
+
+    def _adds(self, row: str, arguments: dict[str, str]) -> None:
+        code, n = self._code, self._number
+        for index, each in enumerate(self._fold.aggregates):
+            value = "" if each.argument is None else arguments[each.argument.python(row)]
+            lines = self._layout.add_source(index, f"a{n}", value)
+            if each.argument is not None and each.argument.nullable:
+                with code.block(f"if {value} is not None:"):
+                    for line in lines:
+                        code.line(line)
+            else:
+                for line in lines:
+                    code.line(line)
+        if not self._fold.aggregates:
+            code.line("pass")
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def borders(self) -> None:
+        """Borders and event time of the result of accumulator `a`, where they differ from key to key."""
+        match self._fold.window:
+            case Session():
+                self._code.line(f"start = a.start; end = a.last + {self._fold.window.gap_ms}; t = end - 1")
+            case Counted():
+                self._code.line("start = a.start; end = a.last + 1; t = a.last")
+            case Unbounded():
+                self._code.line("t = a.last")
+            case _:
+                pass
+
+    def result(self) -> str:
+        """Arguments of the result row, in the order of the node's schema."""
+        window = self._fold.window
+        values = ["k"]
+        if isinstance(window, Counted):
+            values.append("a.number")
+        if not isinstance(window, Unbounded):
+            values += ["start", "end"]
+        values += [self._layout.value_source(index, "a") for index in range(len(self._fold.aggregates))]
+        if self._fold.shows_final:
+            values.append("final")
+        if self._fold.corrects:
+            values.append("a.revision")
+        return ", ".join(values)

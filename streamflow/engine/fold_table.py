@@ -1,0 +1,54 @@
+"""What a task asks of the state of a window, whatever its shape.
+
+fused code ──► (shape's own fast path) ──► accumulators
+task.advance ──► close(watermark, fire)      what is due fires, what takes no more rows goes
+take_checkpoint ──► show(watermark, fire)    updates and corrections, gathered since the last checkpoint
+                └─► take_changes(watermark)  rows for the changelog and the store
+committed ──► evict()
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from streamflow.state.store import TableChanges
+
+#: Results of a window leave: (start, end, rows of (key, accumulator), final). Shapes whose windows differ from key to
+#: key pass 0 as start and end: their accumulators know.
+Fire = Callable[[int, int, Iterable[tuple[Any, Any]], bool], None]
+
+#: Accumulators of one task and table kept in memory; 64 bytes and two dictionary slots each, some 150 MB.
+MAX_LIVE = 1_000_000
+
+#: Above every event time.
+NEVER = 1 << 62
+
+
+class FoldTable(Protocol):
+    """State of a Fold in one task. All times in ms. Single-threaded; nothing here waits."""
+
+    name: str
+
+    def open_at(self, watermark_ms: int) -> None:
+        """Continue at a committed watermark with what the store has."""
+
+    def next_border(self, watermark_ms: int) -> int:
+        """A watermark above this one before which `close` has nothing to do, now or after more rows in order."""
+
+    def close(self, watermark_ms: int, fire: Fire) -> None:
+        """Fire and let go what is due at this watermark, oldest first."""
+
+    def show(self, watermark_ms: int, fire: Fire) -> None:
+        """Fire what has to be told at a checkpoint: updates, and corrections of windows that have fired."""
+
+    def take_changes(self, watermark_ms: int) -> TableChanges | None:
+        """Everything changed since the last call, and what retention lets go."""
+
+    def evict(self) -> None:
+        """Bound memory. Call only when everything taken is in the store."""
+
+    def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
+        """How far behind the last moment at which a row of that time would have been taken the watermark is."""
+
+    @property
+    def live_count(self) -> int:
+        """Accumulators in memory."""

@@ -1,0 +1,323 @@
+"""Windows side by side, with borders that all keys share: panes in one task, a write-back cache over the store.
+
+    event ──► pane.dirty[key]          changed since the last checkpoint: one dictionary look-up per event
+                │ miss
+              pane.live[key]           in memory, unchanged since the last checkpoint
+                │ miss, and the pane is not complete
+              store.get(start, key)    written by an earlier checkpoint, dropped from memory since
+                │ miss
+              new accumulator
+
+A pane is *complete* when everything it holds is in memory (it was created here and never evicted); its misses need no
+read. Panes found in the store after a restart, or evicted ones, are incomplete. Rows of a checkpoint that is not yet
+in the store stay in memory, so a read never misses them.
+
+    a window [start, end)     open ───────────────► fired ──────────────────────────► closed
+                                    end + fire lag         end + allowed lateness
+                                    <= watermark           <= watermark
+
+Rows that change after their window fired are corrections. They are told apart by `pane.settled`: what was dirty when a
+window fired is moved there, so that whatever is dirty later came later. Both are written.
+
+Memory is bounded by MAX_LIVE: when more accumulators are in memory and no checkpoint is in flight, all panes but the
+two newest forget what the store has.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.errors import EventError
+from streamflow.model.schema import FieldType
+from streamflow.nodes.operators import Firing, Fold
+from streamflow.plan.plan import TablePlan
+from streamflow.state.keys import checked_key_bytes, key_from_bytes, pane_prefix, split_window_key
+from streamflow.state.store import Change, Store, TableChanges
+from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.shape import PANE_SHAPES
+
+_KEPT_PANES = 2
+_LONG_AGO = -(1 << 61)
+
+Touch = Callable[[Any], Any]
+Current = tuple[int, int, Callable[[Any], Any], Touch]
+
+
+class Pane:
+    """One pane: its borders in ms and the accumulators in memory, by key value."""
+
+    __slots__ = ("complete", "dirty", "end", "live", "settled", "start")
+
+    def __init__(self, start: int, end: int, complete: bool) -> None:
+        self.start, self.end = start, end
+        self.complete = complete
+        self.live: dict[Any, Any] = {}
+        self.dirty: dict[Any, Any] = {}
+        self.settled: dict[Any, Any] = {}
+
+    def settle(self) -> None:
+        """What changed so far is told; further changes come through `touch` again."""
+        self.settled.update(self.dirty)
+        self.dirty.clear()
+
+
+class PaneTable:
+    """A FoldTable of tumbling and calendar windows; `SlidingTable` builds on it."""
+
+    def __init__(
+        self, table: TablePlan, fold: Fold, layout: AccumulatorLayout, store: Store, key_type: FieldType
+    ) -> None:
+        assert isinstance(fold.window, PANE_SHAPES)
+        self.name = table.name
+        self.layout = layout
+        self.shape = fold.window
+        self._fold = fold
+        self._lateness = fold.allowed_lateness_ms
+        self._fire_lag = fold.fire_lag_ms
+        self._store = store
+        self._integer_keys = key_type is FieldType.INT
+        self._expired_below: int | None = None
+        self._closed: list[Change] = []
+        self._fired_to = self._closed_to = self._early_to = -NEVER
+        self._opened = 0
+        #: Starts below this are closed: their events are late.
+        self.open_from = -NEVER
+        self.panes: dict[int, Pane] = {}
+        #: The pane last entered: (start, end, look-up, touch). Empty at first, so that no time lies in it.
+        self.current: Current = (0, 0, _nothing, _nothing)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def _first_open(self, watermark_ms: int) -> int:
+        """Start of the first pane of a window that still takes rows."""
+        return self.shape.start_of_end(self.shape.next_end(watermark_ms - self._lateness))
+
+    def next_border(self, watermark_ms: int) -> int:
+        """The next watermark at which a window fires or closes, whether or not it holds anything."""
+        border = self.shape.next_end(watermark_ms - self._fire_lag) + self._fire_lag
+        if self._lateness != self._fire_lag:
+            border = min(border, self.shape.next_end(watermark_ms - self._lateness) + self._lateness)
+        early = self._fold.early_ms
+        return min(border, watermark_ms - watermark_ms % early + early) if early else border
+
+    def open_at(self, watermark_ms: int) -> None:
+        """Find the open panes in the store, skipping from pane to pane."""
+        lower = b""
+        if watermark_ms > _LONG_AGO:
+            self.open_from = self._first_open(watermark_ms)
+            self._fired_to = watermark_ms - self._fire_lag
+            self._closed_to = watermark_ms - self._lateness
+            self._early_to = watermark_ms
+            lower = pane_prefix(self.open_from)
+        while True:
+            row = next(self._store.scan(self.name, lower), None)
+            if row is None:
+                return
+            start, _ = split_window_key(row[0])
+            self.panes[start] = self._pane(start, self.shape.pane_of(start)[1], False)
+            lower = pane_prefix(start + 1)
+
+    def _pane(self, start: int, end: int, complete: bool) -> Pane:
+        return Pane(start, end, complete)
+
+    def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
+        """From the last moment of the row's last window to the watermark."""
+        return watermark_ms - self.shape.last_end(time_ms) - self._lateness
+
+    # -- the fold's slow path -----------------------------------------------------------------------------------------
+
+    def enter(self, time_ms: int) -> Current:
+        """Pane of `time_ms` as (start, end, look-up among the changed, touch); created when missing."""
+        start, end = self.shape.pane_of(time_ms)
+        pane = self.panes.get(start)
+        if pane is None:
+            # Every open pane of the store was listed by open_at, so an unknown one is new and wholly in memory.
+            pane = self.panes[start] = self._pane(start, end, True)
+        return start, end, pane.dirty.get, self._touch_of(pane)
+
+    def _touch_of(self, pane: Pane) -> Touch:
+        live, dirty, new = pane.live, pane.dirty, self.layout.new
+
+        def touch(key: Any) -> Any:
+            accumulator = live.get(key)
+            if accumulator is None:
+                data = checked_key_bytes(key)
+                if not pane.complete:
+                    raw = self._store.get(self.name, pane_prefix(pane.start) + data)
+                    accumulator = None if raw is None else self.layout.decode(raw)
+                if accumulator is None:
+                    self._count_new()
+                    accumulator = new()
+                live[key] = accumulator
+            dirty[key] = accumulator
+            return accumulator
+
+        return touch
+
+    def _count_new(self) -> None:
+        if self._opened >= self._fold.max_open:
+            raise EventError(
+                "too_many_windows", f"{self._opened} windows are open in this task, max_open allows no more"
+            )
+        self._opened += 1
+
+    # -- firing and closing -------------------------------------------------------------------------------------------
+
+    def close(self, watermark_ms: int, fire: Fire) -> None:
+        """Fire the windows that are due, oldest first; drop the panes that no open window has."""
+        self._fire_due(watermark_ms - self._fire_lag, fire)
+        early = self._fold.early_ms
+        if early and watermark_ms // early > self._early_to // early:
+            self._early_to = watermark_ms
+            for start, end in self._windows(self._fired_to, NEVER - 1):
+                fire(start, end, self._open_rows(start, end), False)
+        self._closed_to = watermark_ms - self._lateness
+        open_from = self._first_open(watermark_ms)
+        if open_from > self.open_from:
+            self.open_from = open_from
+            for start in sorted(start for start in self.panes if start < open_from):
+                self._drop(start)
+
+    def _fire_due(self, upto_ms: int, fire: Fire) -> None:
+        """Fire windows whose end lies in (fired_to, upto]; empty ones are skipped without looking at each."""
+        before = self._fired_to
+        if upto_ms <= before:
+            return
+        self._fired_to = upto_ms
+        if self._fold.corrects:
+            self._correct(self._closed_to, before, fire)  # before some of them close
+        for start, end in self._windows(before, upto_ms):
+            fire(start, end, self._rows(start, end), True)
+        if self._fold.corrects:
+            for pane in self.panes.values():
+                if self.shape.next_end(pane.start) <= upto_ms:
+                    self._settle(pane)
+
+    def _windows(self, after_ms: int, upto_ms: int) -> Iterator[tuple[int, int]]:
+        """(start, end) of the windows that hold a pane and end in (after, upto], oldest first."""
+        starts = sorted(self.panes)
+        end = self.shape.next_end(max(after_ms, starts[0])) if starts else NEVER
+        while end <= upto_ms:
+            start = self.shape.start_of_end(end)
+            at = bisect_left(starts, start)
+            if at == len(starts):
+                return
+            if starts[at] < end:
+                yield start, end
+                end = self.shape.next_end(end)
+            else:
+                end = self.shape.next_end(starts[at])
+
+    def _settle(self, pane: Pane) -> None:
+        pane.settle()
+
+    def _rows(self, start: int, _end: int) -> Iterable[tuple[Any, Any]]:
+        """(key, accumulator) of everything in a window that fires."""
+        pane = self.panes[start]
+        self._complete(pane)
+        return list(pane.live.items())
+
+    def _open_rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
+        """The same of a window that is still open."""
+        return self._rows(start, end)
+
+    def _complete(self, pane: Pane) -> None:
+        """Bring everything that the store has of a pane into memory; memory is newer."""
+        if pane.complete:
+            return
+        decode, live = self.layout.decode, pane.live
+        for stored, raw in self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1)):
+            key = key_from_bytes(split_window_key(stored)[1], self._integer_keys)
+            if key not in live:
+                live[key] = decode(raw)
+        pane.complete = True
+
+    def _drop(self, start: int) -> None:
+        """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
+        pane = self.panes.pop(start)
+        self._opened = max(0, self._opened - len(pane.live))
+        self._closed += self._changes_of(pane)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def show(self, watermark_ms: int, fire: Fire) -> None:
+        """Updates of open windows, or corrections of fired ones."""
+        if self._fold.firing is Firing.UPDATE:
+            for start, end, changed in self._changed_windows(self._fired_to, NEVER - 1):
+                fire(start, end, changed, False)
+        elif self._fold.corrects:
+            self._correct(self._closed_to, self._fired_to, fire)
+
+    def _correct(self, after_ms: int, upto_ms: int, fire: Fire) -> None:
+        """Tell fired windows that end in (after, upto] and have changed since, with their next revision."""
+        for pane in self.panes.values():
+            if pane.dirty and self.shape.next_end(pane.start) <= upto_ms:
+                for accumulator in pane.dirty.values():
+                    accumulator.revision += 1
+        for start, end, changed in self._changed_windows(after_ms, upto_ms):
+            fire(start, end, changed, True)
+
+    def _changed_windows(self, after_ms: int, upto_ms: int) -> Iterator[tuple[int, int, list[tuple[Any, Any]]]]:
+        """(start, end, changed rows) of windows with changed rows that end in (after, upto], oldest first."""
+        for start in sorted(self.panes):
+            pane = self.panes[start]
+            if pane.dirty and after_ms < pane.end <= upto_ms:
+                yield start, pane.end, list(pane.dirty.items())
+
+    def take_changes(self, watermark_ms: int) -> TableChanges | None:
+        """Rows of closed panes first, then of the open ones."""
+        changes, self._closed = self._closed, []
+        for pane in self.panes.values():
+            changes += self._changes_of(pane)
+            pane.dirty.clear()
+            pane.settled.clear()
+        expire_below = self._expiry(watermark_ms)
+        if not changes and expire_below is None:
+            return None
+        return TableChanges(self.name, changes, expire_below)
+
+    def _changes_of(self, pane: Pane) -> list[Change]:
+        changed = {**pane.settled, **pane.dirty} if pane.settled else pane.dirty
+        prefix = pane_prefix(pane.start)
+        try:
+            return self._encoded(changed, prefix, self.layout.encode)
+        except OverflowError:
+            return self._encoded(changed, prefix, self.layout.encode_large)
+
+    def _encoded(self, changed: dict[Any, Any], prefix: bytes, encode: Callable[[Any], bytes]) -> list[Change]:
+        if self._integer_keys:
+            return [(prefix + b"%d" % key, encode(row)) for key, row in changed.items()]
+        return [(prefix + key.encode(), encode(row)) for key, row in changed.items()]
+
+    def _expiry(self, watermark_ms: int) -> bytes | None:
+        if watermark_ms < _LONG_AGO:
+            return None
+        limit = min(self.shape.pane_of(watermark_ms - self._fold.retention_ms)[0], self.open_from)
+        if self._expired_below is not None and limit <= self._expired_below:
+            return None
+        self._expired_below = limit
+        return pane_prefix(limit)
+
+    def evict(self) -> None:
+        """All panes but the newest forget what the store has, when memory is full."""
+        if self.live_count <= MAX_LIVE:
+            return
+        for start in sorted(self.panes)[:-_KEPT_PANES]:
+            self._evict_pane(self.panes[start])
+
+    def _evict_pane(self, pane: Pane) -> None:
+        pane.live.clear()
+        pane.live.update(pane.settled)
+        pane.live.update(pane.dirty)
+        pane.complete = False
+
+    @property
+    def live_count(self) -> int:
+        """Accumulators in memory."""
+        return sum(len(pane.live) for pane in self.panes.values())
+
+
+def _nothing(_key: Any) -> Any:
+    """Look-up and touch of no pane; never reached, because no time lies in [0, 0)."""
+    raise AssertionError("no pane was entered")

@@ -1,0 +1,351 @@
+"""Session windows of one task: sessions of each key, a write-back cache over the store.
+
+    event of key k ──► recent[k]      the session last entered since the last checkpoint: one look-up
+                         │ not in it
+                       live[k]        all open sessions of k in memory, ascending
+                         │ miss, and not everything is in memory
+                       store          row of k's open sessions
+                         │ none holds the event
+                       new session, or sessions bridged into one
+
+    a session [start, last + gap)     open ──────────────► fired ─────────────────────► closed
+                                            end + fire lag         end + allowed lateness     <= watermark
+
+A late event may change a fired session: then it fires again with the next revision, at the next checkpoint, or at its
+new end when that lies ahead.
+
+Firing is driven by buckets of time: a session is registered once, in the bucket of its end when it was made, and moves
+on when that bucket comes up and it has grown meanwhile; so an event that extends a session costs nothing. Sessions of
+buckets that have come up are sorted exactly (`_due`). Registrations of sessions that were merged or fired since find
+nothing.
+
+Store: the open sessions of a key are one row (`open_key`), rewritten when one of them changes; closed sessions have one
+row each, by bucket of their end, key and start (`session_key`), and leave by retention.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.errors import EventError
+from streamflow.model.schema import FieldType
+from streamflow.nodes.operators import Firing, Fold
+from streamflow.plan.plan import TablePlan
+from streamflow.state.keys import (
+    OPEN_PREFIX,
+    checked_key_bytes,
+    key_from_bytes,
+    open_key,
+    pane_prefix,
+    session_key,
+)
+from streamflow.state.store import Change, Store, TableChanges
+from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.session import Session
+
+#: Open sessions of one key: late data with many gaps may open several; more are a mistake of the data or the gap.
+MAX_PER_KEY = 1_000
+_LONG_AGO = -(1 << 61)
+
+
+class SessionTable:
+    """A FoldTable of sessions. Accumulators carry `start`, `last` (event times) and, when corrected, `revision`.
+
+    border_moved: called with a watermark at which a session made just now fires, when that may be before the border
+    that the task knows. watermark_now: the task's up to this event; `close` hears of it at borders only.
+    """
+
+    def __init__(
+        self,
+        table: TablePlan,
+        fold: Fold,
+        layout: AccumulatorLayout,
+        store: Store,
+        key_type: FieldType,
+        border_moved: Callable[[int], None],
+        watermark_now: Callable[[], int],
+    ) -> None:
+        assert isinstance(fold.window, Session)
+        self.name = table.name
+        self.layout = layout
+        self._fold, self._shape = fold, fold.window
+        self._gap = fold.window.gap_ms
+        self._lateness, self._fire_lag = fold.allowed_lateness_ms, fold.fire_lag_ms
+        self._store = store
+        self._integer_keys = key_type is FieldType.INT
+        self._border_moved, self._watermark_now = border_moved, watermark_now
+        self._watermark = self._early_to = -NEVER
+        self._expired_below: int | None = None
+        self._recent: dict[Any, Any] = {}
+        #: The session last entered since the last checkpoint.
+        self.get = self._recent.get
+        self._live: dict[Any, list[Any]] = {}
+        self._complete = True
+        self._changed: dict[Any, None] = {}
+        #: By identity, the fired sessions that changed since they were told, with their keys.
+        self._corrected: dict[int, tuple[Any, Any]] = {}
+        self._closed: list[Change] = []
+        self._count = 0
+        self._bucket = max(1, self._gap // 16)
+        self._buckets: dict[int, list[Any]] = {}
+        self._bucket_heap: list[int] = []
+        self._due: list[tuple[int, Any]] = []
+        self._closing: list[tuple[int, Any]] = []
+
+    def open_at(self, watermark_ms: int) -> None:
+        """Load the open sessions of the store."""
+        if watermark_ms > _LONG_AGO:
+            self._watermark = self._early_to = watermark_ms
+        for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
+            key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
+            sessions = self.layout.decode_all(raw)
+            self._live[key] = sessions
+            self._count += len(sessions)
+            for session in sessions:
+                self._register(session, key)
+
+    def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
+        """From the last moment of a session of that event alone to the watermark."""
+        return watermark_ms - time_ms - self._gap - self._lateness
+
+    # -- the fold's slow path -----------------------------------------------------------------------------------------
+
+    def enter(self, key: Any, time_ms: int) -> Any:
+        """The session that an event belongs to, made or bridged for it; None when the event is late."""
+        sessions, gap = self._sessions(key), self._gap
+        touching = [each for each in sessions if each.start < time_ms + gap and time_ms < each.last + gap]
+        if touching:
+            session, fired = self._bridge(sessions, touching), any(self._has_fired(each) for each in touching)
+            session.start, session.last = min(session.start, time_ms), max(session.last, time_ms)
+        elif time_ms + gap + self._lateness > self._watermark_now():
+            session, fired = self._make(key, sessions, time_ms), True
+        else:
+            return None
+        self._changed[key] = None
+        if self._has_fired(session):
+            self._recent.pop(key, None)
+            self._corrected[id(session)] = (key, session)
+        else:
+            self._recent[key] = session
+        if fired:
+            self._register(session, key)
+        return session
+
+    def _has_fired(self, session: Any) -> bool:
+        """Whether the watermark has passed the moment at which it fires."""
+        fired: bool = session.last + self._gap + self._fire_lag <= self._watermark
+        return fired
+
+    def _sessions(self, key: Any) -> list[Any]:
+        """Open sessions of a key, ascending."""
+        sessions = self._live.get(key)
+        if sessions is None:
+            raw = None if self._complete else self._store.get(self.name, open_key(checked_key_bytes(key)))
+            sessions = [] if raw is None else self.layout.decode_all(raw)
+            if sessions:
+                self._live[key] = sessions
+        return sessions
+
+    def _make(self, key: Any, sessions: list[Any], time_ms: int) -> Any:
+        checked_key_bytes(key)
+        if self._count >= self._fold.max_open or len(sessions) >= MAX_PER_KEY:
+            message = f"{self._count} sessions are open in this task, {len(sessions)} of this key: no more are allowed"
+            raise EventError("too_many_windows", message)
+        session = self.layout.new()
+        session.start = session.last = time_ms
+        sessions.append(session)
+        sessions.sort(key=_start_of)
+        self._live[key] = sessions
+        self._count += 1
+        return session
+
+    def _bridge(self, sessions: list[Any], touching: list[Any]) -> Any:
+        """Merge sessions into the first of them."""
+        first = touching[0]
+        for other in touching[1:]:
+            revision = max(first.revision, other.revision) if self._fold.corrects else 0
+            self.layout.merge(first, other)
+            if self._fold.corrects:
+                first.revision = revision
+            first.last = max(first.last, other.last)
+            sessions.remove(other)
+            self._corrected.pop(id(other), None)
+            self._count -= 1
+        return first
+
+    # -- firing and closing -------------------------------------------------------------------------------------------
+
+    def _register(self, session: Any, key: Any) -> None:
+        """See to it that a session is looked at when it may fire, or, when it has fired, when it may close."""
+        end = session.last + self._gap
+        fires = end + self._fire_lag
+        bucket = fires // self._bucket
+        if fires <= self._watermark:
+            heapq.heappush(self._closing, (end + self._lateness, key))
+            self._border_moved(end + self._lateness)
+        elif bucket * self._bucket <= self._watermark:
+            heapq.heappush(self._due, (fires, key))
+            self._border_moved(fires)
+        elif bucket in self._buckets:
+            self._buckets[bucket].append(key)
+        else:
+            self._buckets[bucket] = [key]
+            heapq.heappush(self._bucket_heap, bucket)
+            self._border_moved(bucket * self._bucket)
+
+    def next_border(self, watermark_ms: int) -> int:
+        """The first session that may fire or close, bucket that comes up, or early firing."""
+        borders = [heap[0][0] for heap in (self._due, self._closing) if heap]
+        if self._bucket_heap:
+            borders.append(self._bucket_heap[0] * self._bucket)
+        if self._fold.early_ms:
+            borders.append(watermark_ms - watermark_ms % self._fold.early_ms + self._fold.early_ms)
+        return max(min(borders, default=NEVER), watermark_ms + 1)
+
+    def close(self, watermark_ms: int, fire: Fire) -> None:
+        """Fire what ended, ordered by end and key; forget what takes no more rows."""
+        before = self._watermark
+        if watermark_ms <= before:
+            return
+        while self._bucket_heap and self._bucket_heap[0] * self._bucket <= watermark_ms:
+            for key in dict.fromkeys(self._buckets.pop(heapq.heappop(self._bucket_heap))):
+                for session in self._sessions(key):
+                    self._came_up(session, key)
+        self._watermark = watermark_ms
+        rows = list(self._fired_rows(watermark_ms))
+        if rows:
+            fire(0, 0, rows, True)
+        if self._closing and self._closing[0][0] <= watermark_ms:
+            self._close_fired(watermark_ms, fire)
+        early = self._fold.early_ms
+        if early and watermark_ms // early > self._early_to // early:
+            self._early_to = watermark_ms
+            fire(0, 0, list(self._open_rows()), False)
+
+    def _came_up(self, session: Any, key: Any) -> None:
+        """The bucket of a registration is here: the session is due exactly, or in a later bucket, or has fired."""
+        fires = session.last + self._gap + self._fire_lag
+        if fires > self._watermark:
+            heapq.heappush(self._due, (fires, key))
+
+    def _fired_rows(self, watermark_ms: int) -> Iterator[tuple[Any, Any]]:
+        """(key, session) of what fires at this watermark."""
+        told: tuple[int, Any] | None = None
+        while self._due and self._due[0][0] <= watermark_ms:
+            entry = fires, key = heapq.heappop(self._due)
+            if entry == told:
+                continue  # registered more than once
+            told = entry
+            sessions = self._sessions(key)
+            for session in sessions[:]:
+                ends = session.last + self._gap + self._fire_lag
+                if ends == fires:
+                    self._fire_one(key, sessions, session)
+                    yield key, session
+                elif ends > watermark_ms:
+                    self._register(session, key)
+                elif ends > fires:
+                    heapq.heappush(self._due, (ends, key))
+
+    def _fire_one(self, key: Any, sessions: list[Any], session: Any) -> None:
+        self._changed[key] = None
+        if self._recent.get(key) is session:
+            del self._recent[key]
+        if self._fold.corrects:
+            session.revision += 1
+            heapq.heappush(self._closing, (session.last + self._gap + self._lateness, key))
+        else:
+            self._forget(key, sessions, session)
+
+    def _close_fired(self, watermark_ms: int, fire: Fire) -> None:
+        """Let go fired sessions that no late row can reach any more; a last correction goes out before."""
+        while self._closing and self._closing[0][0] <= watermark_ms:
+            _, key = heapq.heappop(self._closing)
+            sessions = self._sessions(key)
+            for session in sessions[:]:
+                closes = session.last + self._gap + self._lateness
+                if closes <= watermark_ms:
+                    self._changed[key] = None
+                    if self._corrected.pop(id(session), None) is not None:
+                        session.revision += 1
+                        fire(0, 0, [(key, session)], True)
+                    self._forget(key, sessions, session)
+                elif self._has_fired(session):
+                    heapq.heappush(self._closing, (closes, key))
+
+    def _forget(self, key: Any, sessions: list[Any], session: Any) -> None:
+        sessions.remove(session)
+        self._count -= 1
+        if not sessions:
+            self._live.pop(key, None)
+        bucket = self._bucket_start(session.last + self._gap)
+        self._closed.append((session_key(bucket, checked_key_bytes(key), session.start), self.layout.bytes_of(session)))
+
+    def _bucket_start(self, time_ms: int) -> int:
+        return time_ms - time_ms % self._shape.bucket_ms
+
+    def _open_rows(self) -> Iterator[tuple[Any, Any]]:
+        """Every session that has not fired, in memory or not."""
+        if not self._complete:
+            for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
+                key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
+                if key not in self._live and key not in self._changed:
+                    yield from ((key, each) for each in self.layout.decode_all(raw) if not self._has_fired(each))
+        for key, sessions in self._live.items():
+            yield from ((key, each) for each in sessions if not self._has_fired(each))
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def show(self, watermark_ms: int, fire: Fire) -> None:
+        """Updates of open sessions, or corrections of fired ones."""
+        if self._fold.firing is Firing.UPDATE:
+            rows = [(key, each) for key in self._changed for each in self._sessions(key)]
+            if rows:
+                fire(0, 0, rows, False)
+        corrected = [(key, each) for key, each in self._corrected.values() if self._has_fired(each)]
+        self._corrected.clear()
+        for _, session in corrected:
+            session.revision += 1
+        if corrected:
+            fire(0, 0, corrected, True)
+
+    def take_changes(self, watermark_ms: int) -> TableChanges | None:
+        """Rows of closed sessions, and the open ones of every key that changed."""
+        changes, self._closed = self._closed, []
+        for key in self._changed:
+            sessions = self._live.get(key)
+            changes.append((open_key(checked_key_bytes(key)), self.layout.bytes_of_all(sessions) if sessions else None))
+        self._changed.clear()
+        self._recent.clear()
+        expire_below = self._expiry(watermark_ms)
+        if not changes and expire_below is None:
+            return None
+        return TableChanges(self.name, changes, expire_below)
+
+    def _expiry(self, watermark_ms: int) -> bytes | None:
+        if watermark_ms < _LONG_AGO:
+            return None
+        limit = self._bucket_start(watermark_ms - self._fold.retention_ms)
+        if self._expired_below is not None and limit <= self._expired_below:
+            return None
+        self._expired_below = limit
+        return pane_prefix(limit)
+
+    def evict(self) -> None:
+        """Keys without a change since the last checkpoint are left to the store, when memory is full."""
+        if len(self._live) <= MAX_LIVE:
+            return
+        for key in [key for key in self._live if key not in self._changed]:
+            del self._live[key]
+        self._complete = False
+
+    @property
+    def live_count(self) -> int:
+        """Sessions in memory."""
+        return sum(len(sessions) for sessions in self._live.values())
+
+
+def _start_of(session: Any) -> int:
+    start: int = session.start
+    return start
