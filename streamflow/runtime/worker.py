@@ -29,6 +29,7 @@ from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
@@ -61,7 +62,7 @@ class Worker:
         self.plan, self.settings = plan, settings
         self.assignor = StageAssignor(plan, url)
         self.partition_counts: dict[str, int] = {}
-        self.record_limits: dict[str, int] = {}
+        self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
@@ -142,7 +143,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
-        self.record_limits.update(await record_limits(self.plan, self.settings))
+        await self.record_limits.read()
         for companion in self.companions:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
