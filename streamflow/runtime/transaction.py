@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     CommitFailedError,
     IllegalGenerationError,
     InvalidProducerEpoch,
@@ -30,6 +31,7 @@ from aiokafka.errors import (
     ProducerFenced,
     RebalanceInProgressError,
     RecordListTooLargeError,
+    TransactionalIdAuthorizationFailed,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -37,7 +39,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.letters import result_letter
-from streamflow.errors import Fenced, TransactionFailed
+from streamflow.errors import Fenced, KafkaRefusal, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
 from streamflow.runtime.group_offsets import committed_offsets
@@ -102,6 +104,9 @@ class TaskProducer:
         )
         try:
             await self._producer.start()
+        except (ClusterAuthorizationFailedError, TransactionalIdAuthorizationFailed) as error:
+            remedy = "give this worker's principal Write and Describe on its transactional id"
+            raise KafkaRefusal(f"Kafka does not take the producer {self._id}: {remedy} ({error})") from error
         except KafkaError as error:
             raise TransactionFailed(f"the producer {self._id} cannot be initialised: {error!r}") from error
         faults.reach("after_init")

@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamflow.errors import ExternalError
@@ -45,6 +45,7 @@ class EmbeddedBroker:
 
     data_dir: Path
     port: int
+    properties: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     _guard: subprocess.Popen[bytes] | None = None
 
@@ -55,15 +56,22 @@ class EmbeddedBroker:
 
     @classmethod
     def start(
-        cls, data_dir: Path, port: int = 0, report: Callable[[str], None] = lambda _: None, *, detached: bool = False
+        cls,
+        data_dir: Path,
+        port: int = 0,
+        report: Callable[[str], None] = lambda _: None,
+        *,
+        detached: bool = False,
+        properties: Mapping[str, str] | None = None,
     ) -> "EmbeddedBroker":
         """Start a broker on `data_dir` (new or used before) and wait until it answers.
 
-        port 0 takes a free one. `detached` lets it outlive this process. Raises ExternalError when it does not start
-        within 60 s, with the end of its log; a port that is taken meanwhile is replaced, 4 attempts in all.
+        port 0 takes a free one. `detached` lets it outlive this process. `properties` of the broker besides ours.
+        Raises ExternalError when it does not start within 60 s, with the end of its log; a port that is taken meanwhile
+        is replaced, 4 attempts in all.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            broker = cls(data_dir, port or _free_port())
+            broker = cls(data_dir, port or _free_port(), dict(properties or {}))
             try:
                 broker._launch(report, detached)
             except _PortTaken:
@@ -132,6 +140,7 @@ class EmbeddedBroker:
             "log.cleaner.dedupe.buffer.size": str(16 << 20),
             # Event times of the past are fine: records are kept for their retention from when they were written.
             "log.message.timestamp.type": "CreateTime",
+            **self.properties,
         }
         path = self.data_dir / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
