@@ -1,6 +1,7 @@
 """The statements of windows in the fused code, by the shape of the window.
 
-panes       late?  pane of t (two comparisons)   a = changed[k] or touch(k)                  adds
+panes       late?  pane of t (the last one's,    a = changed[k] or touch(k)                  adds
+                   its cell's, or entered)
 session                                          a = recent[k], t inside it, or enter(k, t)  adds
 count                                            a = changed[k] or touch(k)                  adds  full?
 unbounded                                        a = changed[k] or touch(k)                  adds
@@ -13,7 +14,7 @@ from streamflow.plan.plan import PlannedNode
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
-from streamflow.windows.shape import PANE_SHAPES
+from streamflow.windows.shape import PANE_SHAPES, PaneShape
 from streamflow.windows.unbounded import Unbounded
 
 
@@ -29,6 +30,7 @@ class FoldCode:
         if isinstance(self._fold.window, PANE_SHAPES):
             code.line(f"open_{n} = w_{n}.open_from")
             code.line(f"lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.current")
+            code.line(f"cell_{n} = w_{n}.cells.get")
         elif isinstance(self._fold.window, Session):
             code.line(f"get_{n}, enter_{n} = w_{n}.get, w_{n}.enter")
         else:
@@ -62,13 +64,13 @@ class FoldCode:
                     self._into_session(self._fold.window, row, key, arguments)
                 case Counted() | Unbounded():
                     self._into_key(row, key, arguments)
-                case _:
-                    self._into_pane(row, key, arguments)
+                case shape:
+                    self._into_pane(shape, row, key, arguments)
 
-    def _into_pane(self, row: str, key: str, arguments: dict[str, str]) -> None:
+    def _into_pane(self, shape: PaneShape, row: str, key: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
         with code.block(f"if not lo_{n} <= t < hi_{n}:"):
-            code.line(f"w_{n}.current = lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.enter(t)")
+            code.line(f"lo_{n}, hi_{n}, get_{n}, touch_{n} = cell_{n}(t // {shape.cell_ms}) or w_{n}.enter(t)")
         code.line(f"a{n} = get_{n}({key})")
         code.line(f"if a{n} is None: a{n} = touch_{n}({key})")
         self._adds(row, arguments)

@@ -38,6 +38,7 @@ from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.shape import PANE_SHAPES
 
 _KEPT_PANES = 2
+_MAX_CELLS = 4_096
 _LONG_AGO = -(1 << 61)
 
 Touch = Callable[[Any], Any]
@@ -84,8 +85,10 @@ class PaneTable:
         #: Starts below this are closed: their events are late.
         self.open_from = -NEVER
         self.panes: dict[int, Pane] = {}
-        #: The pane last entered: (start, end, look-up, touch). Empty at first, so that no time lies in it.
+        #: A pane entered before: (start, end, look-up, touch). Empty at first, so that no time lies in it.
         self.current: Current = (0, 0, _nothing, _nothing)
+        #: Panes entered since a window last closed, by `time // cell_ms`; for disorder around borders.
+        self.cells: dict[int, Current] = {}
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -129,6 +132,12 @@ class PaneTable:
 
     def enter(self, time_ms: int) -> Current:
         """Pane of `time_ms` as (start, end, look-up among the changed, touch); created when missing."""
+        if len(self.cells) >= _MAX_CELLS:
+            self.cells.clear()
+        self.current = self.cells[time_ms // self.shape.cell_ms] = self._entered(time_ms)
+        return self.current
+
+    def _entered(self, time_ms: int) -> Current:
         start, end = self.shape.pane_of(time_ms)
         pane = self.panes.get(start)
         if pane is None:
@@ -166,6 +175,7 @@ class PaneTable:
 
     def close(self, watermark_ms: int, fire: Fire) -> None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
+        self.cells.clear()
         self._fire_due(watermark_ms - self._fire_lag, fire)
         early = self._fold.early_ms
         if early and watermark_ms // early > self._early_to // early:

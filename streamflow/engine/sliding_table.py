@@ -64,9 +64,9 @@ class SlidingTable(PaneTable):
     def _pane(self, start: int, end: int, complete: bool) -> Pane:
         return SharedPane(start, end, complete)
 
-    def enter(self, time_ms: int) -> Current:
+    def _entered(self, time_ms: int) -> Current:
         """As in PaneTable; the late pane when the first windows of the pane have closed."""
-        start, end, look_up, touch = super().enter(time_ms)
+        start, end, look_up, touch = super()._entered(time_ms)
         if self.shape.start_of_end(self.shape.next_end(start)) >= self.open_from:
             return start, end, look_up, touch
         pane = self.panes[start]

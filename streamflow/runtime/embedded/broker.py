@@ -89,7 +89,7 @@ class EmbeddedBroker:
         properties = self._write_properties()
         if not self._cluster_id():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            self._java(classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+            self._java(classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties))
         report(f"starting Apache Kafka on {self.bootstrap}")
         with (self.data_dir / "broker.log").open("ab") as log:
             log_start = log.tell()
