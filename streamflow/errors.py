@@ -10,6 +10,7 @@
     │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
     │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
+    │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
     └── InternalError                streamflow broke one of its own rules
@@ -125,6 +126,13 @@ class BrokerUnavailable(ExternalError):
 
     lasting = Lasting.TRANSIENT
     recovery = Recovery.RETRY
+
+
+class OwnerUnreachable(ExternalError):
+    """Another worker, which has what is asked for, did not answer in time."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.REFUSE
 
 
 class TopicError(ExternalError):
