@@ -11,7 +11,9 @@ import httpx
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from streamflow.cli import delays
 from streamflow.cli import departures as data
+from streamflow.cli.client import post_events
 from streamflow.cli.run import spawn
 from streamflow.cli.show import EXIT_FAILED, console, print_table, refusals
 from streamflow.errors import ExternalError
@@ -21,7 +23,9 @@ from streamflow.settings.settings import load_settings
 _FOLDER = Path(".streamflow/demo")
 _TOPOLOGY = Path("topologies/flights")
 _TABLE = "/v1/topologies/flights/tables/hourly_delays"
-_EVENTS_PER_REQUEST = 10_000
+#: The demo publishes in larger requests than a worker takes by default.
+_LIMITS = {"STREAMFLOW_BATCH_MAX_EVENTS": "10000", "STREAMFLOW_BODY_MAX_BYTES": str(4 << 20)}
+_EVENTS_PER_REQUEST = int(_LIMITS["STREAMFLOW_BATCH_MAX_EVENTS"])
 _READY_S = 60.0
 _DONE_S = 120.0
 
@@ -44,7 +48,7 @@ def demo() -> None:
 def _run(bootstrap: str) -> bool:
     port = int(os.environ.get("STREAMFLOW_HTTP_PORT") or 8080)
     settings = load_settings(brokers=bootstrap, state_dir=_FOLDER / "state", http_port=port, log_level="warning")
-    os.environ["STREAMFLOW_LOG_LEVEL"] = "warning"
+    os.environ.update(_LIMITS, STREAMFLOW_LOG_LEVEL="warning")
     worker = spawn(_TOPOLOGY, settings, 0, 1)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -76,14 +80,15 @@ def _wait_ready(client: httpx.Client, worker: "subprocess.Popen[bytes]") -> None
 
 def _show(client: httpx.Client) -> bool:
     console.print("reading the departures of 2013 …")
-    departures = data.read_departures()
+    archive = data.data_file()
+    departures = data.read_departures(archive)
     started = time.monotonic()
     token = _publish(client, departures)
     rows = _read_all(client, token)
     took_s = time.monotonic() - started
     _print(rows)
-    expected = data.compute_delays(departures)
-    wrong = data.differences(rows, expected)
+    expected = delays.compute_delays(archive)
+    wrong = delays.differences(rows, expected)
     counted = sum(row["value"]["departures"] for row in rows)
     final = sum(row["final"] for row in rows)
     console.print(f"{len(departures):,} departures published, processed and read back in {took_s:.1f} s")
@@ -106,7 +111,7 @@ def _publish(client: httpx.Client, departures: list[dict[str, Any]]) -> str:
         folded = progress.add_task("in windows", total=sum(each["dep_delay"] is not None for each in departures))
         closed = progress.add_task("windows closed", total=None)
         for count, body in data.bodies(departures, _EVENTS_PER_REQUEST):
-            answer = client.post("/v1/topics/flights.departures/events", content=body).json()
+            answer = post_events(client, "/v1/topics/flights.departures/events", {}, body).json()
             if answer.get("accepted") != count:
                 raise ExternalError(f"{count} departures were sent, the answer is {answer}")
             for topic, partitions in decode_token(answer["token"]).items():
