@@ -18,8 +18,9 @@ import msgspec
 import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
@@ -73,6 +74,9 @@ class Task:
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
         self._watermark_ms = progress.watermark_ms
+        self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
+        self._ending: Ending | None = None
+        self._counts = progress.counts
         self._clocks = [
             EntryClock.resume(
                 entry,
@@ -147,6 +151,13 @@ class Task:
         self._folds.append((number, made, fire))
         return made
 
+    def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Make it a task of a bounded run: source entries end at these offsets. Call before any work."""
+        self._ending = Ending(ends)
+        if self._counts:
+            self.counters.resume(self._counts)
+        self._look_for_ends()
+
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
@@ -171,6 +182,8 @@ class Task:
                 self._hear(entry_index, clock, chunk, stop, stop + 1)
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
         self._changed = True
+        if self._ending is not None:
+            self._look_for_ends()
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
@@ -178,6 +191,22 @@ class Task:
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset
+        if self._ending is not None:
+            self._look_for_ends()
+
+    def room(self, chunk: Chunk) -> int:
+        """How many of a chunk's values may be processed: those before the end of a bounded run, else all."""
+        return len(chunk.values) if self._ending is None else self._ending.room(chunk)
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run has been read up to its end."""
+        return self._ending is not None and self._ending.is_read(place, self._positions.get(place, 0))
+
+    def _look_for_ends(self) -> None:
+        assert self._ending is not None
+        for number in self._ending.reached(self._clocks, self.partition, self._positions):
+            self._changed = True
+            self.advance(number)
 
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)
@@ -228,6 +257,8 @@ class Task:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
+            if watermark_ms < END_OF_TIME:
+                self._before_end_ms = watermark_ms
             self._watermark_ms = watermark_ms
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
@@ -349,7 +380,7 @@ class Task:
             self._sequence,
             tables=self._take_tables(watermark_ms),
             positions=dict(self._positions),
-            progress=Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks)).encode(),
+            progress=self._progress(watermark_ms).encode(),
             record_count=self.pending_records,
             output_count=self.outputs.count,
             dead_count=self.counters.take_dead_count(),
@@ -360,7 +391,13 @@ class Task:
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 
+    def _progress(self, watermark_ms: int) -> Progress:
+        counts = () if self._ending is None else self.counters.flat()
+        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
+        # Retention counts from the last event's time: the end of a bounded run lets nothing go.
+        watermark_ms = min(watermark_ms, self._before_end_ms)
         changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]

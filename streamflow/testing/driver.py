@@ -61,6 +61,7 @@ class Driver:
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
 
@@ -104,6 +105,23 @@ class Driver:
                 self._task(stage, partition).tick(self.now_ms)
         self.run()
 
+    def finish(self) -> None:
+        """Run to the end of what is published now, close every window, and end (`--bounded`).
+
+        For plans made by `plan.runs.bounded`. What is published later is not read.
+        """
+        if self._ends is None:
+            entries = [entry for stage in self.plan.stages for entry in stage.entries]
+            self._ends = {
+                (entry.topic, partition): self.log.partitions[entry.topic, partition].next_offset
+                for entry in entries
+                if entry.kind is EntryKind.SOURCE
+                for partition in range(self._partitions)
+            }
+            for task in self._tasks.values():
+                task.end_at(self._ends)
+        self.run()
+
     def crash(self) -> None:
         """Every task dies here: what was not committed is gone."""
         self._tasks.clear()
@@ -123,8 +141,8 @@ class Driver:
             position = task.positions[entry.topic, partition]
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
-            if chunk is not None:
-                task.process(number, chunk, 0, len(chunk.values))
+            if chunk is not None and not task.is_read((entry.topic, partition)):
+                task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
         if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
@@ -163,7 +181,7 @@ class Driver:
         self._replay(stage, partition, store)
         inputs = [(topic, partition) for topic in stage.input_topics]
         committed = {place: self.log.committed.get(place, (0, "")) for place in inputs}
-        return Task(
+        task = Task(
             self._programs[stage.name],
             partition,
             store=store,
@@ -172,6 +190,9 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
         )
+        if self._ends is not None:
+            task.end_at(self._ends)
+        return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:
         """Bring the store up to the changelog, as recovery does."""
