@@ -147,7 +147,7 @@ class WorkerService:
             else:
                 remote[tp] = end
         if remote:
-            group = f"{self._worker.settings.application}.{self.plan.topology}"
+            group = f"{self._worker.settings.application}.{self.plan.identity}"
             committed = await self._admin.list_consumer_group_offsets(group, partitions=list(remote))
             missing += sum(max(0, end - max(0, committed[tp].offset)) for tp, end in remote.items())
         return missing

@@ -15,6 +15,17 @@ class NodeCounts:
     late: int
     dead: int
 
+    def plus(self, other: "NodeCounts | None") -> "NodeCounts":
+        """The sum; None counts nothing."""
+        if other is None:
+            return self
+        return NodeCounts(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.late + other.late,
+            self.dead + other.dead,
+        )
+
 
 @dataclass(slots=True)
 class TaskCounters:

@@ -34,8 +34,8 @@ def into_run(plan: Plan, run: str) -> Plan:
     looped = sorted(topic.name for topic in plan.topics if topic.role is TopicRole.SOURCE and topic.name in written)
     if looped:
         raise UserError(
-            f"{', '.join(looped)} is read and written by {plan.topology}: a run of its own would read what the live run "
-            f"writes. Cut the topology in two at that topic"
+            f"{', '.join(looped)} is read and written by {plan.topology}: a run of its own would read what the "
+            f"live run writes. Cut the topology in two at that topic"
         )
     names = {name: f"{name}.{run}" for name in written}
     return replace(
