@@ -19,6 +19,7 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
@@ -97,6 +98,7 @@ class Task:
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._functions = self._bind(store)
@@ -212,10 +214,13 @@ class Task:
         times, decoded = self.program.decoders[number](values)
         entry = clock.entry
         for index, error in decoded.bad:
-            self._dead(chunk, start + index, entry.node, error.reason, str(error))
+            with self._correlator.about(chunk, start + index):
+                self._dead(chunk, start + index, entry.node, error.reason, str(error))
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        if chunk.correlations:
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
@@ -283,10 +288,12 @@ class Task:
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
         before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
+        self._correlator.come_back(correlation)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         self._now_ms = max(self._now_ms, now_ms)
@@ -387,7 +394,7 @@ class Task:
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
-        checkpoint.outputs = self.outputs.take()
+        checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 

@@ -21,6 +21,7 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage, layout_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
+from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
 from streamflow.nodes.operators import Fold
 from streamflow.plan.plan import EntryKind, Plan, Stage
@@ -73,15 +74,20 @@ class Driver:
         events: Iterable[dict[str, Any] | bytes],
         key: str | None = None,
         timestamp_ms: int | None = None,
+        correlation: str | None = None,
     ) -> None:
-        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0."""
+        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
+
+        correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        """
+        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
             value = event.get(field) if field is not None and isinstance(event, dict) else None
             record_key = None if value is None else key_bytes(value)
             partition = 0 if record_key is None else partition_of(record_key, self._partitions)
-            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms)
+            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms, headers)
 
     def _key_field(self, topic: str) -> str | None:
         for stage in self.plan.stages:
@@ -222,6 +228,14 @@ class Driver:
     def dead_letters(self) -> list[dict[str, str]]:
         """Headers of every dead letter."""
         return [{name: value.decode() for name, value in r.headers} for r in self.records(self.plan.dead_letter_topic)]
+
+    def outcome(self, correlation: str) -> Outcome:
+        """What became of the event published with that correlation."""
+        outcome = Outcome()
+        for record in self.records(self.plan.outcome_topic):
+            if record.key == correlation.encode() and record.value is not None:
+                outcome.add(orjson.loads(record.value), len(record.value))
+        return outcome
 
     def table(self, name: str) -> dict[Any, Any]:
         """A table as queries show it: {(key, start): results} of a windowed one, {key: results} of others.
