@@ -21,11 +21,13 @@ from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import KeyedReader, TableReader
 from streamflow.query.readers import window_reader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
+from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.ports import LocalTable, OwnerUnreachable
 
 _ASK_TIMEOUT_S = 2.0
@@ -41,6 +43,8 @@ class WorkerService:
         self.url = server.url
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(timeout=_ASK_TIMEOUT_S, limits=httpx.Limits(max_connections=100))
+        self.executions = Executions()
+        self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -59,6 +63,7 @@ class WorkerService:
         """Stop serving and disconnect."""
         await self._server.stop()
         await self._client.aclose()
+        await self._outcomes.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -172,9 +177,18 @@ class WorkerService:
         """Whether a publish should come back later."""
         return self._publisher.is_busy
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records)
+        return await self._publisher.publish(topic, records, headers)
+
+    async def follow_outcomes(self) -> None:
+        """Read the outcome topic from now on."""
+        await self._outcomes.follow()
 
     # -- looks --------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ RECORDS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A source topic with what validates its events."""
 
     entry: Entry
@@ -31,7 +31,7 @@ class _Target:
 def publishing_routes(service: Service, body_max_bytes: int) -> APIRouter:
     """Routes that publish events to source topics."""
     router = APIRouter()
-    targets = _targets(service)
+    targets = targets_of(service)
 
     @router.post("/v1/topics/{topic}/events", status_code=200, tags=["publish"], operation_id="publish")
     async def publish(
@@ -50,24 +50,25 @@ def publishing_routes(service: Service, body_max_bytes: int) -> APIRouter:
             raise Refusal(415, "encoded", "compressed bodies are not taken: send it plain")
         if service.publishing_is_busy:
             raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
-        values = _split(await _body(request, body_max_bytes))
-        records, rejected = _validate(target, values, key)
+        values = _split(await body_of(request, body_max_bytes))
+        records, rejected = validated(target, values, key)
         return await _append(service, topic, records, rejected)
 
     return router
 
 
-def _targets(service: Service) -> dict[str, _Target]:
+def targets_of(service: Service) -> dict[str, Target]:
+    """The source topics of the plan."""
     found = {}
     for stage in service.plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
                 codec = RowCodec(entry.schema, entry.reject_unknown_fields)
-                found[entry.topic] = _Target(entry, codec, entry.key.source if entry.key else None)
+                found[entry.topic] = Target(entry, codec, entry.key.source if entry.key else None)
     return found
 
 
-async def _body(request: Request, body_max_bytes: int) -> bytes:
+async def body_of(request: Request, body_max_bytes: int) -> bytes:
     """The body, refused as soon as it is too large."""
     if int(request.headers.get("content-length") or 0) > body_max_bytes:
         raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
@@ -112,9 +113,10 @@ def _is_object(body: bytes) -> bool:
     return True
 
 
-def _validate(
-    target: _Target, values: list[bytes], key: str | None
+def validated(
+    target: Target, values: list[bytes], key: str | None
 ) -> tuple[list[tuple[bytes | None, bytes]], list[dict[str, Any]]]:
+    """(key, value) of the good events, and what is wrong with each of the others."""
     decoded = target.codec.decode(list(values))
     rejected = [_rejected(index, error) for index, error in decoded.bad]
     places = decoded.kept if decoded.kept is not None else range(len(values))
