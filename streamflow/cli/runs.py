@@ -1,14 +1,17 @@
-"""Which run a command is about, how it begins, and the report of one that ended."""
+"""Which run a command is about, how it begins, the report of one that ended, and `streamflow reset`."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from streamflow.cli.show import console, error_console, print_json, print_table
+import typer
+
+from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table, refusals
 from streamflow.errors import UserError
 from streamflow.plan.plan import Plan
-from streamflow.settings.settings import Settings
+from streamflow.settings.settings import Settings, load_settings
 from streamflow.topology.spec import TopologySpec
 
 if TYPE_CHECKING:
@@ -92,3 +95,30 @@ def _print(found: "RunReport") -> None:
     letters = ", ".join(f"{count} {reason}" for reason, count in found.dead_letters.items()) or "none"
     read = sum(int(each["end"]) - int(each["start"]) for each in found.sources)
     console.print(f"from {found.start}: {read} offsets in {found.took_s:.1f} s; dead letters: {letters}")
+
+
+def reset(
+    topology: Annotated[Path, typer.Argument(help="folder or file of the topology")],
+    into: Annotated[str, typer.Option(help="the run to forget; the live one when left out")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="folder for state; STREAMFLOW_STATE_DIR")] = None,
+) -> None:
+    """Forget a run: its offsets, internal topics and state, so that it can begin anew. Lists all, and asks."""
+    from streamflow.runtime.reset import delete, find
+    from streamflow.topology.load import load_topology
+
+    with refusals():
+        settings = load_settings(brokers=brokers, state_dir=state_dir)
+        plan = Run(name=into).plan(load_topology(topology))
+        found = asyncio.run(find(plan, settings))
+        if not found:
+            console.print(f"nothing is left of {plan.identity}")
+            return
+        rows = [["topic", name] for name in found.topics] + [["group", name] for name in found.groups]
+        rows += [["folder", str(path)] for path in found.folders]
+        print_table(f"to be deleted of {plan.identity}", ["what", "name"], rows)
+        if not yes and not typer.confirm("Delete all of this?"):
+            raise typer.Exit(EXIT_FAILED)
+        asyncio.run(delete(found, settings))
+        console.print(f"{plan.identity} begins anew at its next start")

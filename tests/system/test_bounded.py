@@ -50,7 +50,7 @@ class Runs:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "streamflow", verb, str(self.folder), *options],
-                env=variables, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
         return process
