@@ -6,12 +6,15 @@ from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 _CHANGELOG_SLACK_MS = DAY_MS
 
 
-def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int]) -> tuple[TopicPlan, ...]:
+def plan_topics(
+    stages: tuple[Stage, ...], dead_letters: str, outcomes: str, partitions: dict[str, int]
+) -> tuple[TopicPlan, ...]:
     """Every topic of the stages, each once."""
     topics: dict[str, TopicPlan] = {}
     leaders = _leaders(stages)
@@ -22,12 +25,15 @@ def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[s
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            name = _written(node.operator)
+            name = written_topic(node.operator)
             if name is not None:
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
+    config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
+    topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
     return tuple(topics.values())
 
 
@@ -63,7 +69,7 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
-def _written(operator: Operator) -> str | None:
+def written_topic(operator: Operator) -> str | None:
     """Topic of somebody else that an operator writes to."""
     match operator:
         case Emit():

@@ -13,13 +13,13 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
-from streamflow.checkpoint.progress import Progress
+from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
@@ -63,7 +63,9 @@ class HostedTask:
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
+        ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
+        self._ends = ends
         self._clock, self._on_chunk = clock, on_chunk
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
@@ -119,7 +121,18 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
         )
+        if self._ends is not None:
+            self._task.end_at(self._ends)
         self.state = TaskState.RUNNING
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end of a bounded run is committed."""
+        return (self.committed_watermark_ms or 0) >= END_OF_TIME
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run is read up to its end, so that it need not be fetched."""
+        return self.task.is_read(place)
 
     def has_missed(self, chunk: Chunk) -> bool:
         """Whether the chunk begins behind what comes next: one before it was dropped, and must be fetched again."""
@@ -135,7 +148,7 @@ class HostedTask:
         if not chunk.values and not chunk.marks:
             task.skip(chunk)
             return
-        count = len(chunk.values)
+        count = task.room(chunk)
         start = _first_at(chunk, position)
         spent_s = 0.0
         while self.state is TaskState.RUNNING:

@@ -22,7 +22,7 @@ from streamflow.web.publish_document import RESPONSES, request_body
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A source topic with what validates its events."""
 
     entry: Entry
@@ -33,7 +33,7 @@ class _Target:
 def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
     """Routes that publish events to source topics."""
     router = APIRouter()
-    targets = _targets(service)
+    targets = targets_of(service)
     buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
 
     @router.post(
@@ -56,29 +56,35 @@ def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
             raise Refusal(404, "unknown_topic", f"there is no source topic {topic!r}: {hint}")
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        _check_headers(request)
-        if service.publishing_is_busy:
-            raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
-        wait_s = buckets[topic].wait_s()
-        if wait_s > 0:
-            detail = f"a topic takes {limits.events_per_s} events/s here"
-            raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
-        values = _split(await _body(request, limits.body_bytes), limits.batch_events)
+        values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
         buckets[topic].take(len(values))
-        records, rejected = _validate(target, values, key)
+        records, rejected = validated(target, values, key)
         return await _append(service, topic, records, rejected)
 
     return router
 
 
-def _targets(service: Service) -> dict[str, _Target]:
+def targets_of(service: Service) -> dict[str, Target]:
+    """The source topics of the plan."""
     found = {}
     for stage in service.plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
                 codec = RowCodec(entry.schema, entry.reject_unknown_fields)
-                found[entry.topic] = _Target(entry, codec, entry.key.source if entry.key else None)
+                found[entry.topic] = Target(entry, codec, entry.key.source if entry.key else None)
     return found
+
+
+async def admitted(service: Service, request: Request, bucket: TokenBucket, limits: PublishLimits) -> bytes:
+    """The body of a request that may publish now. Raises Refusal."""
+    _check_headers(request)
+    if service.publishing_is_busy:
+        raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
+    wait_s = bucket.wait_s()
+    if wait_s > 0:
+        detail = f"a topic takes {limits.events_per_s} events/s here"
+        raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
+    return await _body(request, limits.body_bytes)
 
 
 def _check_headers(request: Request) -> None:
@@ -139,9 +145,10 @@ def _is_object(body: bytes) -> bool:
     return True
 
 
-def _validate(
-    target: _Target, values: list[bytes], key: str | None
+def validated(
+    target: Target, values: list[bytes], key: str | None
 ) -> tuple[list[tuple[bytes | None, bytes]], list[dict[str, Any]]]:
+    """(key, value) of the good events, and what is wrong with each of the others."""
     decoded = target.codec.decode(list(values))
     rejected = [_rejected(index, error) for index, error in decoded.bad]
     places = decoded.kept if decoded.kept is not None else range(len(values))
