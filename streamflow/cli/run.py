@@ -11,6 +11,7 @@ import typer
 
 from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_run
 from streamflow.cli.show import error_console, refusals
+from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
 
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
@@ -41,6 +42,8 @@ def run(
     from streamflow.topology.load import load_topology
 
     with refusals():
+        if (strict or as_json) and not bounded:
+            raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
         which = Run(bounded, into or (BOUNDED if bounded else ""))
         if bounded and port is None:
             port = 0  # it may run beside a live worker

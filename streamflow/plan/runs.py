@@ -14,7 +14,6 @@ from typing import Any
 
 from streamflow.errors import UserError
 from streamflow.plan.plan import Entry, Plan, PlannedNode, Stage, TopicPlan, TopicRole
-from streamflow.plan.topics import written_topic
 
 #: A topic name of 200 characters with a run behind it still fits into Kafka's 249.
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -24,20 +23,13 @@ _WRITTEN = (TopicRole.SINK, TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRol
 
 
 def into_run(plan: Plan, run: str) -> Plan:
-    """The plan as run `run`. Raises UserError for a name that cannot be used or a topic that is read and written."""
+    """The plan as run `run`. Raises UserError for a name that cannot be part of a topic's."""
     if not _RUN.fullmatch(run):
         raise UserError(
             f"run name {run!r} is not allowed: up to 40 small letters, digits, dashes or underscores, "
             f"beginning with a letter or digit"
         )
-    written = {topic.name for topic in plan.topics if topic.role in _WRITTEN} | _sinks(plan)
-    looped = sorted(topic.name for topic in plan.topics if topic.role is TopicRole.SOURCE and topic.name in written)
-    if looped:
-        raise UserError(
-            f"{', '.join(looped)} is read and written by {plan.topology}: a run of its own would read what the "
-            f"live run writes. Cut the topology in two at that topic"
-        )
-    names = {name: f"{name}.{run}" for name in written}
+    names = {topic.name: f"{topic.name}.{run}" for topic in plan.topics if topic.role in _WRITTEN}
     return replace(
         plan,
         run=run,
@@ -55,11 +47,6 @@ def bounded(plan: Plan) -> Plan:
         for stage in plan.stages
     )
     return replace(plan, stages=stages)
-
-
-def _sinks(plan: Plan) -> set[str]:
-    found = {written_topic(node.operator) for stage in plan.stages for node in stage.nodes}
-    return {name for name in found if name is not None}
 
 
 def _stage(stage: Stage, names: Mapping[str, str]) -> Stage:

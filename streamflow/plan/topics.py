@@ -25,7 +25,7 @@ def plan_topics(
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            name = written_topic(node.operator)
+            name = _written(node.operator)
             if name is not None:
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
@@ -69,7 +69,7 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
-def written_topic(operator: Operator) -> str | None:
+def _written(operator: Operator) -> str | None:
     """Topic of somebody else that an operator writes to."""
     match operator:
         case Emit():

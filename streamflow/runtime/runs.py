@@ -5,8 +5,11 @@
                                           metadata where it started, what `--from` said, and when
 
 The record is written last, so a run that has one has everything. Whoever begins the run again finds it and goes on:
-same start, same end, whatever was published since. Offsets of a group that nobody uses go by the broker's
-`offsets.retention.minutes`, a week by default; so does an unfinished run.
+same start, same end, whatever was published since. (Two that begin it at the same moment may write ends some records
+apart; a source partition then ends where the task that read it was told, once and for all.)
+
+Offsets of a group that nobody uses go by the broker's `offsets.retention.minutes`, a week by default; so does an
+unfinished run.
 """
 
 import asyncio
@@ -25,7 +28,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
 from streamflow.model.codec import time_ms
-from streamflow.model.position import decode_token
+from streamflow.model.position import Positions, decode_token
 from streamflow.plan.plan import Plan, TopicRole
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
@@ -213,10 +216,18 @@ async def _starts(
     try:
         moment_ms = time_ms(start)
     except ValueError:
-        token = decode_token(start)  # raises UserError
+        token = _token(start)
         return {place: token.get(place.topic, {}).get(place.partition, first[place]) for place in first}
     found = await consumer.offsets_for_times(dict.fromkeys(first, max(0, moment_ms)))
     return {place: last[place] if found[place] is None else found[place].offset for place in first}
+
+
+def _token(start: str) -> Positions:
+    try:
+        return decode_token(start)
+    except UserError as error:
+        message = f"--from {start!r} is no start: give `earliest`, an offset, an ISO 8601 time, or a token of a publish"
+        raise UserError(message) from error
 
 
 def _short(start: str) -> str:

@@ -40,9 +40,10 @@ class Runs:
         self.processes: list[subprocess.Popen[bytes]] = []
         assert self.command("topics", "--create").wait(60) == 0
 
-    def command(self, verb: str, *options: str) -> "subprocess.Popen[bytes]":
+    def command(self, verb: str, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
         variables = {
             **os.environ,
+            **environment,
             "STREAMFLOW_BROKERS": self.kafka,
             "STREAMFLOW_STATE_DIR": str(self.folder / "state"),
             "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
@@ -89,6 +90,12 @@ class Runs:
 
         return asyncio.run(act())
 
+    def wait_written(self, suffix: str, count: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.written(self.name + suffix) < count:
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+
     def read(self, topic: str) -> list[dict[str, Any]]:
         """Everything committed in a topic."""
 
@@ -125,6 +132,11 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def workers_of(process: "subprocess.Popen[bytes]") -> list[int]:
+    """Ids of the worker processes of a command."""
+    return [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def sales(count: int, seed: int = 1) -> list[dict[str, Any]]:
@@ -179,14 +191,19 @@ def test_a_run_ends_with_every_window_closed_and_counts_everything_once(runs: Ru
 def test_a_run_that_is_killed_goes_on_to_the_same_end_whatever_was_published_since(runs: Runs) -> None:
     events = sales(150_000)
     runs.publish(encoded(events))
-    process = runs.command("run", "--bounded", "--processes", "2")
-    deadline = time.monotonic() + 60
-    while runs.written(f"{runs.name}.by_city.repartition.bounded") < 1_000:
-        assert time.monotonic() < deadline, runs.log()
-        time.sleep(0.02)
+    slow = {"STREAMFLOW_FETCH_MAX_BYTES": "16384"}
+    process = runs.command("run", "--bounded", "--processes", "2", **slow)
+    runs.wait_written(".by_city.repartition.bounded", 1_000)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    runs.wait_written(".by_city.repartition.bounded", 20_000)
     kill(process)
     assert runs.written(f"{runs.name}.totals.bounded") == 0, "windows close at the end, which it must not have reached"
     assert runs.run("--from", "2001-09-09")[0] == 2, "a run that has begun keeps its start"
+    stopped = runs.command("run", "--bounded", "--json", **slow)
+    runs.wait_written(".by_city.repartition.bounded", 30_000)
+    stopped.send_signal(signal.SIGTERM)
+    out, _ = stopped.communicate(timeout=60)
+    assert (stopped.returncode, json.loads(out)["completed"]) == (75, False), "stopped in order, before its end"
     runs.publish(encoded(sales(500, seed=2)))
     code, report = runs.run("--processes", "2")
     assert code == 0, runs.log()

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,18 +26,11 @@ def _stop(runs: Runs, process: "subprocess.Popen[bytes]") -> None:
     assert process.wait(40) == 0, runs.log()
 
 
-def _wait(runs: Runs, topic: str, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while runs.written(topic) < count:
-        assert time.monotonic() < deadline, runs.log()
-        time.sleep(0.1)
-
-
 def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Runs) -> None:
     events = sales(3_000)
     runs.publish(encoded(events))
     live = runs.command("run", "--port", "0")
-    _wait(runs, f"{runs.name}.by_city.repartition", 2_000)
+    runs.wait_written(".by_city.repartition", 2_000)
     code, _ = runs.run("--from", "500", "--into", "again")
     assert code == 0, runs.log()
     # Published in turn to three partitions, so offset 500 is event 1,500.
@@ -47,7 +39,7 @@ def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Ru
     assert runs.run("--from", "2001-01-01", "--into", "all")[0] == 0
     assert given(runs.read(f"{runs.name}.totals.all")) == sorted(totals(events).items())
     streaming = runs.command("run", "--from", "earliest", "--into", "beside", "--port", "0")
-    _wait(runs, f"{runs.name}.by_city.repartition.beside", 2_000)
+    runs.wait_written(".by_city.repartition.beside", 2_000)
     for process in (streaming, live):
         assert process.poll() is None, runs.log()
         _stop(runs, process)
@@ -70,13 +62,13 @@ def test_a_reset_lists_asks_refuses_and_forgets(runs: Runs) -> None:
     assert (code, report["sources"][0]["start"]) == (0, 0)
     assert given(runs.read(f"{runs.name}.totals.one")) == sorted(totals(events + more).items())
     live = runs.command("run", "--port", "0")
-    _wait(runs, f"{runs.name}.by_city.repartition", 600)
+    runs.wait_written(".by_city.repartition", 600)
     assert runs.command("reset", "--yes").wait(30) == 2, "workers are alive"
     _stop(runs, live)
     assert runs.command("reset", "--yes").wait(60) == 0, runs.log()
     assert runs.written(f"{runs.name}.by_city.repartition") == 0
     assert runs.written(f"{runs.name}.sales") == 900, "sources stay"
     again = runs.command("run", "--from", "earliest", "--port", "0")
-    _wait(runs, f"{runs.name}.by_city.repartition", 600)
+    runs.wait_written(".by_city.repartition", 600)
     _stop(runs, again)
     assert json.loads(runs.command("topics", "--json").communicate()[0])
