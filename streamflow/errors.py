@@ -9,6 +9,7 @@
     ├── ExternalError                something outside did not do its part
     │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
+    │   ├── TableTooLarge            permanent: a global table has outgrown its bound
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
     └── InternalError                streamflow broke one of its own rules
@@ -128,6 +129,12 @@ class BrokerUnavailable(ExternalError):
 
 class TopicError(ExternalError):
     """A topic is missing or has another shape than the plan needs."""
+
+    recovery = Recovery.REFUSE
+
+
+class TableTooLarge(ExternalError):
+    """A global table has more rows or bytes than its declared bound."""
 
     recovery = Recovery.REFUSE
 
