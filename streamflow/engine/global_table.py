@@ -5,7 +5,8 @@ the stream. The rows are a function of the last record of each key: a record tha
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -91,16 +92,16 @@ class GlobalTable:
             )
 
     def find(self, key: bytes) -> dict[str, Any] | None:
-        """The row under a record key without its key field, None when there is none."""
+        """The row under a record key as queries show it, `{key, final, value}`; None when there is none."""
         name = self._key_of(key)
         row = None if name is None else self.rows.get(name)
-        return None if row is None else self._shown(row)
+        return None if row is None else {"key": name, "final": False, "value": self._value(row)}
 
-    def all(self) -> dict[str | int, dict[str, Any]]:
-        """Every row by its key, likewise."""
-        return {name: self._shown(row) for name, row in self.rows.items()}
+    def values(self) -> dict[str | int, dict[str, Any]]:
+        """Every row by its key, without the key's field."""
+        return {name: self._value(row) for name, row in self.rows.items()}
 
-    def _shown(self, row: Any) -> dict[str, Any]:
+    def _value(self, row: Any) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.structs.asdict(row)
         del fields[self.plan.key_name]
         return fields
@@ -111,3 +112,17 @@ class GlobalTable:
             self._sorted = sorted(map(key_bytes, self.rows))
         start = 0 if after is None else bisect_right(self._sorted, after)
         return self._sorted[start : start + limit]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedTable:
+    """A table and how far it has followed its topic.
+
+    positions: next offset per partition. lag: records known that it does not reflect. ratio: how far it was read at the
+    start, 1 when it is ready.
+    """
+
+    table: GlobalTable
+    positions: Mapping[int, int]
+    lag: int
+    ratio: float

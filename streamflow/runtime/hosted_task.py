@@ -13,7 +13,7 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
@@ -21,6 +21,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
@@ -63,8 +64,9 @@ class HostedTask:
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
+        tables: Mapping[str, GlobalTable],
     ) -> None:
-        self._clock, self._on_chunk = clock, on_chunk
+        self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -117,6 +119,7 @@ class HostedTask:
             progress=opened.progress,
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
+            tables=self._tables,
         )
         self.state = TaskState.RUNNING
 

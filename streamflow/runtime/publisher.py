@@ -15,6 +15,10 @@ from streamflow.settings.settings import Settings
 MAX_IN_FLIGHT = 256
 
 
+#: Key and value of a record.
+Pair = tuple[bytes | None, bytes | None]
+
+
 class Publisher:
     """One idempotent producer per worker process."""
 
@@ -47,7 +51,7 @@ class Publisher:
         """Whether a further request should come back later."""
         return self._in_flight >= MAX_IN_FLIGHT
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(self, topic: str, records: Sequence[Pair]) -> dict[int, int]:
         """Append (key, value) records; gives the next offset per partition once all replicas have them.
 
         Records without a key go to one partition per call, in turn. Raises BrokerUnavailable.
@@ -61,9 +65,9 @@ class Publisher:
         finally:
             self._in_flight -= 1
 
-    async def _send(self, topic: str, records: Sequence[tuple[bytes | None, bytes]], count: int) -> dict[int, int]:
+    async def _send(self, topic: str, records: Sequence[Pair], count: int) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
-        groups: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        groups: dict[int, list[Pair]] = {}
         for record in records:
             partition = self._turn if record[0] is None else partition_of(record[0], count)
             groups.setdefault(partition, []).append(record)

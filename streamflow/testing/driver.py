@@ -223,7 +223,7 @@ class Driver:
         """
         if name in self._global.tables:
             self._global.catch_up()
-            return self._global.tables[name].all()
+            return self._global.tables[name].values()
         found = self.plan.table(name)
         if found is None:
             raise KeyError(name)

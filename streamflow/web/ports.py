@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.engine.global_table import FollowedTable
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
@@ -38,6 +39,9 @@ class Service(Protocol):
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
         """Own task's table; its restore ratio while restoring; None when it is not ours."""
 
+    def global_table(self, name: str) -> FollowedTable:
+        """A global table of the plan."""
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task, None when nobody has it yet."""
 
@@ -45,7 +49,7 @@ class Service(Protocol):
     def publishing_is_busy(self) -> bool:
         """Whether a publish should come back later."""
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> dict[int, int]:
         """Append records, acknowledged by all replicas; next offset per partition. Raises BrokerUnavailable."""
 
     async def wait_until_reflected(

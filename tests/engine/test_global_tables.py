@@ -184,14 +184,16 @@ def test_size_and_keys_are_those_of_the_rows_that_are_there(changes: list[tuple[
     for record in records:
         singly.apply([record])
     for table in (together, singly):
-        assert table.all() == {number: {"price": row["price"]} for number, row in expected.items()}
+        assert table.values() == {number: {"price": row["price"]} for number, row in expected.items()}
         size = sum(len(str(number)) + len(msgspec.json.encode(row)) for number, row in expected.items())
         assert table.size_bytes == size
         keys = sorted(str(number).encode() for number in expected)
         assert table.keys_behind(None, 100) == keys
         assert table.keys_behind(b"2", 2) == [key for key in keys if key > b"2"][:2]
         assert table.bad_count == sum(price == "bad" for _, price in changes)
-        assert [table.find(key) for key in keys] == [{"price": expected[int(key)]["price"]} for key in keys]
+        for number, row in expected.items():
+            shown = {"key": number, "final": False, "value": {"price": row["price"]}}
+            assert table.find(b"%d" % number) == shown
 
 
 def test_a_key_is_the_text_of_its_value_and_nothing_else() -> None:
@@ -199,7 +201,7 @@ def test_a_key_is_the_text_of_its_value_and_nothing_else() -> None:
     table = _items()
     row = b'{"number":7,"price":1}'
     table.apply([(b"7", row), (b"007", row), (b"x", row), (None, row), (b"\xff", None), (b"07", None), (None, None)])
-    assert table.all() == {7: {"price": 1.0}}
+    assert table.values() == {7: {"price": 1.0}}
     assert table.bad_count == 6
     assert table.find(b"007") is None
     assert table.find(b"9" * 5_000) is None

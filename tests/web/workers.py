@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -31,8 +32,9 @@ PLAN: Plan = make_plan(
     parse_topology(
         """
         topology: t
-        schemas: {Sale: {time: timestamp, shop: str, amount: int}}
+        schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
+          shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
           sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
@@ -59,8 +61,10 @@ class StoredWorker:
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
+        self.tables = {each.name: GlobalTable(each) for each in plan.global_tables}
+        self.ratio = 1.0
         self.watermark_ms = 2 * HOUR_MS
-        self.published: list[tuple[bytes | None, bytes]] = []
+        self.published: list[tuple[bytes | None, Any]] = []
         self.asked: list[dict[str, str]] = []
         self.publishing_is_busy = False
         self._client = httpx.AsyncClient(timeout=20)
@@ -88,11 +92,17 @@ class StoredWorker:
         store = self.stores.get(partition)
         return None if store is None else LocalTable(store, self.watermark_ms, self.reflected)
 
+    def global_table(self, name: str) -> FollowedTable:
+        """The table, which reflects what `reflected` says."""
+        table = self.tables[name]
+        positions = {p: offset for (topic, p), offset in self.reflected.items() if topic == table.plan.topic}
+        return FollowedTable(table, positions, 0, self.ratio)
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Where this worker believes the partition is."""
         return self.owners.get(partition)
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> dict[int, int]:
         """Keep the records."""
         self.published += records
         return {0: len(self.published)}
