@@ -36,7 +36,12 @@ hourly = by_carrier.window(
 hourly.sink("out", topic="flights.hourly_delays")
 named = flown.lookup("named", table=carriers, key="carrier", take={"airline": "name"})
 placed = named.lookup("placed", table=airports, key="dest", take={"destination": "name"})
-by_destination = placed.key_by("by_destination", key="coalesce(destination, dest)")
+called = placed.map(
+    "called",
+    keep=["dep_delay", "distance"],
+    set={"airline": "coalesce(airline, carrier)", "destination": "coalesce(destination, dest)"},
+)
+by_destination = called.key_by("by_destination", key="destination")
 by_destination.window(
     "traffic",
     window={"type": "sliding", "size": "1d", "slide": "12h"},
@@ -44,7 +49,7 @@ by_destination.window(
     table="destination_traffic",
     retention="400d",
 )
-by_airline = placed.key_by("by_airline", key="coalesce(airline, carrier)")
+by_airline = called.key_by("by_airline", key="airline")
 days = by_airline.window(
     "days",
     window={"type": "session", "gap": "3h"},
