@@ -12,8 +12,10 @@ flights.schema(
 )
 flights.schema("Carrier", carrier="str", name="str")
 flights.schema("Airport", faa="str", name="str", zone="str?")
-carriers = flights.global_table("carriers", topic="flights.carriers", schema="Carrier", key="carrier", max_rows=1_000)
-airports = flights.global_table("airports", topic="flights.airports", schema="Airport", key="faa", max_rows=10_000)
+carriers = flights.global_table(
+    "carriers", topic="flights.carriers", schema="Carrier", key="carrier", max_bytes=1_000_000
+)
+airports = flights.global_table("airports", topic="flights.airports", schema="Airport", key="faa", max_bytes=1_000_000)
 departures = flights.source(
     "departures",
     topic="flights.departures",
