@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streamflow.plan.planner import make_plan
-from streamflow.runtime.global_tables import GlobalTables
-from streamflow.settings.settings import load_settings
-from streamflow.topology.load import load_topology
 from tests.system.test_worker import Product
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -200,21 +197,25 @@ def test_an_open_transaction_of_somebody_else_holds_no_start_up(product: Product
     assert product.stop(0) == 0
 
 
-def test_a_stop_ends_the_reading_at_once(product: Product, kafka: str, tmp_path: Path) -> None:
-    """A worker that is stopped while it reads has not caught up, and closes its consumer."""
+def test_a_worker_that_reads_its_tables_says_so_and_can_be_stopped(product: Product, kafka: str) -> None:
+    """It is not ready, refuses queries of the table for now, takes rows, and ends in order."""
     product.start(0)
     _put(product, [{"number": 1, "name": "x"}])
     product.stop(0)
-    plan = make_plan(load_topology(tmp_path))
-
-    async def read(stopped: bool) -> GlobalTables:
-        tables, stop = GlobalTables(plan, load_settings(brokers=kafka)), asyncio.Event()
-        if stopped:
-            stop.set()
-        await tables.catch_up({f"{product.name}.items": 3}, stop)
-        await tables.stop()
-        return tables
-
-    assert asyncio.run(read(stopped=False)).view("items").ratio == 1.0
-    stopped = asyncio.run(read(stopped=True))
-    assert (stopped.caught_up, stopped.view("items").ratio, stopped.view("items").lag) == (False, 0.0, 1)
+    product.launcher = ("-c", _SLOW_READER)
+    product.launch(0)
+    client, deadline = product.client(), time.monotonic() + 30
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            ready = client.get("/readyz")
+        except httpx.TransportError:
+            time.sleep(0.05)  # not listening yet
+            continue
+        if "items" in ready.json()["restoring"]:
+            break
+    assert (ready.status_code, ready.json()["assigned"]) == (503, False)
+    answer = client.get(f"/v1/topologies/{product.name}/tables/items")
+    assert (answer.status_code, answer.json()["title"]) == (503, "restoring")
+    _put(product, [{"number": 2, "name": "y"}])
+    assert product.stop(0) == 0

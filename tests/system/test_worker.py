@@ -51,6 +51,11 @@ class Product:
 
     def start(self, number: int, **environment: str) -> None:
         """Start a worker and wait until it is ready."""
+        self.launch(number, **environment)
+        self.wait_ready(number)
+
+    def launch(self, number: int, **environment: str) -> None:
+        """Start a worker."""
         port = self.ports.setdefault(number, _free_port())
         variables = {
             **os.environ,
@@ -63,7 +68,6 @@ class Product:
         command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker"]
         with (self._folder / f"worker-{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
-        self.wait_ready(number)
 
     def wait_ready(self, number: int) -> None:
         deadline = time.monotonic() + 60
