@@ -19,7 +19,7 @@ from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
+from streamflow.nodes.operators import Count, Emit, Filter, Fold, Lookup, Missing, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -28,8 +28,9 @@ from streamflow.windows.session import Session
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable,
-    `routes_i` and `route_i` of outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `rows_i`
+    of a global table and `absent_i` for what it lacks, `routes_i` and `route_i` of outputs; `clock_i` per entry number;
+    `task`, `passed`, `encode`.
     """
 
     def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
@@ -161,6 +162,8 @@ class Fusion:
             match node.operator:
                 case Filter():
                     code.line(f"n_{number} = 0")
+                case Lookup():
+                    code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
                 case Fold():
                     self._fold_code(node, node.operator).prologue()
                 case _:
@@ -170,7 +173,7 @@ class Fusion:
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter):
+            if isinstance(node.operator, Filter | Lookup):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -210,6 +213,8 @@ class Fusion:
                 self._forward(node.name, f"r{number}", key, key_of, root)
             case Rekey():
                 self._rekey(node, operator, row, root)
+            case Lookup():
+                self._lookup(node, operator, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
@@ -231,6 +236,23 @@ class Fusion:
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _lookup(
+        self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        otherwise = f", absent_{number}" if operator.missing is Missing.NULL else ""
+        code.line(f"g{number} = find_{number}({operator.key.python(row)}{otherwise})")
+        head = f"if g{number} is not None:" if operator.missing is Missing.DROP else "if True:"
+        if operator.missing is Missing.DEAD_LETTER:
+            code.line(f"if g{number} is None: task.missing_row({root}, {node.name!r}, {operator.table!r})")
+            head = "else:"
+        with code.block(head):
+            code.line(f"n_{number} += 1")
+            own = node.schema.names[: -len(operator.fields)]
+            values = [f"{row}.{name}" for name in own] + [f"g{number}.{name}" for name in operator.fields]
+            code.line(f"r{number} = Row_{number}({', '.join(values)})")
+            self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _count(
         self, node: PlannedNode, operator: Count, row: str, key: str, key_of: Expression | None, root: str

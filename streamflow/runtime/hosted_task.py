@@ -21,6 +21,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
@@ -63,10 +64,11 @@ class HostedTask:
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
+        tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self._ends = ends
-        self._clock, self._on_chunk = clock, on_chunk
+        self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -120,6 +122,7 @@ class HostedTask:
             progress=opened.progress,
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
+            tables=self._tables,
         )
         if self._ends is not None:
             self._task.end_at(self._ends)

@@ -23,7 +23,7 @@ def executing_routes(service: Service, limits: PublishLimits) -> APIRouter:
     router = APIRouter()
     targets = targets_of(service)
     buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
-    tables = {topic: _tables_behind(service.plan, target.entry.node) for topic, target in targets.items()}
+    tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
 
     @router.post("/v1/topologies/{topology}/execute", tags=["execute"], operation_id="execute")
     async def execute(
