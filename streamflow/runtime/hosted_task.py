@@ -28,6 +28,7 @@ from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -82,7 +83,7 @@ class HostedTask:
         self._meta = StoreMeta()
         self._commit: asyncio.Task[None] | None = None
         self._started_ms = 0.0
-        self._changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
 
     @property
