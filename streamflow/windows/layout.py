@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamflow.errors import UserError
 from streamflow.windows.aggregates import Aggregate
 
+#: A row beyond this would not fit into a record of the changelog (4 MiB with key and framing): its state would be lost.
+ROW_MAX_BYTES = (4 << 20) - (64 << 10)
 #: A row of objects in memory, beside its bytes in the store: the objects' heads, and what they have allocated ahead.
 _OBJECTS_OVERHEAD_BYTES = 400
 
@@ -28,6 +31,8 @@ class Slot(NamedTuple):
 
 class AccumulatorLayout:
     """Accumulator of a list of slots; `extras` are (attribute, initial value), integers.
+
+    The encoders raise UserError for a row of objects beyond ROW_MAX_BYTES, before the changelog has to refuse it.
 
     new: makes an accumulator in its initial state.
     encode, decode: accumulator to and from bytes; decode_all: several at once.
@@ -98,14 +103,17 @@ class AccumulatorLayout:
         return int(3 * self._row_bytes) + _OBJECTS_OVERHEAD_BYTES if self._objects else 150
 
     def _encode_measured(self, accumulator: Any) -> bytes:
-        row = self._encode_any(accumulator)
-        self._row_bytes += (len(row) - self._row_bytes) / 256
-        return row
+        return self._measured(self._encode_any(accumulator), 1)
 
-    def _encode_all(self, accumulators: list[Any]) -> bytes:
-        rows = self._encode_any(accumulators)
-        self._row_bytes += (len(rows) / len(accumulators) - self._row_bytes) / 256
-        return rows
+    def _measured(self, row: bytes, count: int) -> bytes:
+        size = len(row)
+        if size > ROW_MAX_BYTES:
+            raise UserError(
+                f"a row of {', '.join(slot.name for slot in self.slots)} takes {size} bytes ({count} accumulators), "
+                f"{ROW_MAX_BYTES} are possible: keep less in a result, or fewer panes in a window"
+            )
+        self._row_bytes += (size / count - self._row_bytes) / 256
+        return row
 
     def bytes_of(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator, also of one with integers beyond 64 bits (`encode` raises OverflowError there)."""
@@ -117,9 +125,10 @@ class AccumulatorLayout:
     def bytes_of_all(self, accumulators: list[Any]) -> bytes:
         """Bytes of several."""
         try:
-            return self._encode_all(accumulators)
+            row = self._encode_any(accumulators)
         except OverflowError:
-            return self._encode_all([self._in_64_bits(each) for each in accumulators])
+            row = self._encode_any([self._in_64_bits(each) for each in accumulators])
+        return self._measured(row, len(accumulators)) if self._objects else row
 
     def encode_large(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""

@@ -1,6 +1,6 @@
 """Own aggregates as people write them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from streamflow.windows.aggregates import OwnAggregate
 
@@ -8,7 +8,8 @@ from streamflow.windows.aggregates import OwnAggregate
 class Spread(OwnAggregate):
     """Greatest value less the smallest."""
 
-    name, arguments, result_type = "spread", ("int", "float"), "float?"
+    name, result_type = "spread", "float?"
+    arguments: ClassVar[tuple[str, ...]] = ("int", "float")
     description = "greatest value less the smallest one"
 
     def init(self) -> Any:

@@ -60,7 +60,7 @@ def filled(layout: AccumulatorLayout, values: Sequence[Value]) -> Any:
 def close(left: Any, right: Any) -> bool:
     """Equal, or floats that differ by rounding."""
     if isinstance(left, float) or isinstance(right, float):
-        return left == pytest.approx(right, rel=1e-6, abs=1e-3)
+        return bool(left == pytest.approx(right, rel=1e-6, abs=1e-3))
     return bool(left == right)
 
 

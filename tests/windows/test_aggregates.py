@@ -81,15 +81,15 @@ def check(rows: dict[Any, dict[str, Any]], wanted: dict[Any, list[Event]], aggre
 @contextmanager
 def bounds(limit: int | None) -> Iterator[None]:
     """Sketches from `limit` values on."""
-    modules = (distinct, quantiles, heavy_hitters)
+    modules: tuple[Any, ...] = (distinct, quantiles, heavy_hitters)
     before = [each.EXACT_MAX for each in modules]
     for each, usual in zip(modules, before, strict=True):
-        each.EXACT_MAX = usual if limit is None else limit  # type: ignore[misc]
+        each.EXACT_MAX = usual if limit is None else limit
     try:
         yield
     finally:
         for each, usual in zip(modules, before, strict=True):
-            each.EXACT_MAX = usual  # type: ignore[misc]
+            each.EXACT_MAX = usual
 
 
 Find = Callable[[list[Event], int], Expected]

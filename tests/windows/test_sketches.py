@@ -69,8 +69,10 @@ def test_distinct_depends_on_the_values_alone() -> None:
 @pytest.mark.parametrize("state_type", [Quantiles, IntegerQuantiles])
 def test_percentiles_are_exact_up_to_their_bound(state_type: type[Quantiles]) -> None:
     """And integers keep all 64 bits there."""
-    state, values = state_type(), [2**62 + number * 7 for number in range(VALUES_EXACT_MAX)]
-    values = values if state_type is IntegerQuantiles else [number / 7 for number in values]
+    state = state_type()
+    values: list[float] = [2**62 + number * 7 for number in range(VALUES_EXACT_MAX)]
+    if state_type is Quantiles:
+        values = [number / 7 for number in range(VALUES_EXACT_MAX)]
     for value in random.Random(2).sample(values, len(values)):
         state.add(value)
     for p in (0, 1, 50, 99, 100):

@@ -16,7 +16,7 @@ from datasketches import HLL_8, hll_sketch, hll_union
 
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ANY, Aggregate, AggregateKind, Cell
-from streamflow.windows.aggregates.kept_values import abbreviated, json_text
+from streamflow.windows.aggregates.kept_values import abbreviated, json_text, lifted_text
 
 EXACT_MAX = 256
 LG_REGISTERS = 12
@@ -100,7 +100,11 @@ def short_json(value: Any) -> str:
 
 
 #: A float that was computed may be an integer, or a negative zero.
-_LIFTS = {FieldType.STR: "short_text({v})", FieldType.JSON: "short_json({v})", FieldType.FLOAT: "({v}) + 0.0"}
+_LIFTS = {
+    FieldType.STR: lifted_text("short_text", _TEXT_MAX_CHARS),
+    FieldType.JSON: "short_json({v})",
+    FieldType.FLOAT: "({v}) + 0.0",
+}
 
 
 def _distinct(argument: FieldType | None, _given: tuple[float, ...]) -> Aggregate:

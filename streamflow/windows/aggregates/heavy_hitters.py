@@ -15,7 +15,7 @@ from datasketches import frequent_items_error_type, frequent_strings_sketch
 
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ANY, Aggregate, AggregateKind, Cell, Parameter
-from streamflow.windows.aggregates.kept_values import abbreviated, json_text, json_value
+from streamflow.windows.aggregates.kept_values import abbreviated, json_text, json_value, lifted_text
 
 EXACT_MAX = 256
 #: The sketch has 2^LG_SLOTS slots and fills three quarters of them.
@@ -111,7 +111,11 @@ def top_json(value: Any) -> str:
 
 
 #: A float that was computed may be an integer, or a negative zero.
-_LIFTS = {FieldType.STR: "top_text({v})", FieldType.JSON: "top_json({v})", FieldType.FLOAT: "({v}) + 0.0"}
+_LIFTS = {
+    FieldType.STR: lifted_text("top_text", TEXT_MAX_CHARS),
+    FieldType.JSON: "top_json({v})",
+    FieldType.FLOAT: "({v}) + 0.0",
+}
 _READS: dict[FieldType, Callable[[str], Any]] = {FieldType.FLOAT: float, FieldType.STR: str}
 
 

@@ -46,11 +46,16 @@ def abbreviated(text: str, limit_chars: int) -> str:
     return f"{text[: limit_chars - 33]}…{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
+def lifted_text(function: str, limit_chars: int) -> str:
+    """Lift of texts: `function` is called for long ones only, which spares a call per event."""
+    return f"(y if len(y := {{v}}) <= {limit_chars} else {function}(y))"
+
+
 def kept(argument: FieldType) -> tuple[str, dict[str, Any]]:
     """(lift, its names) of values that are kept as they are."""
     match argument:
         case FieldType.STR:
-            return "kept_text({v})", {"kept_text": kept_text}
+            return lifted_text("kept_text", KEPT_MAX_CHARS), {"kept_text": kept_text}
         case FieldType.JSON:
             return "kept_json({v})", {"kept_json": kept_json, "json_value": json_value}
         case _:
