@@ -215,7 +215,9 @@ def main() -> None:
         ratio = statistics.median(each[name]["us"] / each["tumbling"]["us"] for each in rounds)
         first = rounds[0][name]
         exact = "exact" if all(each[name]["exact"] for each in rounds) else "WRONG"
-        print(f"{name:16} {statistics.median(costs):6.2f} µs/event  {ratio:5.2f} ×  {first['results']:>9,.0f} results  {exact}")
+        print(
+            f"{name:16} {statistics.median(costs):6.2f} µs/event  {ratio:5.2f} ×  {first['results']:>9,.0f} results  {exact}"
+        )
     for name in ("tumbling", "session") if given.open else ():
         each = _in_process("--one-open", name, "--open", str(given.open))
         print(

@@ -53,7 +53,9 @@ class Words(OwnAggregate):
         return state
 
     def merge(self, state: Any, other: Any) -> Any:
-        """Both."""
+        """Both; `other` itself when that is all."""
+        if not state:
+            return other
         for word, count in other.items():
             state[word] = state.get(word, 0) + count
         return state

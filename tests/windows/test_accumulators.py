@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamflow.engine.fold_table import live_max
+from streamflow.errors import UserError
 from streamflow.model.schema import FieldType
+from streamflow.windows import layout as layout_module
 from streamflow.windows.aggregates import BUILT_IN, collected, find
 from streamflow.windows.layout import AccumulatorLayout, Slot
 from tests.windows.test_aggregates import bounds
@@ -214,3 +217,24 @@ def test_shuffled_arrival_changes_only_ties() -> None:
     for name, right in (("first", 0), ("last", 49), ("collect", {"values": [0, 1, 2, 3], "left_out": 46})):
         layout = layout_of(name, FieldType.INT)
         assert layout.results(filled(layout, mixed)) == (right,)
+
+
+def test_a_row_that_no_changelog_takes_is_refused() -> None:
+    """Alone, or as one of many panes of a key."""
+    layout = layout_of("last", FieldType.STR)
+    accumulator = filled(layout, [(0, "😀" * 60_000)])
+    assert len(layout.bytes_of_all([accumulator] * 17)) < layout_module.ROW_MAX_BYTES
+    with pytest.raises(UserError, match=r"a row of r takes \d+ bytes \(18 accumulators\), 4128768 are possible"):
+        layout.bytes_of_all([accumulator] * 18)
+
+
+def test_memory_is_bounded_by_what_accumulators_weigh() -> None:
+    """A million of numbers; of texts as many as fit, judged by the rows written lately."""
+    assert live_max(layout_of("stddev", FieldType.INT)) == 1_000_000
+    layout = layout_of("last", FieldType.STR)
+    before = live_max(layout)
+    accumulator = filled(layout, [(0, "x" * 50_000)])
+    for _ in range(2_000):
+        layout.bytes_of(accumulator)
+    assert live_max(layout) == pytest.approx((256 << 20) / 150_000, rel=0.02)
+    assert before > 400_000

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import Driver
 from streamflow.topology.yaml_file import parse_topology
-from streamflow.windows.aggregates import distinct, heavy_hitters, quantiles
+from streamflow.windows.aggregates import BUILT_IN, distinct, heavy_hitters, quantiles
 from tests.windows import model
 from tests.windows.aggregate_model import MODELS, Event
 from tests.windows.model import Expected
@@ -151,7 +152,12 @@ def test_running_aggregates(seed: int, aggregates: list[str], shape: Run, limit:
 
 def test_every_built_in_aggregate_has_a_model() -> None:
     """A new aggregate comes with one."""
-    from streamflow.windows.aggregates import BUILT_IN
-
     covered = {text.partition("(")[0] for text in MODELS}
     assert set(BUILT_IN) - covered == {"average", "min", "max"}  # tests/windows/model.py has these
+
+
+def test_every_built_in_aggregate_is_in_its_page(root: Path) -> None:
+    """With its signature."""
+    page = (root / "docs" / "aggregates.md").read_text()
+    missing = [kind.signature for kind in BUILT_IN.values() if f"`{kind.signature.replace('[x]', 'x')}`" not in page]
+    assert not missing
