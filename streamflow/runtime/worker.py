@@ -181,7 +181,7 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK_S)
             self.watchdog.turn()
-            self.host.tick()
+            self.host.tick(self._waits)
 
     def _look(self) -> tuple[float, bool]:
         """When the task that is worst off moved last, and whether any has something to do (watchdog's thread)."""
@@ -193,10 +193,14 @@ class Worker:
         """Whether records are known that a running task has not come to."""
         if task.state is not TaskState.RUNNING:
             return False
-        places = [place for place in task.committed_positions if place in self.host.ready]
-        ends = {place: self.app.consumer.highwater(TopicPartition(*place)) for place in places}
-        # The last offset may be a transaction's marker, which is never handed out.
-        return any((ends[place] or 0) - 1 > task.read_position(place) for place in places)
+        return any(self._waits(task, place) for place in task.committed_positions)
+
+    def _waits(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether records of an input are known that a task has not come to."""
+        if place not in self.host.ready:
+            return False
+        end = self.app.consumer.highwater(TopicPartition(*place)) or 0
+        return end - 1 > task.read_position(place)  # the last offset may be a transaction's marker, never handed out
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))
