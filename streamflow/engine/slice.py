@@ -32,8 +32,12 @@ class Slice:
             index = (self._next + place) % len(rows)
             if rows[index] is row:
                 self._next = index
-                return self.start + (index if self.kept is None else self.kept[index])
+                return self.place(index)
         raise LookupError("row is not of this slice")
+
+    def place(self, index: int) -> int:
+        """Place in the chunk of the value that a row was decoded from."""
+        return self.start + (index if self.kept is None else self.kept[index])
 
     def record_of(self, row: Any) -> Record:
         """The record a row was decoded from."""

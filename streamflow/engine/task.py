@@ -11,6 +11,7 @@ into chunks gives the same results.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.history import History
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import Headers, late_headers, letter, result_letter
@@ -30,12 +32,14 @@ from streamflow.engine.program import Program
 from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
 from streamflow.engine.sliding_table import SlidingTable
+from streamflow.engine.standing import standing_of
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy, PlannedNode, TablePlan
+from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
 from streamflow.windows.session import Session
@@ -92,6 +96,7 @@ class Task:
         self._changed = False
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
+        self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
@@ -189,6 +194,9 @@ class Task:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
             function(rows, times, *current.near_ms())
+            if rows:
+                clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
+                clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -218,18 +226,29 @@ class Task:
         time = body["watermark"]
         clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
         self._clock.judge(self._clock.now_ms)
-        self.advance(number)
+        self.advance(number, "mark", body["producer"])
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def advance(self, number: int) -> None:
+    def advance(self, number: int, cause: str = "event", producer: int | None = None) -> None:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
+            if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
+                self._remember(watermark_ms, number, cause, producer)
             self._watermark_ms = watermark_ms
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
         self.due[number] = self._next_due(self._clocks[number])
+
+    def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
+        clock, current = self._clocks[number], self._slice
+        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        if cause == "event" and current is not None and current.rows:
+            offset_at, place = current.chunk.offset_at, current.place
+            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
+            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
+        self.history.closed(closing)
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
@@ -268,7 +287,7 @@ class Task:
         if self._clock.judge(now_ms, waits):
             self._changed = True
             for number in range(len(self._clocks)):
-                self.advance(number)
+                self.advance(number, "silence")
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
@@ -301,6 +320,7 @@ class Task:
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
         self.counters.late[number] += 1
+        self.history.was_late(number, key, time_ms)
         late = self._late.get(number)
         if late is not None:
             node, table, route = late
@@ -397,10 +417,11 @@ class Task:
         """The task's watermark, NO_TIME before the first event."""
         return self._clock.watermark_ms(self._watermark_ms)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether every entry is idle."""
-        return self._clock.is_idle
+    def standing(self) -> TaskStanding:
+        """Where the task stands in time, for whoever asks why."""
+        positions = {topic: offset for (topic, _), offset in self._positions.items()}
+        clamped = self.counters.clamped
+        return standing_of(self.stage.name, self.partition, self._clock, self.watermark_ms, positions, clamped)
 
     @property
     def in_flight(self) -> bool:

@@ -70,6 +70,9 @@ class EntryClock:
     last_active_ms: int
     silence: Silence
     idle: bool = False
+    #: The event read last, for whoever asks.
+    last_offset: int | None = None
+    last_time_ms: int | None = None
 
     @classmethod
     def resume(cls, entry: Entry, progress: EntryProgress | None, producer_count: int, now_ms: int) -> "EntryClock":
@@ -99,7 +102,7 @@ class EntryClock:
         """
         if producer >= len(self.marks):
             raise StateMismatch(
-                f"{self.entry.topic} has a watermark of producer {producer}, {len(self.marks)} were known at the start: "
+                f"{self.entry.topic} has a watermark of producer {producer}, {len(self.marks)} were known at start: "
                 "partitions were added while it ran. Stop every worker and reset the topology"
             )
         before = self.marks[producer]

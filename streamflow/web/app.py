@@ -24,11 +24,14 @@ from streamflow.web.problems import (
 )
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
+from streamflow.web.why import why_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
+    "why_window": "query",
+    "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "healthz": "public",
@@ -48,6 +51,7 @@ def create_app(service: Service, body_max_bytes: int) -> FastAPI:
     app.add_exception_handler(HTTPException, answer_http_error)
     app.include_router(publishing_routes(service, body_max_bytes))
     app.include_router(table_routes(service))
+    app.include_router(why_routes(service))
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)

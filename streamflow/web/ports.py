@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.engine.history import History
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.store import Store
 
 
@@ -37,6 +39,12 @@ class Service(Protocol):
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
         """Own task's table; its restore ratio while restoring; None when it is not ours."""
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """Where an own task stands in time; None when it is not ours."""
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What an own task remembers about time; None when it does not run here."""
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task, None when nobody has it yet."""

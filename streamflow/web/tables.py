@@ -70,19 +70,14 @@ def table_routes(service: Service) -> APIRouter:
         A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
         query for one key looks into 1,000 windows at a time.
         """
-        found = service.plan.table(table) if topology == service.plan.topology else None
-        if found is None:
-            names = [each.name for stage in service.plan.stages for each in stage.tables]
-            raise Refusal(
-                404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
-            )
+        found = known_table(service, topology, table)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
-                _moment(start),
-                _moment(to),
+                moment_ms(start),
+                moment_ms(to),
                 state,
                 limit,
                 None if cursor is None else decode_cursor(cursor),
@@ -104,7 +99,18 @@ def table_routes(service: Service) -> APIRouter:
     return router
 
 
-def _moment(text: str | None) -> int | None:
+def known_table(service: Service, topology: str, table: str) -> tuple[Stage, TablePlan]:
+    """Stage and table of a path. Raises Refusal."""
+    found = service.plan.table(table) if topology == service.plan.topology else None
+    if found is None:
+        names = [each.name for stage in service.plan.stages for each in stage.tables]
+        raise Refusal(
+            404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
+        )
+    return found
+
+
+def moment_ms(text: str | None) -> int | None:
     """Milliseconds of a parameter. Raises UserError."""
     if text is None:
         return None

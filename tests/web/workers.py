@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 
+from streamflow.engine.history import History
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -59,6 +61,8 @@ class StoredWorker:
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
+        self.standings: dict[tuple[str, int], TaskStanding] = {}
+        self.histories: dict[tuple[str, int], History] = {}
         self.watermark_ms = 2 * HOUR_MS
         self.published: list[tuple[bytes | None, bytes]] = []
         self.asked: list[dict[str, str]] = []
@@ -87,6 +91,14 @@ class StoredWorker:
         """The partition's store when it is held."""
         store = self.stores.get(partition)
         return None if store is None else LocalTable(store, self.watermark_ms, self.reflected)
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """What a test put there."""
+        return self.standings.get((stage, partition))
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What a test put there."""
+        return self.histories.get((stage, partition))
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Where this worker believes the partition is."""
