@@ -110,13 +110,19 @@ class EntryClock:
             mark = ProducerMark(before.watermark_ms, mark.idle)
         self.marks[producer] = mark
 
-    def judge(self, now_ms: int, waits: Callable[[Entry], bool]) -> None:
-        """Apply the rules above at `now_ms`; `waits` is asked when it was silent for long enough."""
+    def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None) -> None:
+        """Apply the rules above at `now_ms`; `waits` is asked when it was silent for long enough.
+
+        Without it a source can only wake: whether records wait is known when the clock ticks.
+        """
         if self.entry.kind is EntryKind.REPARTITION:
             self.idle = all(mark is not None and mark.idle for mark in self.marks)
             self.silence.judge(self.idle, now_ms)
             return
         silent = now_ms - self.last_active_ms >= self.entry.idle_after_ms
+        if waits is None:
+            self.idle = self.idle and silent
+            return
         if silent and waits(self.entry):
             self.last_active_ms, silent = now_ms, False
         self.idle = silent and not self.entry.processing_time
@@ -143,10 +149,10 @@ class TaskClock:
         self.silence = Silence(max(clock.entry.idle_after_ms for clock in self.entries), self.now_ms)
         self.judge(self.now_ms)
 
-    def judge(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> bool:
+    def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None = None) -> bool:
         """Apply the rules to everything; whether anything that the watermark depends on changed.
 
-        `now_ms` never goes back. waits: whether records of a source are known to be there that were not fetched.
+        `now_ms` never goes back. waits: whether records of a source are known that were not fetched; given by ticks.
         """
         self.now_ms = max(self.now_ms, now_ms)
         before = self._standing()

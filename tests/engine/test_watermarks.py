@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark, Progress
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import StateMismatch
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.plan import Entry, EntryKind, Plan
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.yaml_file import parse_topology
@@ -133,10 +133,16 @@ def test_a_source_with_records_waiting_is_not_idle() -> None:
     task = TaskClock([clock], 0)
     task.judge(IDLE_AFTER + 50, lambda entry: entry is source)
     assert not clock.idle
-    task.judge(2 * IDLE_AFTER + 49)
+    task.judge(2 * IDLE_AFTER + 49, _nothing_waits)
     assert not clock.idle, "it was last known to wait 99 ms ago"
     task.judge(2 * IDLE_AFTER + 50)
+    assert not clock.idle, "between ticks nobody knows whether something waits"
+    task.judge(2 * IDLE_AFTER + 50, _nothing_waits)
     assert clock.idle
+
+
+def _nothing_waits(_entry: Entry) -> bool:
+    return False
 
 
 # -- whole topologies --------------------------------------------------------------------------------------------------
