@@ -193,14 +193,25 @@ class Worker:
         """Whether records are known that a running task has not come to."""
         if task.state is not TaskState.RUNNING:
             return False
-        return any(self._waits(task, place) for place in task.committed_positions)
+        ready = [place for place in task.committed_positions if place in self.host.ready]
+        return any(self._is_behind(task, place, self._readable_end(place)) for place in ready)
+
+    def _readable_end(self, place: tuple[str, int]) -> int | None:
+        """Where what may be read ends: behind it, somebody's transaction is open."""
+        consumer = self.app.consumer._thread._ensure_consumer()
+        end: int | None = consumer.last_stable_offset(TopicPartition(*place))
+        return end
 
     def _waits(self, task: HostedTask, place: tuple[str, int]) -> bool:
-        """Whether records of an input are known that a task has not come to."""
+        """Whether records of an input are known that a task has not come to, also ones that may not be read yet."""
         if place not in self.host.ready:
             return False
-        end = self.app.consumer.highwater(TopicPartition(*place)) or 0
-        return end - 1 > task.read_position(place)  # the last offset may be a transaction's marker, never handed out
+        return self._is_behind(task, place, self.app.consumer.highwater(TopicPartition(*place)))
+
+    @staticmethod
+    def _is_behind(task: HostedTask, place: tuple[str, int], end: int | None) -> bool:
+        # The last offset may be a transaction's marker, which is never handed out.
+        return (end or 0) - 1 > task.read_position(place)
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))

@@ -244,3 +244,32 @@ def test_the_watermark_never_goes_back_and_goes_on_across_takeovers(make_shop: C
             "totals", 0, key="Rome", **{"from": BASE + 1_000 * second, "to": BASE + 1_000 * second + 1}
         ).json()
         assert [(row["final"], row["value"]["n"]) for row in rows["rows"]] == [(True, 6)], second
+
+
+def test_an_open_transaction_of_somebody_else_is_waited_for_and_kills_nobody(
+    make_shop: Callable[..., Shop], kafka: str
+) -> None:
+    """Records are known to be there that nobody may read yet: that is neither idle nor a worker that is stuck."""
+    shop = make_shop(_TOPOLOGY.replace("idle_after: 30s", "idle_after: 1s"))
+    shop.start(0, STREAMFLOW_STALL_LIMIT_MS="2000")
+
+    async def act() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{shop.name}.else")
+        await producer.start()
+        async with producer.transaction():
+            for each in (100, 300, 6_000):
+                value = {"time": BASE + each, "shop": "a", "city": "Rome"}
+                await producer.send_and_wait(f"{shop.name}.sales", json.dumps(value).encode(), partition=1)
+            for moved in range(50):
+                await asyncio.to_thread(shop.put, 0, 5_000 + moved)
+                await asyncio.to_thread(shop.put, 2, 5_000 + moved)
+                await asyncio.sleep(0.1)
+            answer = await asyncio.to_thread(shop.why)
+            assert [(each["partition"], each["holding"]) for each in answer["holders"]] == [(1, "lags")]
+        await producer.stop()
+
+    asyncio.run(act())
+    assert shop.workers[0].poll() is None
+    answer = until(lambda: (found := shop.why()).get("status") == "closed" and found)
+    assert answer["window"]["late"]["count"] == 0
+    assert shop.query("totals", key="Rome", to=BASE + 1).json()["rows"][0]["value"]["n"] == 2
