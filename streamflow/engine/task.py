@@ -11,6 +11,7 @@ into chunks gives the same results.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -26,15 +27,18 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import late_headers, letter, result_letter
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.process_table import ProcessTable, make_node
 from streamflow.engine.program import Program
 from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
 from streamflow.engine.sliding_table import SlidingTable
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.kit.run import applied
+from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Count, Fold
+from streamflow.nodes.operators import Apply, Count, Fold, Process
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
@@ -84,6 +88,8 @@ class Task:
         ]
         self._folds: list[tuple[int, FoldTable, Fire]] = []
         self._keyed: list[KeyedTable] = []
+        self._processes: list[ProcessTable] = []
+        self._advancing = False
         self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
         self._slice: Slice | None = None
         self._closing = ""
@@ -95,10 +101,14 @@ class Task:
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
-        self._functions = self._bind(store)
+        self._now_ms = now_ms
+        try:
+            self._functions = self._bind(store)
+        except BaseException:
+            self.close()
+            raise
         self._clock = TaskClock(self._clocks)
         self._clock.judge(now_ms)
-        self._now_ms = now_ms
         self.due = [self._next_due(clock) for clock in self._clocks]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
@@ -120,6 +130,10 @@ class Task:
             number, operator = self.program.numbers[node.name], node.operator
             if isinstance(operator, Fold):
                 names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
+            elif isinstance(operator, Process):
+                names[f"w_{number}"] = self._bind_process(number, node, operator, store)
+            elif isinstance(operator, Apply):
+                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
@@ -145,6 +159,23 @@ class Task:
             self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
         made.open_at(self._watermark_ms)
         self._folds.append((number, made, fire))
+        return made
+
+    def _bind_process(self, number: int, node: PlannedNode, operator: Process, store: Store) -> ProcessTable:
+        made = ProcessTable(
+            operator,
+            make_node(operator, node.name),
+            store,
+            node.key.type if node.key is not None else FieldType.STR,
+            give=partial(self._give, number, node.name),
+            fail=partial(self._timer_failed, node.name),
+            border_moved=self._border_moved,
+            watermark_now=lambda: -_NEVER if self._advancing else self._watermark_now(),
+            now=lambda: self._now_ms,
+        )
+        self._processes.append(made)
+        made.open_at(self._watermark_ms)
+        self._folds.append((number, made, _no_fire))
         return made
 
     # -- work ---------------------------------------------------------------------------------------------------------
@@ -229,8 +260,10 @@ class Task:
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             self._watermark_ms = watermark_ms
+            self._advancing = True
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
+            self._advancing = False
         self.due[number] = self._next_due(self._clocks[number])
 
     def _watermark_now(self) -> int:
@@ -257,6 +290,20 @@ class Task:
         finally:
             self._closing = before
 
+    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
+        """Rows of a timer go on."""
+        before, self._closing = self._closing, node
+        try:
+            self._functions[f"emit_{number}"](rows, key, time_ms, None)
+        finally:
+            self._closing = before
+
+    def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
+        """A timer has no record: its dead letter says which it was."""
+        value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
+        self.outputs.append(self._dead_topic, result_letter(value, node, error.reason, str(error)))
+        self.counters.count_dead(node, error.reason)
+
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         self._now_ms = max(self._now_ms, now_ms)
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
@@ -264,12 +311,17 @@ class Task:
             self._clock.judge(self._now_ms)
 
     def tick(self, now_ms: int) -> None:
-        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows."""
+        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows.
+
+        Then clock timers fire.
+        """
         self._now_ms = max(self._now_ms, now_ms)
         if self._clock.judge(self._now_ms):
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number)
+        for table in self._processes:
+            self._changed |= table.tick(self._now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
@@ -314,7 +366,8 @@ class Task:
         if not node:
             raise error
         reason = error.reason if isinstance(error, EventError) else "expression"
-        self._fail(row, node, reason, f"{type(error).__name__}: {error}")
+        said = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
+        self._fail(row, node, reason, said)
 
     def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
         if self._closing:
@@ -386,6 +439,12 @@ class Task:
         for keyed in self._keyed:
             keyed.evict()
 
+    def close(self) -> None:
+        """Close the nodes of a person's code, last first. What one raises is raised when all are closed."""
+        with ExitStack() as nodes:
+            for table in self._processes:
+                nodes.callback(table.node.close)
+
     # -- seen from outside --------------------------------------------------------------------------------------------
 
     @property
@@ -421,6 +480,10 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
+
+
+def _no_fire(start: int, end: int, rows: Any, final: bool) -> None:
+    """A process table gives its rows itself."""
 
 
 def _rows_before(index: int, kept: list[int] | None) -> int:

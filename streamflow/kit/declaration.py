@@ -71,12 +71,12 @@ def declaration_of_node(target: Any) -> Declaration:
     """Declaration of a Process class. Raises NotDeclared."""
     if not (isinstance(target, type) and issubclass(target, Process) and target is not Process):
         raise NotDeclared(f"{_name(target)} is no node class", "derive it from streamflow.kit.Process")
-    rows, _ = _hints(target.process)
-    given = {each for each in (rows[1], _hints(target.on_timer)[0][1]) if each is not None}
+    taken, gives = _hints(target.process)
+    given = {each for each in (gives, _hints(target.on_timer)[1]) if each is not None}
     if len(given) > 1:
         names = " and ".join(sorted(each.__name__ for each in given))
         raise NotDeclared(f"{_name(target)} gives rows of {names}", "give rows of one class")
-    declared = Declaration(target, rows[0], next(iter(given), None))
+    declared = Declaration(target, taken, next(iter(given), None))
     try:
         declared.layout  # noqa: B018 - a type without a schema says so here
     except (TypeError, ValueError) as error:
@@ -90,35 +90,35 @@ def declaration_of_function(target: Any) -> Declaration:
         raise NotDeclared(f"{_name(target)} is no function", "a class over Process goes into a node of kind process")
     if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
         raise NotDeclared(f"{_name(target)} is async", "write a plain function")
-    (taken, given), _ = _hints(target)
+    taken, given = _hints(target)
     if given is None:
         raise NotDeclared(f"{_name(target)} does not say which rows it gives", "hint its result: `-> MyRow | None`")
     return Declaration(target, taken, given)
 
 
-def problems_of_arguments(target: Target, arguments: Mapping[str, Any], given: int) -> list[str]:
-    """What is wrong with arguments by name; `given` more are passed by place (the row of a function)."""
-    function = target.__init__ if isinstance(target, type) else target
+def problems_of_arguments(target: Target, arguments: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the arguments that a class is made with, or that a function gets behind its row."""
+    function: Callable[..., Any] = getattr(target, "__init__") if isinstance(target, type) else target  # noqa: B009
+    if function is object.__init__:
+        return [f"{_name(target)} takes no arguments"] if arguments else []
     signature = inspect.signature(function)
-    if isinstance(target, type) and function is object.__init__:
-        signature = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)])
+    first = object()  # stands for self, or the row
     try:
-        bound = signature.bind(*[None] * given, **arguments)
+        bound = signature.bind(first, **arguments)
     except TypeError as error:
-        takes = ", ".join(list(signature.parameters)[given:]) or "nothing"
-        return [f"{error}; {_name(target)} takes {takes}"]
+        return [f"{error}; it is {_name(target)}{signature}"]
     hints = _all_hints(function)
     problems = []
-    for name in bound.arguments.keys() & arguments.keys() & hints.keys():
+    for name in sorted(bound.arguments.keys() & arguments.keys() & hints.keys()):
         try:
             msgspec.convert(arguments[name], hints[name])
-        except (msgspec.ValidationError, TypeError) as error:
+        except msgspec.ValidationError as error:
             problems.append(f"{name}: {error}")
-    return sorted(problems)
+    return problems
 
 
-def _hints(function: Callable[..., Any]) -> tuple[tuple[type[Row] | None, type[Row] | None], str]:
-    """((row class of the first argument, row class of the result), name). None: not hinted as one."""
+def _hints(function: Callable[..., Any]) -> tuple[type[Row] | None, type[Row] | None]:
+    """(row class of the first argument, row class of the result). None: not hinted as one."""
     name = _name(function)
     hints = _all_hints(function)
     parameters = [each for each in inspect.signature(function).parameters if each != "self"]
@@ -133,7 +133,7 @@ def _hints(function: Callable[..., Any]) -> tuple[tuple[type[Row] | None, type[R
                 schema_of(each)
             except (ValueError, NameError) as error:
                 raise NotDeclared(str(error)) from error
-    return (input_type, found[0] if found else None), name
+    return input_type, found[0] if found else None
 
 
 def _all_hints(function: Any) -> dict[str, Any]:

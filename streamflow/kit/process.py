@@ -19,8 +19,8 @@
         def on_timer(self, timer: Timer) -> Iterator[Silent]:
             yield Silent(self.key, self.last.get() or 0)
 
-Life: made once per task with the topology's `with` as arguments, `open`, then calls for one key at a time, `close`. What
-must survive a crash belongs into states; attributes of the node do not survive.
+Life: made once per task with the topology's `with` as arguments, `open`, then calls for one key at a time, `close`.
+What must survive a crash belongs into states; attributes of the node do not survive.
 """
 
 from typing import Any, ClassVar, Self

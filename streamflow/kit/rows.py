@@ -52,12 +52,8 @@ def schema_of(row_type: type[Row]) -> Schema:
     """Schema of a row class. Raises ValueError that says which field has no type of streamflow."""
     config, hints = row_type.__struct_config__, get_type_hints(row_type, include_extras=True)
     names = row_type.__struct_fields__
-    if (
-        config.tag is not None
-        or config.array_like
-        or config.omit_defaults
-        or row_type.__struct_encode_fields__ != names
-    ):
+    renamed = row_type.__struct_encode_fields__ != names
+    if config.tag is not None or config.array_like or config.omit_defaults or renamed:
         raise ValueError(f"row class {row_type.__name__} must not rename, tag or omit fields")
     if not names:
         raise ValueError(f"row class {row_type.__name__} has no fields")

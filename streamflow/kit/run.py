@@ -8,11 +8,13 @@ live[key], changed[key] ──► agenda ── key comes up
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
+from streamflow.kit.declaration import Declaration
 from streamflow.kit.keystate import KeyState
 from streamflow.kit.process import Process, states_of
 from streamflow.kit.rows import Row, row_problem, row_test
@@ -166,6 +168,20 @@ class Results:
             if not self._fits(row):
                 raise EventError("process", row_problem(row, self._type))
         return found
+
+
+def applied(declared: Declaration, arguments: tuple[tuple[str, Any], ...]) -> Callable[[Any], list[Any]]:
+    """A function over one row as one that gives a list. It raises EventError(`process`)."""
+    results = Results(declared.output_type)
+    function = partial(declared.target, **dict(arguments)) if arguments else declared.target
+
+    def apply(row: Any) -> list[Any]:
+        try:
+            return results.rows(function(row))
+        except Exception as error:
+            raise said(error) from error
+
+    return apply
 
 
 def said(error: Exception) -> EventError:

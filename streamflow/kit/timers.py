@@ -4,7 +4,7 @@
     self.clock.set_after(30_000, "poll")               wall clock: fires 30 s from now
 
 Event-time timers fire in the order of their times, exactly once, at a moment that is a function of the events alone.
-Clock timers fire exactly once too, but between which events, and with which event time, depends on when they are worked.
+Clock timers fire exactly once too, but between which events, and with which event time, depends on the moment.
 """
 
 from dataclasses import dataclass

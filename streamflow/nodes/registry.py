@@ -11,6 +11,8 @@ from streamflow.nodes.kind import Category, NodeKind
 from streamflow.nodes.map import Map
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
+from streamflow.nodes.process import Process
+from streamflow.nodes.python import Python
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.threshold import Threshold
@@ -23,6 +25,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Map,
     KeyBy,
     Window,
+    Process,
+    Python,
     PassThrough,
     Echo,
     Multiply,

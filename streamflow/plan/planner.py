@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.operators import Fold, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
@@ -129,7 +129,7 @@ class _Stages:
             node=node.spec.name,
             changelog_topic=changelog_topic(self._topology, shape.name),
             layout=_layout(node),
-            row_schema=flow.schema,
+            row_schema=shape.row_schema or flow.schema,
             key_name=flow.key_name,
             window=shape.window,
             lateness_ms=shape.lateness_ms,
@@ -146,6 +146,8 @@ def _layout(node: LoweredNode) -> str:
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
+    if isinstance(operator, Process):
+        parts.append(operator.declared.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
