@@ -15,10 +15,10 @@ from streamflow.checkpoint.progress import NO_TIME
 from streamflow.engine.program import layout_of
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
-from streamflow.nodes.operators import Count, Fold, Process
+from streamflow.nodes.operators import Count, Distinct, Fold, Process
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import KeyedReader, TableReader
+from streamflow.query.reader import KeyedReader, PaneReader, TableReader
 from streamflow.query.readers import process_reader, window_reader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.publisher import Publisher
@@ -76,6 +76,8 @@ class WorkerService:
             reader: TableReader
             if isinstance(operator, Fold):
                 reader = window_reader(table, layout_of(operator))
+            elif isinstance(operator, Distinct):
+                reader = PaneReader(table, lambda raw: {"first": int(raw)})
             elif isinstance(operator, Process):
                 reader = process_reader(table, operator.declared.states)
             else:

@@ -19,7 +19,7 @@ from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Apply, Count, Emit, Filter, Fold, Pass, Process, Project, Rekey
+from streamflow.nodes.operators import Apply, Count, Distinct, Emit, Filter, Fold, Pass, Process, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -116,7 +116,7 @@ class Fusion:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds) or any(
-            isinstance(node.operator, Process) for node in nodes
+            isinstance(node.operator, Process | Distinct) for node in nodes
         )
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
@@ -177,7 +177,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter():
+                case Filter() | Distinct():
                     code.line(f"n_{number} = 0")
                 case Fold():
                     self._fold_code(node, node.operator).prologue()
@@ -188,7 +188,7 @@ class Fusion:
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter):
+            if isinstance(node.operator, Filter | Distinct):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -237,8 +237,22 @@ class Fusion:
                 code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             case Process():
                 self._process(node, row, key, key_of, root)
+            case Distinct():
+                self._distinct(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
+
+    def _distinct(
+        self, node: PlannedNode, operator: Distinct, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
+        with code.block(self._keyed_head(node, key, key_of, root)):
+            code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
+            code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
+            with code.block(f"elif x{number}:"):
+                code.line(f"n_{number} += 1")
+                self._forward(node.name, row, key, None, root)
 
     def _process(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)

@@ -21,6 +21,7 @@ import orjson
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.distinct_table import DistinctTable
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
@@ -38,7 +39,7 @@ from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Apply, Count, Fold, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Process
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
@@ -132,6 +133,8 @@ class Task:
                 names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
             elif isinstance(operator, Process):
                 names[f"w_{number}"] = self._bind_process(number, node, operator, store)
+            elif isinstance(operator, Distinct):
+                names[f"w_{number}"] = self._bind_distinct(number, node, operator, store)
             elif isinstance(operator, Apply):
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             elif isinstance(operator, Count):
@@ -170,10 +173,19 @@ class Task:
             give=partial(self._give, number, node.name),
             fail=partial(self._timer_failed, node.name),
             border_moved=self._border_moved,
-            watermark_now=lambda: -_NEVER if self._advancing else self._watermark_now(),
+            watermark_now=self._settled_watermark,
             now=lambda: self._now_ms,
         )
         self._processes.append(made)
+        made.open_at(self._watermark_ms)
+        self._folds.append((number, made, _no_fire))
+        return made
+
+    def _bind_distinct(self, number: int, node: PlannedNode, operator: Distinct, store: Store) -> DistinctTable:
+        key_type = node.key.type if node.key is not None else FieldType.STR
+        made = DistinctTable(operator, store, key_type, self._settled_watermark)
+        if operator.late_topic is not None:
+            self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
         made.open_at(self._watermark_ms)
         self._folds.append((number, made, _no_fire))
         return made
@@ -268,6 +280,10 @@ class Task:
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
+
+    def _settled_watermark(self) -> int:
+        """The watermark up to this event; below every time while tables are being closed, as each will be told."""
+        return -_NEVER if self._advancing else self._watermark_now()
 
     def _border_moved(self, watermark_ms: int) -> None:
         """Something is due at this watermark that was not known when the dues were found."""

@@ -12,6 +12,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Fold       result row per window  same         end - 1      stateful, per key and window
     Apply      rows of a function     same         same
     Process    rows of a node class   same         same; of timers their time   stateful, per key
+    Distinct   same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
 """
 
@@ -143,10 +144,26 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Distinct:
+    """Passes the first row of an id: the key and the values of `parts`, or the key alone.
+
+    A row is a duplicate when it comes less than `within_ms` (event time) after one that passed, or before it. Rows at
+    or behind the watermark - `lateness_ms` are late. The table keeps ids in slots of `slot_ms`.
+    """
+
+    parts: tuple[Expression, ...]
+    within_ms: int
+    lateness_ms: int
+    slot_ms: int
+    table: str
+    late_topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Count | Fold | Apply | Process | Emit
+Operator = Pass | Filter | Project | Rekey | Count | Fold | Apply | Process | Distinct | Emit

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from streamflow.errors import InternalError
+from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.key_by import KeyBy
@@ -27,6 +28,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Window,
     Process,
     Python,
+    Deduplicate,
     PassThrough,
     Echo,
     Multiply,

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.nodes.operators import Fold, Process
+from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
@@ -148,6 +148,8 @@ def _layout(node: LoweredNode) -> str:
             parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
     if isinstance(operator, Process):
         parts.append(operator.declared.layout)
+    if isinstance(operator, Distinct):
+        parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -22,9 +22,9 @@ from streamflow.engine.program import compile_stage, layout_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.partitioner import partition_of
-from streamflow.nodes.operators import Fold, Process
+from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.plan.plan import EntryKind, Plan, Stage
-from streamflow.query.reader import KeyedReader
+from streamflow.query.reader import KeyedReader, PaneReader
 from streamflow.query.readers import process_reader, window_reader
 from streamflow.query.request import TableQuery
 from streamflow.state.keys import key_bytes
@@ -219,6 +219,10 @@ class Driver:
                 page = window_reader(table, layout_of(operator)).read(store, 0, TableQuery(limit=sys.maxsize))
                 for row in (each.row for each in page.rows):
                     rows[(row["key"], row["start"]) if "start" in row else row["key"]] = row["value"]
+            elif isinstance(operator, Distinct):
+                reader = PaneReader(table, lambda raw: {"first": int(raw)})
+                for row in (each.row for each in reader.read(store, 0, TableQuery(limit=sys.maxsize)).rows):
+                    rows[row["key"], row["start"]] = row["value"]
             elif isinstance(operator, Process):
                 page = process_reader(table, operator.declared.states).read(store, 0, TableQuery(limit=sys.maxsize))
                 rows |= {each.row["key"]: each.row["value"] for each in page.rows}
