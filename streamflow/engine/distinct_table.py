@@ -8,7 +8,7 @@ Ids lie in slots of event time, in memory as in the store: a slot that no row ma
 one range deletion, without tombstones. A row is late when its time + lateness is at or behind the watermark; an id of
 time f is asked for only by rows before f + within; so after f + within + lateness nobody asks.
 
-Memory: some 260 bytes per id with keys of 20 characters, see docs/decisions/0015-python-nodes.md.
+Memory: 140 bytes per id with keys of 19 characters, 230 with a number beside the key (measured with 500,000 ids).
 """
 
 from collections.abc import Callable

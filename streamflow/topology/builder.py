@@ -66,6 +66,10 @@ class NodeHandle:
         """Rows of a node class with states and timers: the class, or its import path."""
         return self.node(name, "process", call=_call(call), **_with(arguments), **config)
 
+    def deduplicate(self, name: str, *, within: str | int, **config: Any) -> "NodeHandle":
+        """The first row of each id within a time."""
+        return self.node(name, "deduplicate", within=within, **config)
+
     def python(self, name: str, call: Any, *, arguments: dict[str, Any] | None = None) -> "NodeHandle":
         """Rows that a function makes of each: the function, or its import path."""
         return self.node(name, "python", call=_call(call), **_with(arguments))
