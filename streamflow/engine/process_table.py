@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire
 from streamflow.errors import Problem, TopologyError
 from streamflow.kit.keystate import KeyState
@@ -100,16 +101,16 @@ class ProcessTable:
 
     def settle(self) -> None:
         """Fire what was set for a time that has passed already."""
-        self._run.fire(self._watermark_now(), self._give, self._fail)
+        self.close(self._watermark_now(), None)
         self.overdue = False
 
     def next_border(self, watermark_ms: int) -> int:
         """The first time at which a key may want attention."""
         return max(min(self._run.agenda.first_ms, NEVER), watermark_ms + 1)
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
+    def close(self, watermark_ms: int, fire: Fire | None) -> None:
         """Fire the event-time timers that are due; forget what has expired."""
-        self._run.fire(watermark_ms, self._give, self._fail)
+        self._run.fire(watermark_ms, self._give, self._fail, last=watermark_ms >= END_OF_TIME)
 
     def tick(self, now_ms: int, watermark_ms: int) -> bool:
         """Fire the clock timers that are due; whether there was one."""

@@ -19,10 +19,13 @@ import msgspec
 import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.distinct_table import DistinctTable
+from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import late_headers, letter, result_letter
@@ -39,7 +42,7 @@ from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
@@ -55,7 +58,7 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Task:
         progress: Progress,
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
+        tables: Mapping[str, GlobalTable] | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
@@ -78,6 +82,9 @@ class Task:
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
         self._watermark_ms = progress.watermark_ms
+        self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
+        self._ending: Ending | None = None
+        self._counts = progress.counts
         self._clocks = [
             EntryClock.resume(
                 entry,
@@ -100,11 +107,12 @@ class Task:
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._now_ms = now_ms
         try:
-            self._functions = self._bind(store)
+            self._functions = self._bind(store, tables or {})
         except BaseException:
             self.close()
             raise
@@ -118,7 +126,7 @@ class Task:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
-    def _bind(self, store: Store) -> dict[str, Any]:
+    def _bind(self, store: Store, global_tables: Mapping[str, GlobalTable]) -> dict[str, Any]:
         names: dict[str, Any] = {
             "task": self,
             "passed": self.counters.passed,
@@ -140,6 +148,9 @@ class Task:
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
+            elif isinstance(operator, Lookup):
+                found = global_tables[operator.table]
+                names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
             topic = node.repartition_topic or getattr(operator, "topic", None)
             if topic is not None:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
@@ -190,6 +201,13 @@ class Task:
         self._folds.append((number, made, _no_fire))
         return made
 
+    def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Make it a task of a bounded run: source entries end at these offsets. Call before any work."""
+        self._ending = Ending(ends)
+        if self._counts:
+            self.counters.resume(self._counts)
+        self._look_for_ends()
+
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
@@ -214,6 +232,8 @@ class Task:
                 self._hear(entry_index, clock, chunk, stop, stop + 1)
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
         self._changed = True
+        if self._ending is not None:
+            self._look_for_ends()
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
@@ -221,15 +241,34 @@ class Task:
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset
+        if self._ending is not None:
+            self._look_for_ends()
+
+    def room(self, chunk: Chunk) -> int:
+        """How many of a chunk's values may be processed: those before the end of a bounded run, else all."""
+        return len(chunk.values) if self._ending is None else self._ending.room(chunk)
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run has been read up to its end."""
+        return self._ending is not None and self._ending.is_read(place, self._positions.get(place, 0))
+
+    def _look_for_ends(self) -> None:
+        assert self._ending is not None
+        for number in self._ending.reached(self._clocks, self.partition, self._positions):
+            self._changed = True
+            self.advance(number)
 
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)
         entry = clock.entry
         for index, error in decoded.bad:
-            self._dead(chunk, start + index, entry.node, error.reason, str(error))
+            with self._correlator.about(chunk, start + index):
+                self._dead(chunk, start + index, entry.node, error.reason, str(error))
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        if chunk.correlations:
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
@@ -271,6 +310,8 @@ class Task:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
+            if watermark_ms < END_OF_TIME:
+                self._before_end_ms = watermark_ms
             self._watermark_ms = watermark_ms
             self._advancing = True
             for _, table, fire in self._folds:
@@ -301,18 +342,22 @@ class Task:
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
         before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
+        self._correlator.come_back(correlation)
 
     def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
         """Rows of a timer go on."""
         before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
         try:
             self._functions[f"emit_{number}"](rows, key, time_ms, None)
         finally:
             self._closing = before
+        self._correlator.come_back(correlation)
 
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
@@ -361,6 +406,10 @@ class Task:
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")
+
+    def missing_row(self, row: Any, node: str, table: str) -> None:
+        """A global table has nothing under a row's key."""
+        self._fail(row, node, "missing_row", f"global table {table!r} has no row of the key at node {node!r}")
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
@@ -418,18 +467,24 @@ class Task:
             self._sequence,
             tables=self._take_tables(watermark_ms),
             positions=dict(self._positions),
-            progress=Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks)).encode(),
+            progress=self._progress(watermark_ms).encode(),
             record_count=self.pending_records,
             output_count=self.outputs.count,
             dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
-        checkpoint.outputs = self.outputs.take()
+        checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 
+    def _progress(self, watermark_ms: int) -> Progress:
+        counts = () if self._ending is None else self.counters.flat()
+        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
+        # Retention counts from the last event's time: the end of a bounded run lets nothing go.
+        watermark_ms = min(watermark_ms, self._before_end_ms)
         changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]

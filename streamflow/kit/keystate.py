@@ -8,7 +8,7 @@
 A stored value is a scalar, or bytes: the msgpack of anything else, so that it cannot be changed behind our back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -37,9 +37,10 @@ class KeyState(msgspec.Struct, array_like=True, gc=False):
         """Whether nothing is remembered."""
         return not self.timers and not self.clock and all(cell is None for cell in self.cells)
 
-    def wanted(self, ttls: tuple[int | None, ...]) -> int | None:
-        """Event time at which something is due: the first timer, or the first end of a TTL."""
-        first = min(self.timers.values()) if self.timers else None
+    def wanted(self, ttls: tuple[int | None, ...], without: Collection[str] = ()) -> int | None:
+        """Event time at which something is due: the first timer (some left out), or the first end of a TTL."""
+        times = [time_ms for name, time_ms in self.timers.items() if name not in without] if self.timers else []
+        first = min(times) if times else None
         for written, ttl in zip(self.written, ttls, strict=True):
             if written is not None and ttl is not None and (first is None or written + ttl < first):
                 first = written + ttl

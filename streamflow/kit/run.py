@@ -49,6 +49,9 @@ class KeyedRun:
         self.live: dict[Any, KeyState] = {}
         self.changed: dict[Any, None] = {}
         self.agenda, self.clock_agenda = Agenda(), Agenda()
+        #: Timers that were set after the last watermark, by key.
+        self._too_late: dict[Any, set[str]] = {}
+        self._last = False
         self._result = Results(output_type)
         self._states = states_of(type(node))
         self._ttls = tuple(state.ttl_ms for state in self._states)
@@ -89,19 +92,24 @@ class KeyedRun:
 
     def register(self, key: Any, state: KeyState) -> None:
         """Enter a key into the agendas."""
-        wanted = state.wanted(self._ttls)
+        wanted = state.wanted(self._ttls, self._too_late.get(key, ()))
         if wanted is not None and self.agenda.want(key, wanted):
             self._news(wanted)
         at_ms = state.wanted_clock()
         if at_ms is not None:
             self.clock_agenda.want(key, at_ms)
 
-    def fire(self, watermark_ms: int, give: Give, fail: Fail) -> None:
-        """Everything that is due by event time: timers oldest first, ties by key and name, then what expires."""
+    def fire(self, watermark_ms: int, give: Give, fail: Fail, *, last: bool = False) -> None:
+        """Everything that is due by event time: timers oldest first, ties by key and name, then what expires.
+
+        last: no event will come, so timers that are set meanwhile stay set: one that sets itself would fire for ever.
+        """
+        self._last = last
         while (found := self.agenda.pop(watermark_ms)) is not None:
             at_ms, key = found
             state = self._state(key)
-            due = sorted((time_ms, name) for name, time_ms in state.timers.items() if time_ms <= at_ms)
+            late = self._too_late.get(key, ())
+            due = sorted((time, name) for name, time in state.timers.items() if time <= at_ms and name not in late)
             for time_ms, name in due:
                 # An earlier one of them may have moved it or taken it back.
                 if state.timers.get(name) == time_ms:
@@ -135,6 +143,7 @@ class KeyedRun:
         self.changed[key] = None
         current = self._current
         current.enter(state, key, time_ms, None if timer.clock else timer.time_ms)
+        before = dict(state.timers) if self._last else state.timers
         try:
             rows = self._result.rows(self.node.on_timer(timer))
         except Exception as error:
@@ -142,6 +151,9 @@ class KeyedRun:
             fail(key, timer, said(error))
         else:
             current.undo.clear()
+            if self._last:
+                moved = {name for name, time in state.timers.items() if before.get(name) != time}
+                self._too_late[key] = self._too_late.get(key, set()) | moved
             give(key, time_ms, rows)
         finally:
             current.state = None

@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
-from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
+from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Guarantee, Plan, PlannedNode, Stage, TablePlan
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, repartition_topic
+from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -26,14 +27,17 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = _Stages(spec, resolved.nodes).all()
-    dead_letters = dead_letter_topic(spec.topology)
+    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
+    tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, _declared_partitions(resolved.nodes)),
+        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
         dead_letter_topic=dead_letters,
+        outcome_topic=outcomes,
+        global_tables=tables,
     )
 
 
@@ -145,7 +149,7 @@ def _layout(node: LoweredNode) -> str:
         parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
-            parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
+            parts.append(f"{each.name}={each.aggregate.state}({argument})")
     if isinstance(operator, Process):
         parts.append(operator.declared.layout)
     if isinstance(operator, Distinct):
@@ -156,6 +160,16 @@ def _layout(node: LoweredNode) -> str:
 def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
     found = {}
     for node in nodes.values():
-        if isinstance(node.config, SourceConfig | SinkConfig) and node.config.partitions is not None:
-            found[node.config.topic] = node.config.partitions
+        config = node.config
+        if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
+            found[config.topic] = config.partitions
     return found
+
+
+def _global_tables(nodes: Mapping[str, LoweredNode]) -> tuple[GlobalTablePlan, ...]:
+    found = []
+    for name, node in nodes.items():
+        config, schema = node.config, node.lowered.output.schema
+        if isinstance(config, GlobalTableConfig):
+            found.append(GlobalTablePlan(name, config.topic, schema, config.key, config.max_rows, config.max_bytes))
+    return tuple(found)

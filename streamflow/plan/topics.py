@@ -1,18 +1,25 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
 from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
-from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
+from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 _CHANGELOG_SLACK_MS = DAY_MS
 
 
-def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int]) -> tuple[TopicPlan, ...]:
-    """Every topic of the stages, each once."""
+def plan_topics(
+    stages: tuple[Stage, ...],
+    dead_letters: str,
+    outcomes: str,
+    partitions: dict[str, int],
+    tables: tuple[GlobalTablePlan, ...] = (),
+) -> tuple[TopicPlan, ...]:
+    """Every topic of the stages and global tables, each once."""
     topics: dict[str, TopicPlan] = {}
     leaders = _leaders(stages)
     for stage in stages:
@@ -27,7 +34,14 @@ def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[s
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
+    for each in tables:
+        compacted = (("cleanup.policy", "compact"), *_limits())
+        count = partitions[each.topic]
+        topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
+    config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
+    topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
     return tuple(topics.values())
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from streamflow.errors import TopologyError
-from streamflow.kit import Process, Row, Value
+from streamflow.kit import Process, Row, Time, Timer, Value
 from streamflow.plan.notes import notes
 from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.builder import Builder
 from streamflow.topology.load import load_topology
@@ -198,3 +199,27 @@ def test_nodes_are_opened_and_closed_with_their_task() -> None:
     with pytest.raises(TopologyError, match=r"nodes\.broken: Living cannot be opened: ValueError: no"):
         plan("one", "broken").run()
     assert events == ["open one", "open broken", "close broken", "close one"]
+
+
+def test_a_bounded_run_fires_every_timer_that_is_set_and_none_that_sets_itself() -> None:
+    class Tick(Row):
+        at: Time
+        name: str
+
+    class Metronome(Process):
+        def process(self, row: nodes.Order) -> None:
+            self.timers.set(row.t + 10, row.op)
+
+        def on_timer(self, timer: Timer) -> Tick:
+            self.timers.set(timer.time_ms + 10, timer.name)
+            return Tick(timer.time_ms, timer.name)
+
+    made = Builder("t")
+    made.schema("Order", t="timestamp", k="str", op="str", a="int", b="int", id="int")
+    source = made.source("s", topic="in", schema="Order", event_time="t", key="k")
+    source.process("p", Metronome).sink("o", topic="out")
+    driver = Driver(bounded(make_plan(made.build())))
+    driver.publish("in", [_order(0, "x"), _order(5, "y"), _order(31, "z")])
+    driver.finish()
+    ticks = [f"{row['at']}{row['name']}" for row in driver.output("out")]
+    assert ticks == ["1010x", "1015y", "1020x", "1025y", "1030x", "1035y", "1040x", "1041z"]
