@@ -19,11 +19,11 @@ from streamflow.engine.program import layout_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
-from streamflow.nodes.operators import Count, Fold
+from streamflow.nodes.operators import Count, Distinct, Fold, Process
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import KeyedReader, TableReader
-from streamflow.query.readers import window_reader
+from streamflow.query.reader import KeyedReader, PaneReader, TableReader
+from streamflow.query.readers import process_reader, window_reader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
@@ -89,6 +89,10 @@ class WorkerService:
             reader: TableReader
             if isinstance(operator, Fold):
                 reader = window_reader(table, layout_of(operator))
+            elif isinstance(operator, Distinct):
+                reader = PaneReader(table, lambda raw: {"first": int(raw)})
+            elif isinstance(operator, Process):
+                reader = process_reader(table, operator.declared.states)
             else:
                 assert isinstance(operator, Count)
                 name = operator.field

@@ -11,6 +11,7 @@ into chunks gives the same results.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.distinct_table import DistinctTable
 from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
@@ -31,6 +33,7 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import Headers, late_headers, letter, result_letter
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.process_table import ProcessTable, make_node
 from streamflow.engine.program import Program
 from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
@@ -38,9 +41,11 @@ from streamflow.engine.sliding_table import SlidingTable
 from streamflow.engine.standing import standing_of
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.kit.run import applied
+from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Count, Fold, Lookup
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy, PlannedNode, TablePlan
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
@@ -95,6 +100,8 @@ class Task:
         ]
         self._folds: list[tuple[int, FoldTable, Fire]] = []
         self._keyed: list[KeyedTable] = []
+        self._processes: list[ProcessTable] = []
+        self._advancing = False
         self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
         self._slice: Slice | None = None
         self._closing = ""
@@ -108,8 +115,12 @@ class Task:
         self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
-        self._functions = self._bind(store, tables or {})
         self._clock = TaskClock(self._clocks, now_ms)
+        try:
+            self._functions = self._bind(store, tables or {})
+        except BaseException:
+            self.close()
+            raise
         self.due = [self._next_due(clock) for clock in self._clocks]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
@@ -131,6 +142,12 @@ class Task:
             number, operator = self.program.numbers[node.name], node.operator
             if isinstance(operator, Fold):
                 names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
+            elif isinstance(operator, Process):
+                names[f"w_{number}"] = self._bind_process(number, node, operator, store)
+            elif isinstance(operator, Distinct):
+                names[f"w_{number}"] = self._bind_distinct(number, node, operator, store)
+            elif isinstance(operator, Apply):
+                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
@@ -159,6 +176,32 @@ class Task:
             self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
         made.open_at(self._watermark_ms)
         self._folds.append((number, made, fire))
+        return made
+
+    def _bind_process(self, number: int, node: PlannedNode, operator: Process, store: Store) -> ProcessTable:
+        made = ProcessTable(
+            operator,
+            make_node(operator, node.name),
+            store,
+            node.key.type if node.key is not None else FieldType.STR,
+            give=partial(self._give, number, node.name),
+            fail=partial(self._timer_failed, node.name),
+            border_moved=self._border_moved,
+            watermark_now=self._settled_watermark,
+            now=lambda: self._clock.now_ms,
+        )
+        self._processes.append(made)
+        made.open_at(self._watermark_ms)
+        self._folds.append((number, made, _no_fire))
+        return made
+
+    def _bind_distinct(self, number: int, node: PlannedNode, operator: Distinct, store: Store) -> DistinctTable:
+        key_type = node.key.type if node.key is not None else FieldType.STR
+        made = DistinctTable(operator, store, key_type, self._settled_watermark)
+        if operator.late_topic is not None:
+            self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
+        made.open_at(self._watermark_ms)
+        self._folds.append((number, made, _no_fire))
         return made
 
     def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
@@ -278,8 +321,10 @@ class Task:
             if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
                 self._remember(watermark_ms, number, cause, producer)
             self._watermark_ms = watermark_ms
+            self._advancing = True
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
+            self._advancing = False
         self.due[number] = self._next_due(self._clocks[number])
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
@@ -293,6 +338,10 @@ class Task:
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
+
+    def _settled_watermark(self) -> int:
+        """The watermark up to this event; below every time while tables are being closed, as each will be told."""
+        return -_NEVER if self._advancing else self._watermark_now()
 
     def _border_moved(self, watermark_ms: int) -> None:
         """Something is due at this watermark that was not known when the dues were found."""
@@ -317,13 +366,30 @@ class Task:
             self._closing = before
         self._correlator.come_back(correlation)
 
+    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
+        """Rows of a timer go on."""
+        before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
+        try:
+            self._functions[f"emit_{number}"](rows, key, time_ms, None)
+        finally:
+            self._closing = before
+        self._correlator.come_back(correlation)
+
+    def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
+        """A timer has no record: its dead letter says which it was."""
+        value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
+        self.outputs.append(self._dead_topic, result_letter(value, node, error.reason, str(error)))
+        self.counters.count_dead(node, error.reason)
+
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
             self._clock.judge(now_ms)
 
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
-        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows.
+        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
+        timers fire.
 
         waits: whether records of a source are known to be there that were not fetched; then it is not idle.
         """
@@ -331,6 +397,8 @@ class Task:
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
+        for table in self._processes:
+            self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
@@ -385,7 +453,8 @@ class Task:
         if not node:
             raise error
         reason = error.reason if isinstance(error, EventError) else "expression"
-        self._fail(row, node, reason, f"{type(error).__name__}: {error}")
+        said = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
+        self._fail(row, node, reason, said)
 
     def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
         if self._closing:
@@ -463,6 +532,12 @@ class Task:
         for keyed in self._keyed:
             keyed.evict()
 
+    def close(self) -> None:
+        """Close the nodes of a person's code, last first. What one raises is raised when all are closed."""
+        with ExitStack() as nodes:
+            for table in self._processes:
+                nodes.callback(table.node.close)
+
     # -- seen from outside --------------------------------------------------------------------------------------------
 
     @property
@@ -499,6 +574,10 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
+
+
+def _no_fire(start: int, end: int, rows: Any, final: bool) -> None:
+    """A process table gives its rows itself."""
 
 
 def _rows_before(index: int, kept: list[int] | None) -> int:

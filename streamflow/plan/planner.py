@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
 from streamflow.nodes.global_table import GlobalTableConfig
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.plan import (
@@ -146,7 +146,7 @@ class _Stages:
             node=node.spec.name,
             changelog_topic=changelog_topic(self._topology, shape.name),
             layout=_layout(node),
-            row_schema=flow.schema,
+            row_schema=shape.row_schema or flow.schema,
             key_name=flow.key_name,
             window=shape.window,
             lateness_ms=shape.lateness_ms,
@@ -170,6 +170,10 @@ def _layout(node: LoweredNode) -> str:
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
+    if isinstance(operator, Process):
+        parts.append(operator.declared.layout)
+    if isinstance(operator, Distinct):
+        parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.operators import Emit, Fold, Operator
+from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -87,7 +87,7 @@ def _written(operator: Operator) -> str | None:
     match operator:
         case Emit():
             return operator.topic
-        case Fold():
+        case Fold() | Distinct():
             return operator.late_topic
         case _:
             return None

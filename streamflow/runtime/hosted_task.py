@@ -290,7 +290,12 @@ class HostedTask:
         if self._store is not None:
             store, self._store = self._store, None
             store.abandon() if dirty else store.close()
-        self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            try:
+                task.close()
+            except Exception:
+                log.exception("task %s: a node could not be closed; its state is safe", self.name)
 
 
 def _first_at(chunk: Chunk, position: int) -> int:
