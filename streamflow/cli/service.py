@@ -12,14 +12,12 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
-from streamflow.engine.program import layout_of
+from streamflow.engine.table_readers import reader_of
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
-from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import KeyedReader, TableReader
-from streamflow.query.readers import window_reader
+from streamflow.query.reader import TableReader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
@@ -73,14 +71,7 @@ class WorkerService:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
             operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            reader: TableReader
-            if isinstance(operator, Fold):
-                reader = window_reader(table, layout_of(operator))
-            else:
-                assert isinstance(operator, Count)
-                name = operator.field
-                reader = KeyedReader(table, lambda raw: {name: int(raw)})
-            self._readers[table.name] = reader
+            self._readers[table.name] = reader_of(table, operator)
         return self._readers[table.name]
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:

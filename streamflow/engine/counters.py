@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
+from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Filter, Fold
 
 
@@ -49,8 +50,8 @@ class TaskCounters:
     def by_node(self) -> dict[str, NodeCounts]:
         """Rows in and out of every node, the entries included.
 
-        What passes through unchanged in number is derived, so that the loop counts only at filters and windows:
-        in = sum of the inputs' out; out = in - dead, except filters (what passed) and windows (results).
+        What passes through unchanged in number is derived, so that the loop counts only at filters, windows and joins:
+        in = sum of the inputs' out; out = in - dead, except filters (what passed), windows and joins (results).
         """
         counts: dict[str, NodeCounts] = {}
         dead: dict[str, int] = {}
@@ -63,7 +64,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Fold)
+            counted = isinstance(node.operator, Filter | Fold | Apart)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -16,9 +16,11 @@ goes on with the next row. Handlers cost nothing until they are used (Python 3.1
 """
 
 from streamflow.engine.fold_code import FoldCode
+from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType
+from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
@@ -28,8 +30,9 @@ from streamflow.windows.session import Session
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable,
-    `routes_i` and `route_i` of outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `j_i`
+    JoinTable, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of outputs; `clock_i` per entry
+    number; `task`, `passed`, `encode`.
     """
 
     def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
@@ -47,11 +50,15 @@ class Fusion:
     def generate(self) -> SourceCode:
         """Write the whole module."""
         for node in self._stage.nodes:
-            if not self._inline(node):
+            if isinstance(node.operator, Apart):
+                self._join_code(node, node.operator).functions()
+            elif not self._inline(node):
                 self._node_function(node)
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
+            elif isinstance(node.operator, Apart):
+                self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
             self._entry_function(number, entry)
         return self.source
@@ -61,7 +68,7 @@ class Fusion:
         return self._numbers[node.name]
 
     def _inline(self, node: PlannedNode) -> bool:
-        return self._fused and len(node.inputs) == 1
+        return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
         """Nodes whose statements stand in the same function as `name`'s, in order. A window ends the run of rows."""
@@ -113,6 +120,8 @@ class Fusion:
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
+        if any(isinstance(node.operator, Apart) for node in nodes):
+            return True
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
@@ -144,11 +153,25 @@ class Fusion:
                 code.line("pass")
                 self._epilogue(inlined)
 
-    def _incoming_key(self, node: PlannedNode) -> Expression | None:
-        """Key of the rows that come into a node; of several inputs one whose key may be null, if there is any."""
+    def _join_code(self, node: PlannedNode, operator: Apart) -> JoinCode:
+        inlined = self._inline_below(node.name)
+        below = Below(
+            lambda: self._prologue(inlined),
+            lambda: self._epilogue(inlined),
+            lambda row, key, root: self._forward(node.name, row, key, node.key, root),
+            self._guarded_loop,
+        )
+        return JoinCode(self.source, node, operator, self.number(node), self._incoming_keys(node), below)
+
+    def _incoming_keys(self, node: PlannedNode) -> list[Expression | None]:
+        """Key of the rows that come into a node, per input."""
         keys = {entry.node: entry.key for entry in self._stage.entries}
         keys = {each.name: each.key for each in self._stage.nodes} | keys
-        incoming = [keys[name] for name in node.inputs]
+        return [keys[name] for name in node.inputs]
+
+    def _incoming_key(self, node: PlannedNode) -> Expression | None:
+        """Key of the rows that come into a node; of several inputs one whose key may be null, if there is any."""
+        incoming = self._incoming_keys(node)
         return next((key for key in incoming if key is not None and key.nullable), incoming[0])
 
     def _guarded_loop(self, head: str, root: str) -> "_GuardedLoop":
@@ -183,17 +206,18 @@ class Fusion:
         for child in children:
             if len(children) > 1:
                 with code.block("try:"):
-                    self._enter(child, row, key, key_of, root)
+                    self._enter(child, name, row, key, key_of, root)
                 code.line(f"except Exception as error: task.failed({root}, error)")
             else:
-                self._enter(child, row, key, key_of, root)
+                self._enter(child, name, row, key, key_of, root)
 
-    def _enter(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+    def _enter(self, node: PlannedNode, before: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
         with self.source.owned_by(node.name):
             if self._inline(node):
                 self._statements(node, row, key, key_of, root)
             else:
-                self.source.line(f"node_{self.number(node)}({row}, {key}, t, {root})")
+                port = f"_{node.inputs.index(before)}" if isinstance(node.operator, Apart) else ""
+                self.source.line(f"node_{self.number(node)}{port}({row}, {key}, t, {root})")
 
     def _statements(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number, operator = self.source, self.number(node), node.operator

@@ -18,6 +18,7 @@ from streamflow.model.codec import RowCodec
 from streamflow.model.expression import FUNCTIONS
 from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
+from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Count, Fold, Project
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
@@ -82,7 +83,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Count | Fold)
+    return isinstance(node.operator, Project | Count | Fold | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

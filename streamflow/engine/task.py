@@ -21,6 +21,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.join_binding import bind_join
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import late_headers, letter, result_letter
@@ -34,6 +35,7 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
+from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
@@ -123,6 +125,10 @@ class Task:
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
+            elif isinstance(operator, Apart):
+                made = bind_join(self.stage, node, number, tables, store, self._clocks, lambda: self._watermark_ms)
+                names |= made.names
+                self._add_table(number, node.name, made.table, operator.late_topic)
             topic = node.repartition_topic or getattr(operator, "topic", None)
             if topic is not None:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
@@ -141,11 +147,14 @@ class Task:
                 made = SlidingTable(table, fold, layout, store, key_type)
             case _:
                 made = PaneTable(table, fold, layout, store, key_type)
-        if fold.late_topic is not None:
-            self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, fire))
+        self._add_table(number, node.name, made, fold.late_topic)
         return made
+
+    def _add_table(self, number: int, node: str, table: FoldTable, late_topic: str | None) -> None:
+        if late_topic is not None:
+            self._late[number] = node, table, self.outputs.router(late_topic)[1]
+        table.open_at(self._watermark_ms)
+        self._folds.append((number, table, partial(self._emit, number, node)))
 
     # -- work ---------------------------------------------------------------------------------------------------------
 

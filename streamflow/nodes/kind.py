@@ -90,12 +90,14 @@ class TableShape:
     """A table that a node keeps; the planner adds the changelog. `window` None: one row per key.
 
     lateness_ms: how long after its end a window stays open; retention_ms: how long it answers queries after that.
+    passing: of rows that wait for others, which leave the table by time, `retention_ms` after their own.
     """
 
     name: str
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,15 @@ class Lowered:
 
 @dataclass(slots=True)
 class Lowering:
-    """What a kind sees while it lowers one node: the node's name, its input, and where problems go."""
+    """What a kind sees while it lowers one node: the node's name, its input, and where problems go.
+
+    input: all inputs merged, of one schema; of a kind that takes its inputs apart the first of them.
+    inputs: (name, flow) of every input, for kinds that take them apart.
+    """
 
     name: str
     input: Flow
+    inputs: tuple[tuple[str, Flow], ...] = ()
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, message: str, remedy: str = "", key: str = "") -> None:
@@ -158,6 +165,10 @@ class NodeKind(ABC):
     #: A configuration that is valid over EXAMPLE_SCHEMA (tests/nodes), for reference pages and tests.
     example: ClassVar[Mapping[str, Any]]
     stateful: ClassVar[bool] = False
+    #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.
+    inputs_apart: ClassVar[tuple[int, int] | None] = None
+    #: Whether a single `on` is meant for the first of such inputs only.
+    on_first_only: ClassVar[bool] = False
 
     @abstractmethod
     def lower(self, config: Any, lowering: Lowering) -> Lowered | None:

@@ -11,12 +11,15 @@ with its key and its event time, so what an operator does not name it passes on:
     Count      new struct (+ field)   same         same         stateful, per key (per partition without key)
     Fold       result row per window  same         end - 1      stateful, per key and window
     Emit       leaves for a topic     record key   –
+
+Operators with more than one kind of input are in `join_operators.py`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from streamflow.model.expression import Expression
+from streamflow.nodes.join_operators import Apart
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.shape import WindowShape
 
@@ -128,4 +131,4 @@ class Emit:
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit
+Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit | Apart

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from streamflow.errors import InternalError
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
+from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
 from streamflow.nodes.kind import Category, NodeKind
 from streamflow.nodes.map import Map
@@ -23,6 +24,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Map,
     KeyBy,
     Window,
+    Join,
     PassThrough,
     Echo,
     Multiply,

@@ -91,6 +91,7 @@ class TablePlan:
 
     layout: digest of key and value layout; state of another digest is refused.
     row_schema: schema of what a query shows as `value`; key_type the type of `key`.
+    passing: rows wait for others and leave by time, `retention_ms` after their own.
     """
 
     name: str
@@ -102,6 +103,7 @@ class TablePlan:
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    passing: bool = False
 
     @property
     def windowed(self) -> bool:
@@ -142,7 +144,7 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the runtime needs to know of a topology."""
+    """Everything the runtime needs to know of a topology. repairs: notes on repartitions that were not declared."""
 
     topology: str
     version: int
@@ -150,6 +152,7 @@ class Plan:
     stages: tuple[Stage, ...]
     topics: tuple[TopicPlan, ...]
     dead_letter_topic: str
+    repairs: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Fold
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
@@ -25,7 +26,7 @@ def make_plan(spec: TopologySpec) -> Plan:
     resolved = resolve(spec)
     if resolved.problems:
         raise TopologyError(resolved.problems)
-    stages = _Stages(spec, resolved.nodes).all()
+    stages = _Stages(resolved.spec, resolved.nodes).all()
     dead_letters = dead_letter_topic(spec.topology)
     return Plan(
         topology=spec.topology,
@@ -34,6 +35,7 @@ def make_plan(spec: TopologySpec) -> Plan:
         stages=stages,
         topics=plan_topics(stages, dead_letters, _declared_partitions(resolved.nodes)),
         dead_letter_topic=dead_letters,
+        repairs=tuple(repair.note for repair in resolved.repairs),
     )
 
 
@@ -134,6 +136,7 @@ class _Stages:
             window=shape.window,
             lateness_ms=shape.lateness_ms,
             retention_ms=shape.retention_ms,
+            passing=shape.passing,
         )
 
 
@@ -146,6 +149,8 @@ def _layout(node: LoweredNode) -> str:
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
+    if isinstance(operator, Apart):
+        parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
+from streamflow.nodes.join_operators import Join
 from streamflow.nodes.operators import Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
@@ -59,6 +60,9 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
         # Deleted only after it has left the store too: retention counts event time there, wall clock here.
         keep_ms = table.retention_ms + table.window.span_ms + _CHANGELOG_SLACK_MS
         policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
+    elif table.passing:
+        # Rows wait for the slowest input, and so does their leaving: a week lets a stopped one come back.
+        policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(table.retention_ms + 7 * DAY_MS)))
     config = (*policy, *_limits())
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
@@ -68,7 +72,7 @@ def _written(operator: Operator) -> str | None:
     match operator:
         case Emit():
             return operator.topic
-        case Fold():
+        case Fold() | Join():
             return operator.late_topic
         case _:
             return None

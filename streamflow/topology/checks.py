@@ -8,7 +8,7 @@ from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo"}
+_ENDS = {"sink", "window", "echo", "table"}
 
 
 def check_graph(spec: TopologySpec) -> list[Problem]:

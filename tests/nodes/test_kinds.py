@@ -24,6 +24,19 @@ EXAMPLE_SCHEMA = Schema(
     ),
 )
 FLOW = Flow(EXAMPLE_SCHEMA, field_expression(EXAMPLE_SCHEMA, "sensor"), "sensor")
+#: Kinds that take their inputs apart have two of them in their examples, with different fields.
+SECOND_SCHEMA = Schema(
+    "Setting",
+    (Field("sensor", FieldType.STR), Field("time", FieldType.TIMESTAMP), Field("limit", FieldType.FLOAT)),
+)
+SECOND = Flow(SECOND_SCHEMA, field_expression(SECOND_SCHEMA, "sensor"), "sensor")
+
+
+def lowering_of(kind: NodeKind, flow: Flow = FLOW) -> Lowering:
+    """What a kind sees of its example."""
+    return Lowering("example", flow, () if kind.inputs_apart is None else (("first", flow), ("second", SECOND)))
+
+
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -42,7 +55,7 @@ def test_metadata_is_complete(kind: NodeKind) -> None:
 @every_kind
 def test_the_example_is_a_valid_node(kind: NodeKind) -> None:
     """It validates and lowers over EXAMPLE_SCHEMA without a problem, to an operator the engine knows."""
-    lowering = Lowering("example", FLOW)
+    lowering = lowering_of(kind)
     lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), lowering)
     assert lowering.problems == []
     assert lowered is not None
@@ -78,7 +91,7 @@ def test_unknown_keys_are_refused_and_configurations_are_frozen(kind: NodeKind) 
 @every_kind
 def test_rows_keep_their_key_and_repeats_unless_the_kind_is_about_them(kind: NodeKind) -> None:
     """What an operator does not name it passes on."""
-    if kind.kind in ("source", "key_by", "window"):
+    if kind.kind in ("source", "key_by", "window") or kind.inputs_apart is not None:
         return
     repeating = Flow(EXAMPLE_SCHEMA, FLOW.key, FLOW.key_name, repeats=True)
     lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), Lowering("example", repeating))
@@ -90,6 +103,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
+        "join",
     }  # fmt: skip
 
 

@@ -1,0 +1,101 @@
+"""The functions of nodes that take their inputs apart, in a stage's generated module.
+
+node_5_0(e, k, t, root)      a row comes in at port 0          for m in j_5.enter(0, k, t, Kept_5_0(t, …)):
+node_5_1(e, k, t, root)      a row comes in at port 1              r5 = Row_5(k, e.amount, m.method) …
+close_5(start, end, rows, …) results that time brings          for k, (t, p0, p1) in rows: …
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from streamflow.engine.source_code import SourceCode
+from streamflow.model.expression import Expression
+from streamflow.model.schema import Schema
+from streamflow.nodes.join_operators import Apart, Join, Pick
+from streamflow.plan.plan import PlannedNode
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """How the fused code goes on behind a node: what stands before and behind its loop, and the rows' way on."""
+
+    prologue: Callable[[], None]
+    epilogue: Callable[[], None]
+    forward: Callable[[str, str, str], None]  # variables of row, key and root
+    guarded_loop: Callable[[str, str], AbstractContextManager[None]]
+
+
+class JoinCode:
+    """Writes the code of one node, number `number`; `keys` are those of its inputs."""
+
+    def __init__(
+        self,
+        code: SourceCode,
+        node: PlannedNode,
+        operator: Apart,
+        number: int,
+        keys: Sequence[Expression | None],
+        below: Below,
+    ) -> None:
+        self._code, self._node, self._operator, self._number = code, node, operator, number
+        self._keys, self._below = keys, below
+
+    def functions(self) -> None:
+        """One per port."""
+        for port in range(len(self._node.inputs)):
+            with self._port_function(port):
+                self._join(port, self._operator)
+
+    @contextmanager
+    def _port_function(self, port: int) -> Iterator[None]:
+        """A function of row e, key k, time t and the root row; a null key becomes a dead letter."""
+        code, key_of = self._code, self._keys[port]
+        with code.owned_by(self._node.name), code.block(f"def node_{self._number}_{port}(e, k, t, root):"):
+            self._below.prologue()
+            with code.block("try:"):
+                head = "if True:"
+                if key_of is None or key_of.nullable:
+                    code.line(f"if k is None: task.null_key(root, {self._node.name!r})")
+                    head = "else:"
+                with code.block(head):
+                    yield
+            with code.block("finally:"):
+                code.line("pass")
+                self._below.epilogue()
+
+    def _join(self, port: int, join: Join) -> None:
+        code, n = self._code, self._number
+        code.line(f"found = j_{n}.enter({port}, k, t, {self._kept(port, join.ports[port])})")
+        code.line(f"if found is None: task.late({n}, t, k, e)")
+        with code.block("elif found:"):
+            code.line("at = t; events = iter(found)")
+            with self._below.guarded_loop("for m in events:", "root"):
+                code.line("t = at if at > m._event_time_ms else m._event_time_ms")
+                self._result(["e", "m"] if port == 0 else ["m", "e"], "root")
+                code.line(f"passed[{n}] += 1")
+
+    def _kept(self, port: int, schema: Schema) -> str:
+        return f"Kept_{self._number}_{port}(t, False, {', '.join(f'e.{name}' for name in schema.names)})"
+
+    def _result(self, rows: list[str], root: str) -> None:
+        """Build the result of one row per port, and hand it on."""
+        n = self._number
+        self._code.line(f"r{n} = Row_{n}({', '.join(_value(pick, rows) for pick in self._operator.picks)})")
+        self._below.forward(f"r{n}", "k", root)
+
+    def close_function(self) -> None:
+        """Results that time brings come as (key, (event time, row of port 0, row of port 1, …))."""
+        code, n = self._code, self._number
+        rows = [f"p{port}" for port in range(len(self._node.inputs))]
+        with code.owned_by(self._node.name), code.block(f"def close_{n}(start, end, rows, final):"):
+            self._below.prologue()
+            code.line(f"r{n} = None; events = iter(rows)")
+            with self._below.guarded_loop(f"for k, (t, {', '.join(rows)}) in events:", f"r{n}"):
+                code.line(f"passed[{n}] += 1")
+                self._result(rows, f"r{n}")
+            self._below.epilogue()
+
+
+def _value(pick: Pick, rows: list[str]) -> str:
+    return "k" if pick.port is None else f"{rows[pick.port]}.{pick.field}"

@@ -1,0 +1,22 @@
+"""The reader of a table, by the operator that keeps it."""
+
+from streamflow.engine.program import layout_of
+from streamflow.nodes.join_operators import Join
+from streamflow.nodes.operators import Count, Fold, Operator
+from streamflow.plan.plan import TablePlan
+from streamflow.query.reader import KeyedReader, TableReader
+from streamflow.query.readers import window_reader
+from streamflow.query.waiting import WaitingReader
+
+
+def reader_of(table: TablePlan, operator: Operator) -> TableReader:
+    """Reads rows of the table from a store."""
+    match operator:
+        case Fold():
+            return window_reader(table, layout_of(operator))
+        case Join():
+            return WaitingReader(table, operator)
+        case _:
+            assert isinstance(operator, Count)
+            name = operator.field
+            return KeyedReader(table, lambda raw: {name: int(raw)})

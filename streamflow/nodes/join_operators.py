@@ -1,0 +1,69 @@
+"""Operators of nodes that take their inputs apart: an input is a *port*, numbered in the order of the node's inputs.
+
+operator   row                            event time
+Join       one per pair that matches      the later of the two; of a row alone, the last moment of a match
+"""
+
+from dataclasses import dataclass
+
+from streamflow.model.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Where a field of a joined row comes from: `field` of the row at `port`, or the key (port None)."""
+
+    port: int | None
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Pairs of a left (port 0) and a right row (port 1) of one key whose times are near each other:
+
+        left - before <= right <= left + after          in ms
+
+    picks: the fields of a result, in order of the schema.
+    alone: per port whether a row that finds no partner leaves alone, with nulls for the other, when none can come any
+    more. allowed_lateness_ms: how far behind its input's watermark a row may be; later ones leave for `late_topic`.
+    max_rows: bound of rows of one key, port and stretch of before + after; a row beyond it becomes a dead letter.
+    """
+
+    ports: tuple[Schema, Schema]
+    picks: tuple[Pick, ...]
+    before_ms: int
+    after_ms: int
+    alone: tuple[bool, bool]
+    allowed_lateness_ms: int
+    table: str
+    late_topic: str | None = None
+    max_rows: int = 10_000
+
+    @property
+    def reach_ms(self) -> tuple[int, int]:
+        """Per port how long after its own time a row may find a partner."""
+        return self.after_ms, self.before_ms
+
+    @property
+    def pane_ms(self) -> int:
+        """Length of the stretches of time that its table is kept in: a row looks into two at most."""
+        return max(100, self.before_ms + self.after_ms + 1)
+
+    @property
+    def keep_ms(self) -> int:
+        """How long after its time a row may still be in the table."""
+        return self.pane_ms + max(self.reach_ms) + self.allowed_lateness_ms
+
+    @property
+    def layout(self) -> str:
+        """What gives the bytes of its table their meaning."""
+        return f"{type(self).__name__}1/{self.pane_ms} {layout_of_ports(self.ports)}"
+
+
+def layout_of_ports(ports: tuple[Schema, ...]) -> str:
+    """Fields of kept rows, in order, as text."""
+    return " | ".join(", ".join(map(str, schema.fields)) for schema in ports)
+
+
+#: Operators that take their inputs apart.
+Apart = Join
