@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
-from streamflow.nodes.join_operators import Apart
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import Filter, Fold
 
 
@@ -64,7 +64,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Fold | Apart)
+            counted = isinstance(node.operator, Filter | Fold | Upsert | Apart)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -20,7 +20,7 @@ from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType
-from streamflow.nodes.join_operators import Apart
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
@@ -30,9 +30,9 @@ from streamflow.windows.session import Session
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `j_i`
-    JoinTable, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of outputs; `clock_i` per entry
-    number; `task`, `passed`, `encode`.
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `u_i`
+    VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
+    outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
     def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
@@ -238,6 +238,8 @@ class Fusion:
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
+            case Upsert():
+                self._upsert(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
@@ -270,6 +272,20 @@ class Fusion:
             ]
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
+
+    def _upsert(
+        self, node: PlannedNode, operator: Upsert, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        head = "if"
+        if key_of is None or key_of.nullable:
+            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
+            head = "elif"
+        deleted = operator.delete.python(row) if operator.delete is not None else "False"
+        values = ", ".join(f"{row}.{name}" for name in operator.row.names)
+        with code.block(f"{head} u_{number}.put({key}, t, Kept_{number}(t, {deleted}, {values})):"):
+            code.line(f"passed[{number}] += 1")
+            self._forward(node.name, row, key, node.key, root)
 
     def _leave(self, number: int, key: str, value: str) -> None:
         """Append (key bytes, value, no headers) to the output list of the key's partition."""

@@ -1,4 +1,4 @@
-"""Binds nodes that take their inputs apart to the state of a task."""
+"""Binds tables, and nodes that take their inputs apart, to the state of a task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,37 +6,56 @@ from typing import Any
 
 from streamflow.engine.fold_table import FoldTable
 from streamflow.engine.join_table import JoinTable
+from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
 from streamflow.engine.ports import port_watermark
+from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Join
-from streamflow.plan.plan import PlannedNode, Stage, TablePlan
+from streamflow.nodes.join_operators import Apart, Join, Lookup, Upsert
+from streamflow.plan.plan import PlannedNode, Stage
 from streamflow.state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A node's table and the names that its code uses."""
+    """A node's table, if time and checkpoints matter to it, and the names that its code uses."""
 
-    table: FoldTable
+    table: FoldTable | None
     names: Mapping[str, Any]
+
+
+def bind_table(
+    node: PlannedNode, upsert: Upsert, number: int, store: Store, of_task: Callable[[], int]
+) -> tuple[VersionedTable, Mapping[str, Any]]:
+    """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
+    table = VersionedTable(upsert, store, of_task)
+    return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
 
 
 def bind_join(
     stage: Stage,
     node: PlannedNode,
     number: int,
-    tables: Mapping[str, TablePlan],
     store: Store,
     clocks: Sequence[EntryClock],
     of_task: Callable[[], int],
+    names: Mapping[str, Any],
 ) -> Bound:
-    """`of_task` gives the watermark (ms) at which the task closed last."""
-    join = node.operator
-    assert isinstance(join, Join)
+    """`names` has what the nodes before it were bound to."""
+    operator = node.operator
+    assert isinstance(operator, Apart)
     key_type = node.key.type if node.key is not None else FieldType.STR
     watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
-    table = JoinTable(tables[node.name].name, join, store, key_type, watermarks)
-    kept = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(join.ports)}
-    return Bound(table, {f"j_{number}": table, **kept})
+    kept = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
+    match operator:
+        case Join():
+            table = JoinTable(operator, store, key_type, watermarks)
+            return Bound(table, {f"j_{number}": table, **kept})
+        case Lookup():
+            versions = names[f"table_{node.inputs[1]}"]
+            bound = {f"nothing_{number}": NOTHING, f"later_{number}": LATER, **kept}
+            if not operator.as_of:
+                return Bound(None, {f"j_{number}": CurrentLookup(operator, versions), **bound})
+            held = AsOfLookup(operator, versions, store, key_type, watermarks[0], watermarks[1], of_task)
+            return Bound(held, {f"j_{number}": held, **bound})

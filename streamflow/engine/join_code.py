@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-from streamflow.nodes.join_operators import Apart, Join, Pick
+from streamflow.nodes.join_operators import Apart, Join, Lookup, Pick
 from streamflow.plan.plan import PlannedNode
 
 
@@ -45,7 +45,11 @@ class JoinCode:
         """One per port."""
         for port in range(len(self._node.inputs)):
             with self._port_function(port):
-                self._join(port, self._operator)
+                match self._operator:
+                    case Join():
+                        self._join(port, self._operator)
+                    case Lookup():
+                        self._lookup(port, self._operator)
 
     @contextmanager
     def _port_function(self, port: int) -> Iterator[None]:
@@ -74,6 +78,19 @@ class JoinCode:
                 code.line("t = at if at > m._event_time_ms else m._event_time_ms")
                 self._result(["e", "m"] if port == 0 else ["m", "e"], "root")
                 code.line(f"passed[{n}] += 1")
+
+    def _lookup(self, port: int, lookup: Lookup) -> None:
+        code, n = self._code, self._number
+        if port == 1:
+            code.line("pass  # the table has it already")
+            return
+        code.line(f"m = j_{n}.find(k, t)")
+        code.line(f"if m is None: task.late({n}, t, k, e)")
+        code.line(f"elif m is nothing_{n}: pass")
+        code.line(f"elif m is later_{n}: j_{n}.hold(k, t, {self._kept(0, lookup.ports[0])})")
+        with code.block("else:"):
+            code.line(f"passed[{n}] += 1")
+            self._result(["e", "m"], "root")
 
     def _kept(self, port: int, schema: Schema) -> str:
         return f"Kept_{self._number}_{port}(t, False, {', '.join(f'e.{name}' for name in schema.names)})"

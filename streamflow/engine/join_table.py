@@ -56,10 +56,8 @@ class JoinTable:
     watermarks: per port its watermark at this very row.
     """
 
-    def __init__(
-        self, name: str, join: Join, store: Store, key_type: FieldType, watermarks: Sequence[Callable[[], int]]
-    ) -> None:
-        self.name = name
+    def __init__(self, join: Join, store: Store, key_type: FieldType, watermarks: Sequence[Callable[[], int]]) -> None:
+        self.name = join.table
         self._join, self._store, self._watermarks = join, store, watermarks
         self._integer_keys = key_type is FieldType.INT
         self._size, self._lateness, self._reach = join.pane_ms, join.allowed_lateness_ms, join.reach_ms

@@ -10,11 +10,12 @@ alone, so what is late, and with it the results of a join, do not depend on whic
 from collections.abc import Callable, Sequence
 
 from streamflow.engine.watermarks import EntryClock
+from streamflow.nodes.join_operators import Upsert
 from streamflow.nodes.operators import Count, Filter, Pass, Project, Rekey
 from streamflow.plan.plan import PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
-_KEEPS_TIME = Pass | Filter | Project | Rekey | Count
+_KEEPS_TIME = Pass | Filter | Project | Rekey | Count | Upsert
 
 
 def port_watermark(

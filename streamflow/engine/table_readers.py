@@ -1,11 +1,12 @@
 """The reader of a table, by the operator that keeps it."""
 
 from streamflow.engine.program import layout_of
-from streamflow.nodes.join_operators import Join
+from streamflow.nodes.join_operators import Join, Lookup, Upsert
 from streamflow.nodes.operators import Count, Fold, Operator
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, TableReader
 from streamflow.query.readers import window_reader
+from streamflow.query.versions import HeldReader, VersionsReader
 from streamflow.query.waiting import WaitingReader
 
 
@@ -16,6 +17,10 @@ def reader_of(table: TablePlan, operator: Operator) -> TableReader:
             return window_reader(table, layout_of(operator))
         case Join():
             return WaitingReader(table, operator)
+        case Upsert():
+            return VersionsReader(table, operator)
+        case Lookup():
+            return HeldReader(table, operator)
         case _:
             assert isinstance(operator, Count)
             name = operator.field

@@ -21,7 +21,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.fold_table import Fire, FoldTable
-from streamflow.engine.join_binding import bind_join
+from streamflow.engine.join_binding import bind_join, bind_table
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import late_headers, letter, result_letter
@@ -31,11 +31,12 @@ from streamflow.engine.program import Program
 from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
 from streamflow.engine.sliding_table import SlidingTable
+from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.join_operators import Apart
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
@@ -85,7 +86,7 @@ class Task:
             for number, entry in enumerate(self.stage.entries)
         ]
         self._folds: list[tuple[int, FoldTable, Fire]] = []
-        self._keyed: list[KeyedTable] = []
+        self._keyed: list[KeyedTable | VersionedTable] = []
         self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
         self._slice: Slice | None = None
         self._closing = ""
@@ -125,10 +126,15 @@ class Task:
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
+            elif isinstance(operator, Upsert):
+                kept, bound = bind_table(node, operator, number, store, lambda: self._watermark_ms)
+                names |= bound
+                self._keyed.append(kept)
             elif isinstance(operator, Apart):
-                made = bind_join(self.stage, node, number, tables, store, self._clocks, lambda: self._watermark_ms)
+                made = bind_join(self.stage, node, number, store, self._clocks, lambda: self._watermark_ms, names)
                 names |= made.names
-                self._add_table(number, node.name, made.table, operator.late_topic)
+                if made.table is not None:
+                    self._add_table(number, node.name, made.table, operator.late_topic)
             topic = node.repartition_topic or getattr(operator, "topic", None)
             if topic is not None:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)

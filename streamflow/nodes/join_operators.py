@@ -2,10 +2,16 @@
 
 operator   row                            event time
 Join       one per pair that matches      the later of the two; of a row alone, the last moment of a match
+Lookup     the row with its table row     same
+
+and of the table that the second looks into, which has one input:
+
+Upsert     same, if its key has no newer  same
 """
 
 from dataclasses import dataclass
 
+from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 
 
@@ -60,10 +66,54 @@ class Join:
         return f"{type(self).__name__}1/{self.pane_ms} {layout_of_ports(self.ports)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """Keeps the versions of every key in `table`, by event time; a row for which `delete` is true ends its key.
+
+    retention_ms: how far behind the watermark versions are kept. versions: most of one key, the oldest go first.
+    """
+
+    row: Schema
+    table: str
+    retention_ms: int
+    versions: int
+    delete: Expression | None = None
+
+    @property
+    def layout(self) -> str:
+        """What gives the bytes of its table their meaning."""
+        return f"{type(self).__name__}1 {layout_of_ports((self.row,))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Gives a row (port 0) the row of its key in a table (port 1, an Upsert of the same stage).
+
+    as_of: the version at the row's event time, else the newest there is. waits: for the table's watermark to pass that
+    time, in `table`, at most `max_rows` per task; a row beyond becomes a dead letter. optional: rows without a version
+    pass with nulls. retention_ms: the table's; rows further behind their input's watermark leave for `late_topic`.
+    """
+
+    ports: tuple[Schema, Schema]
+    picks: tuple[Pick, ...]
+    as_of: bool
+    waits: bool
+    optional: bool
+    retention_ms: int
+    table: str
+    late_topic: str | None = None
+    max_rows: int = 1_000_000
+
+    @property
+    def layout(self) -> str:
+        """What gives the bytes of its table their meaning."""
+        return f"{type(self).__name__}1 {layout_of_ports(self.ports[:1])}"
+
+
 def layout_of_ports(ports: tuple[Schema, ...]) -> str:
     """Fields of kept rows, in order, as text."""
     return " | ".join(", ".join(map(str, schema.fields)) for schema in ports)
 
 
 #: Operators that take their inputs apart.
-Apart = Join
+Apart = Join | Lookup

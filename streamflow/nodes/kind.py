@@ -77,12 +77,14 @@ class Flow:
     """What travels along an edge: rows of a schema, with a key (None: no key declared) under a name.
 
     repeats: whether one result may come more than once (updates of a window), so that it must not be counted again.
+    table_retention_ms: of what comes right out of a table, how far back its versions go; None for all other rows.
     """
 
     schema: Schema
     key: Expression | None = None
     key_name: str | None = None
     repeats: bool = False
+    table_retention_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streamflow.model.expression import Expression
-from streamflow.nodes.join_operators import Apart
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.shape import WindowShape
 
@@ -131,4 +131,4 @@ class Emit:
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit | Apart
+Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit | Upsert | Apart

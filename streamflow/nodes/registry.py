@@ -14,6 +14,8 @@ from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
+from streamflow.nodes.table import Table
+from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.threshold import Threshold
 from streamflow.nodes.window import Window
 
@@ -25,6 +27,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     KeyBy,
     Window,
     Join,
+    Table,
+    TableJoin,
     PassThrough,
     Echo,
     Multiply,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
-from streamflow.nodes.join_operators import Join
+from streamflow.nodes.join_operators import Join, Lookup, Upsert
 from streamflow.nodes.operators import Count, Emit, Fold, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
@@ -16,7 +16,7 @@ def notes(plan: Plan) -> list[str]:
 
 
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
-    windows = any(isinstance(node.operator, Fold | Join) for node in stage.nodes)
+    windows = any(isinstance(node.operator, Fold | Join | Lookup) for node in stage.nodes)
     for entry in stage.entries:
         if entry.kind is EntryKind.SOURCE:
             yield from _source_notes(entry, bool(stage.tables), windows)
@@ -50,5 +50,13 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
         case Join():
             wait = format_duration(max(node.operator.reach_ms) + node.operator.allowed_lateness_ms)
             yield f"table {node.operator.table} keeps a row until the watermark is {wait} past it, for partners to come"
+        case Upsert():
+            keep = format_duration(node.operator.retention_ms)
+            most = f"at most {node.operator.versions} of a key"
+            yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, the newest for ever"
+        case Lookup() if node.operator.waits:
+            yield "rows wait until the table's watermark has passed their time"
+        case Lookup() if not node.operator.as_of:
+            yield "takes the table as it is when a row is read, so what is read first decides; as_of does not"
         case Emit() if node.key_name is None:
             yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"

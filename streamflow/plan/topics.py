@@ -1,6 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.join_operators import Join
+from streamflow.nodes.join_operators import Join, Lookup
 from streamflow.nodes.operators import Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
@@ -72,7 +72,7 @@ def _written(operator: Operator) -> str | None:
     match operator:
         case Emit():
             return operator.topic
-        case Fold() | Join():
+        case Fold() | Join() | Lookup():
             return operator.late_topic
         case _:
             return None

@@ -45,6 +45,15 @@ def without_partner(events: list[Event], partners: set[int], reach: int, waterma
     return [e for e in events if e["id"] not in partners and e["t"] + reach < watermark]
 
 
+def version_at(versions: list[Event], key: Any, time: int) -> Event | None:
+    """The row that a key had at a time: the one of the latest time, of two of one time the last that came."""
+    found: Event | None = None
+    for event in versions:
+        if event["k"] == key and event["t"] <= time and (found is None or event["t"] >= found["t"]):
+            found = event
+    return None if found is None or found["gone"] else found
+
+
 def counted(rows: list[Any]) -> Counter[Any]:
     """Rows as a multiset."""
     return Counter(rows)

@@ -29,7 +29,7 @@ SECOND_SCHEMA = Schema(
     "Setting",
     (Field("sensor", FieldType.STR), Field("time", FieldType.TIMESTAMP), Field("limit", FieldType.FLOAT)),
 )
-SECOND = Flow(SECOND_SCHEMA, field_expression(SECOND_SCHEMA, "sensor"), "sensor")
+SECOND = Flow(SECOND_SCHEMA, field_expression(SECOND_SCHEMA, "sensor"), "sensor", table_retention_ms=1_000)
 
 
 def lowering_of(kind: NodeKind, flow: Flow = FLOW) -> Lowering:
@@ -103,7 +103,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
-        "join",
+        "join", "table", "table_join",
     }  # fmt: skip
 
 
