@@ -4,15 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from streamflow.engine.combine_table import CombineTable
 from streamflow.engine.fold_table import FoldTable
 from streamflow.engine.join_table import JoinTable
+from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
+from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.ports import port_watermark
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Apart, Join, Lookup, Upsert
+from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Upsert
 from streamflow.plan.plan import PlannedNode, Stage
 from streamflow.state.store import Store
 
@@ -41,13 +46,14 @@ def bind_join(
     clocks: Sequence[EntryClock],
     of_task: Callable[[], int],
     names: Mapping[str, Any],
+    outputs: Outputs,
 ) -> Bound:
     """`names` has what the nodes before it were bound to."""
     operator = node.operator
     assert isinstance(operator, Apart)
     key_type = node.key.type if node.key is not None else FieldType.STR
     watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
-    kept = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
+    kept: dict[str, Any] = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
     match operator:
         case Join():
             table = JoinTable(operator, store, key_type, watermarks)
@@ -59,3 +65,15 @@ def bind_join(
                 return Bound(None, {f"j_{number}": CurrentLookup(operator, versions), **bound})
             held = AsOfLookup(operator, versions, store, key_type, watermarks[0], watermarks[1], of_task)
             return Bound(held, {f"j_{number}": held, **bound})
+        case Combine():
+            waiting = CombineTable(operator, store, key_type, watermarks)
+            if operator.incomplete_topic is not None:
+                route = outputs.router(operator.incomplete_topic)[1]
+                kept[f"aside_{number}"] = lambda key, row, missing: _aside(route(key), row, node.name, missing)
+            return Bound(waiting, {f"j_{number}": waiting, **kept})
+
+
+def _aside(route: RouteTo, row: Any, node: str, missing: Sequence[str]) -> None:
+    """An incomplete combination leaves as JSON; its headers say what it lacks."""
+    data, append = route
+    append((data, msgspec.json.encode(row), incomplete_headers(node, missing)))

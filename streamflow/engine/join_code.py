@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-from streamflow.nodes.join_operators import Apart, Join, Lookup, Pick
+from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Pick
 from streamflow.plan.plan import PlannedNode
 
 
@@ -50,6 +50,8 @@ class JoinCode:
                         self._join(port, self._operator)
                     case Lookup():
                         self._lookup(port, self._operator)
+                    case Combine():
+                        self._combine(port, self._operator)
 
     @contextmanager
     def _port_function(self, port: int) -> Iterator[None]:
@@ -92,23 +94,41 @@ class JoinCode:
             code.line(f"passed[{n}] += 1")
             self._result(["e", "m"], "root")
 
+    def _combine(self, port: int, combine: Combine) -> None:
+        code, n = self._code, self._number
+        code.line(f"found = j_{n}.enter({port}, k, t, {self._kept(port, combine.ports[port])})")
+        code.line(f"if found is None: task.late({n}, t, k, e)")
+        with code.block("elif found:"):
+            rows = [f"p{each}" for each in range(len(combine.ports))]
+            code.line(f"t, {', '.join(rows)}, missing = found")
+            code.line(f"passed[{n}] += 1")
+            self._result(rows, "root")
+
     def _kept(self, port: int, schema: Schema) -> str:
         return f"Kept_{self._number}_{port}(t, False, {', '.join(f'e.{name}' for name in schema.names)})"
 
+    def _row(self, rows: list[str]) -> str:
+        values = [_value(pick, rows) for pick in self._operator.picks]
+        if isinstance(self._operator, Combine) and self._operator.incomplete_topic is None:
+            values.append("missing")
+        return f"Row_{self._number}({', '.join(values)})"
+
     def _result(self, rows: list[str], root: str) -> None:
         """Build the result of one row per port, and hand it on."""
-        n = self._number
-        self._code.line(f"r{n} = Row_{n}({', '.join(_value(pick, rows) for pick in self._operator.picks)})")
-        self._below.forward(f"r{n}", "k", root)
+        self._code.line(f"r{self._number} = {self._row(rows)}")
+        self._below.forward(f"r{self._number}", "k", root)
 
     def close_function(self) -> None:
         """Results that time brings come as (key, (event time, row of port 0, row of port 1, …))."""
-        code, n = self._code, self._number
+        code, n, operator = self._code, self._number, self._operator
         rows = [f"p{port}" for port in range(len(self._node.inputs))]
+        parts = ["t", *rows, "missing"] if isinstance(operator, Combine) else ["t", *rows]
         with code.owned_by(self._node.name), code.block(f"def close_{n}(start, end, rows, final):"):
             self._below.prologue()
             code.line(f"r{n} = None; events = iter(rows)")
-            with self._below.guarded_loop(f"for k, (t, {', '.join(rows)}) in events:", f"r{n}"):
+            with self._below.guarded_loop(f"for k, ({', '.join(parts)}) in events:", f"r{n}"):
+                if isinstance(operator, Combine) and operator.incomplete_topic is not None:
+                    code.line(f"if missing: aside_{n}(k, {self._row(rows)}, missing); continue")
                 code.line(f"passed[{n}] += 1")
                 self._result(rows, f"r{n}")
             self._below.epilogue()

@@ -8,6 +8,8 @@ about it is in the headers:
     sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
 """
 
+from collections.abc import Sequence
+
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.errors import Blame
 from streamflow.model.chunk import Record
@@ -40,6 +42,15 @@ def late_headers(node: str, time_ms: int, distance_ms: int) -> tuple[tuple[str, 
         ("sf-node", node.encode()),
         ("sf-event-time", b"%d" % time_ms),
         ("sf-late-ms", b"%d" % distance_ms),
+    )
+
+
+def incomplete_headers(node: str, missing: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
+    """Headers of a combination whose time-out is over: the inputs that it lacks, separated by commas."""
+    return (
+        ("sf-reason", b"incomplete"),
+        ("sf-node", node.encode()),
+        ("sf-missing", ",".join(missing).encode()),
     )
 
 

@@ -1,12 +1,12 @@
 """The reader of a table, by the operator that keeps it."""
 
 from streamflow.engine.program import layout_of
-from streamflow.nodes.join_operators import Join, Lookup, Upsert
+from streamflow.nodes.join_operators import Combine, Join, Lookup, Upsert
 from streamflow.nodes.operators import Count, Fold, Operator
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, TableReader
 from streamflow.query.readers import window_reader
-from streamflow.query.versions import HeldReader, VersionsReader
+from streamflow.query.versions import CombiningReader, HeldReader, VersionsReader
 from streamflow.query.waiting import WaitingReader
 
 
@@ -19,6 +19,8 @@ def reader_of(table: TablePlan, operator: Operator) -> TableReader:
             return WaitingReader(table, operator)
         case Upsert():
             return VersionsReader(table, operator)
+        case Combine():
+            return CombiningReader(table, operator)
         case Lookup():
             return HeldReader(table, operator)
         case _:

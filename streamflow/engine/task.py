@@ -131,7 +131,9 @@ class Task:
                 names |= bound
                 self._keyed.append(kept)
             elif isinstance(operator, Apart):
-                made = bind_join(self.stage, node, number, store, self._clocks, lambda: self._watermark_ms, names)
+                made = bind_join(
+                    self.stage, node, number, store, self._clocks, lambda: self._watermark_ms, names, self.outputs
+                )
                 names |= made.names
                 if made.table is not None:
                     self._add_table(number, node.name, made.table, operator.late_topic)

@@ -3,6 +3,7 @@
 operator   row                            event time
 Join       one per pair that matches      the later of the two; of a row alone, the last moment of a match
 Lookup     the row with its table row     same
+Combine    one per combination            the latest of its rows; of an incomplete one, the time-out of the earliest
 
 and of the table that the second looks into, which has one input:
 
@@ -110,10 +111,34 @@ class Lookup:
         return f"{type(self).__name__}1 {layout_of_ports(self.ports[:1])}"
 
 
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """One row of every port, of one key and at most `timeout_ms` apart. names: what each port is called.
+
+    What lacks a row when the watermark is `timeout_ms` beyond the earliest leaves for `incomplete_topic`, or, without
+    one, like the others; then results have a field `missing` behind the picked ones: names of the ports.
+    max_rows: bound of rows that wait in a task; a row beyond it becomes a dead letter.
+    """
+
+    ports: tuple[Schema, ...]
+    picks: tuple[Pick, ...]
+    names: tuple[str, ...]
+    timeout_ms: int
+    table: str
+    incomplete_topic: str | None = None
+    late_topic: str | None = None
+    max_rows: int = 1_000_000
+
+    @property
+    def layout(self) -> str:
+        """What gives the bytes of its table their meaning."""
+        return f"{type(self).__name__}1 {layout_of_ports(self.ports)}"
+
+
 def layout_of_ports(ports: tuple[Schema, ...]) -> str:
     """Fields of kept rows, in order, as text."""
     return " | ".join(", ".join(map(str, schema.fields)) for schema in ports)
 
 
 #: Operators that take their inputs apart.
-Apart = Join | Lookup
+Apart = Join | Lookup | Combine

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from streamflow.errors import InternalError
+from streamflow.nodes.combine import Combine
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.join import Join
@@ -29,6 +30,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Join,
     Table,
     TableJoin,
+    Combine,
     PassThrough,
     Echo,
     Multiply,

@@ -62,6 +62,6 @@ class Table(NodeKind):
             return None
         delete = lowering.expression(config.delete_when, "delete_when")
         if delete is not None and (delete.type != "bool" or delete.nullable):
-            message = f"a condition is true or false, this is {delete.type}"
+            message = f"a condition is true or false, this is {delete.type}{'?' if delete.nullable else ''}"
             lowering.problem(message, "compare it with something", "delete_when")
         return delete

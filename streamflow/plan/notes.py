@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
-from streamflow.nodes.join_operators import Join, Lookup, Upsert
+from streamflow.nodes.join_operators import Combine, Join, Lookup, Upsert
 from streamflow.nodes.operators import Count, Emit, Fold, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
@@ -16,7 +16,7 @@ def notes(plan: Plan) -> list[str]:
 
 
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
-    windows = any(isinstance(node.operator, Fold | Join | Lookup) for node in stage.nodes)
+    windows = any(isinstance(node.operator, Fold | Join | Lookup | Combine) for node in stage.nodes)
     for entry in stage.entries:
         if entry.kind is EntryKind.SOURCE:
             yield from _source_notes(entry, bool(stage.tables), windows)
@@ -58,5 +58,9 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
             yield "rows wait until the table's watermark has passed their time"
         case Lookup() if not node.operator.as_of:
             yield "takes the table as it is when a row is read, so what is read first decides; as_of does not"
+        case Combine():
+            wait = format_duration(node.operator.timeout_ms)
+            where = node.operator.incomplete_topic
+            yield f"what is incomplete {wait} after its first row {f'leaves for {where}' if where else 'passes on'}"
         case Emit() if node.key_name is None:
             yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"

@@ -1,6 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.join_operators import Join, Lookup
+from streamflow.nodes.join_operators import Combine, Join, Lookup
 from streamflow.nodes.operators import Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
@@ -23,8 +23,7 @@ def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[s
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            name = _written(node.operator)
-            if name is not None:
+            for name in _written(node.operator):
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
@@ -67,15 +66,18 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
-def _written(operator: Operator) -> str | None:
-    """Topic of somebody else that an operator writes to."""
+def _written(operator: Operator) -> list[str]:
+    """Topics of somebody else that an operator writes to."""
     match operator:
         case Emit():
-            return operator.topic
+            names: tuple[str | None, ...] = (operator.topic,)
         case Fold() | Join() | Lookup():
-            return operator.late_topic
+            names = (operator.late_topic,)
+        case Combine():
+            names = operator.incomplete_topic, operator.late_topic
         case _:
-            return None
+            names = ()
+    return [name for name in names if name is not None]
 
 
 def _limits() -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""Reads tables of versions, and rows that wait for one."""
+"""Reads tables of versions, rows that wait for one, and rows that wait for the other branches of their key."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Lookup, Upsert
+from streamflow.nodes.join_operators import Combine, Lookup, Upsert
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, TableReader, behind
 from streamflow.query.request import RowState, TableQuery
@@ -52,6 +52,23 @@ class HeldReader(TableReader):
                 row = self._decode(raw)
                 time = row._event_time_ms
                 yield stored, self._row(key, time, time, False, {name: getattr(row, name) for name in self._names})
+
+
+class CombiningReader(KeyedReader):
+    """The rows of every key that wait, by the names of their inputs."""
+
+    def __init__(self, table: TablePlan, combine: Combine) -> None:
+        self._combine = combine
+        self._split = msgspec.json.Decoder(list[tuple[int, msgspec.Raw]]).decode
+        self._rows_of = [msgspec.json.Decoder(kept_type(schema)).decode for schema in combine.ports]
+        super().__init__(table, self._waiting)
+
+    def _waiting(self, raw: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for port, each in self._split(raw):
+            row = _fields(self._rows_of[port](each), self._combine.ports[port].names)
+            found.setdefault(self._combine.names[port], []).append(row)
+        return found
 
 
 def _fields(row: Any, names: tuple[str, ...]) -> Any:

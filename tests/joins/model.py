@@ -57,3 +57,17 @@ def version_at(versions: list[Event], key: Any, time: int) -> Event | None:
 def counted(rows: list[Any]) -> Counter[Any]:
     """Rows as a multiset."""
     return Counter(rows)
+
+
+def combined(rows: list[tuple[int, Event]], ports: int, timeout: int, watermark: int) -> list[dict[int, int]]:
+    """What the rows of one key (at most one per port) give: {port: id} of every combination that is decided."""
+    times = [event["t"] for _, event in rows]
+    if len(rows) == ports and max(times) - min(times) <= timeout:
+        return [{port: event["id"] for port, event in rows}]
+    found = []
+    left = sorted(rows, key=lambda each: each[1]["t"])
+    while left and left[0][1]["t"] + timeout < watermark:
+        end = left[0][1]["t"] + timeout
+        found.append({port: event["id"] for port, event in left if event["t"] <= end})
+        left = [each for each in left if each[1]["t"] > end]
+    return found
