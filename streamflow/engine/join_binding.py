@@ -13,11 +13,12 @@ from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.ports import port_watermark
+from streamflow.engine.table_pair import PairedTables
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Upsert
+from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, TablePair, Upsert
 from streamflow.plan.plan import PlannedNode, Stage
 from streamflow.state.store import Store
 
@@ -65,6 +66,9 @@ def bind_join(
                 return Bound(None, {f"j_{number}": CurrentLookup(operator, versions), **bound})
             held = AsOfLookup(operator, versions, store, key_type, watermarks[0], watermarks[1], of_task)
             return Bound(held, {f"j_{number}": held, **bound})
+        case TablePair():
+            left, right = (names[f"table_{name}"] for name in node.inputs)
+            return Bound(None, {f"j_{number}": PairedTables(operator, left, right)})
         case Combine():
             waiting = CombineTable(operator, store, key_type, watermarks)
             if operator.incomplete_topic is not None:

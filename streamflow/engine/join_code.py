@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Pick
+from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Pick, TablePair
 from streamflow.plan.plan import PlannedNode
 
 
@@ -50,6 +50,8 @@ class JoinCode:
                         self._join(port, self._operator)
                     case Lookup():
                         self._lookup(port, self._operator)
+                    case TablePair():
+                        self._pair(port)
                     case Combine():
                         self._combine(port, self._operator)
 
@@ -94,6 +96,14 @@ class JoinCode:
             code.line(f"passed[{n}] += 1")
             self._result(["e", "m"], "root")
 
+    def _pair(self, port: int) -> None:
+        code, n = self._code, self._number
+        code.line(f"found = j_{n}.changed({port}, k)")
+        with code.block("if found is not None:"):
+            code.line("t, p0, p1, deleted = found")
+            code.line(f"passed[{n}] += 1")
+            self._result(["p0", "p1"], "root")
+
     def _combine(self, port: int, combine: Combine) -> None:
         code, n = self._code, self._number
         code.line(f"found = j_{n}.enter({port}, k, t, {self._kept(port, combine.ports[port])})")
@@ -111,6 +121,8 @@ class JoinCode:
         values = [_value(pick, rows) for pick in self._operator.picks]
         if isinstance(self._operator, Combine) and self._operator.incomplete_topic is None:
             values.append("missing")
+        if isinstance(self._operator, TablePair):
+            values.append("deleted")
         return f"Row_{self._number}({', '.join(values)})"
 
     def _result(self, rows: list[str], root: str) -> None:
@@ -121,6 +133,8 @@ class JoinCode:
     def close_function(self) -> None:
         """Results that time brings come as (key, (event time, row of port 0, row of port 1, …))."""
         code, n, operator = self._code, self._number, self._operator
+        if isinstance(operator, TablePair):
+            return  # only changes bring results
         rows = [f"p{port}" for port in range(len(self._node.inputs))]
         parts = ["t", *rows, "missing"] if isinstance(operator, Combine) else ["t", *rows]
         with code.owned_by(self._node.name), code.block(f"def close_{n}(start, end, rows, final):"):

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from streamflow.engine.fold_table import MAX_LIVE
+from streamflow.engine.fold_table import MAX_LIVE, NEVER
 from streamflow.model.wire import kept_type
 from streamflow.nodes.join_operators import Upsert
 from streamflow.state.keys import checked_key_bytes
@@ -70,6 +70,11 @@ class VersionedTable:
     def current(self, key: Any) -> Any:
         """The newest row of a key, None when there is none or it was deleted."""
         return _present(self._versions(key))
+
+    def newest_ms(self, key: Any) -> int:
+        """Event time of the newest version of a key, also of a deletion; far in the past when there is none."""
+        versions = self._versions(key)
+        return _time_of(versions[-1]) if versions else -NEVER
 
     def as_of(self, key: Any, time_ms: int) -> Any:
         """The row that a key had at a time, None when it had none."""

@@ -3,6 +3,7 @@
 operator   row                            event time
 Join       one per pair that matches      the later of the two; of a row alone, the last moment of a match
 Lookup     the row with its table row     same
+TablePair  both tables' rows, on change   that of the newer of the two
 Combine    one per combination            the latest of its rows; of an incomplete one, the time-out of the earliest
 
 and of the table that the second looks into, which has one input:
@@ -112,6 +113,20 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class TablePair:
+    """The current rows of one key in two tables (ports 0 and 1, Upserts of the same stage) whenever one changes.
+
+    alone: per port whether its row gives a result without the other. Results have a field `deleted` behind the picked
+    ones: the result is gone, and had these values.
+    """
+
+    ports: tuple[Schema, Schema]
+    picks: tuple[Pick, ...]
+    alone: tuple[bool, bool]
+    late_topic: None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Combine:
     """One row of every port, of one key and at most `timeout_ms` apart. names: what each port is called.
 
@@ -141,4 +156,4 @@ def layout_of_ports(ports: tuple[Schema, ...]) -> str:
 
 
 #: Operators that take their inputs apart.
-Apart = Join | Lookup | Combine
+Apart = Join | Lookup | TablePair | Combine

@@ -12,17 +12,22 @@ from streamflow.nodes.join_operators import Pick
 from streamflow.nodes.kind import FieldName, Flow, Lowering, NodeConfig
 
 
-class JoinedConfig(NodeConfig):
-    """What every kind that joins inputs has in its configuration."""
+class FieldsConfig(NodeConfig):
+    """The fields of the result, in the configuration of every kind that joins inputs."""
 
-    on: str | list[str] | None = Option(
-        None, description="key to join by, an expression; one for all inputs or one each; the inputs' own when left out"
-    )
     fields: dict[FieldName, str] | None = Option(
         None, min_length=1, description="fields of the result: name to input.field; all fields when left out"
     )
     prefix: dict[str, str] = Option(
         default_factory=dict, description="per input what its fields' names begin with, where two inputs share names"
+    )
+
+
+class JoinedConfig(FieldsConfig):
+    """The key too, of kinds whose inputs can be brought to it."""
+
+    on: str | list[str] | None = Option(
+        None, description="key to join by, an expression; one for all inputs or one each; the inputs' own when left out"
     )
 
 
@@ -48,7 +53,7 @@ def refuse_repeats(lowering: Lowering) -> None:
 
 
 def joined(
-    config: JoinedConfig, lowering: Lowering, absent: Sequence[bool], more: Sequence[Field] = ()
+    config: FieldsConfig, lowering: Lowering, absent: Sequence[bool], more: Sequence[Field] = ()
 ) -> tuple[tuple[Pick, ...], Flow] | None:
     """Where the fields of a joined row come from, and the flow of such rows; None when there is a problem.
 

@@ -17,6 +17,7 @@ from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
+from streamflow.nodes.tables_join import TablesJoin
 from streamflow.nodes.threshold import Threshold
 from streamflow.nodes.window import Window
 
@@ -30,6 +31,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Join,
     Table,
     TableJoin,
+    TablesJoin,
     Combine,
     PassThrough,
     Echo,

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.join_operators import Combine, Join, Lookup, Upsert
 from streamflow.nodes.operators import Fold
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
@@ -149,7 +149,7 @@ def _layout(node: LoweredNode) -> str:
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
-    if isinstance(operator, Apart | Upsert):
+    if isinstance(operator, Join | Lookup | Combine | Upsert):
         parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

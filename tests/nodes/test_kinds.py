@@ -1,6 +1,7 @@
 """The contract that every node kind keeps; a new kind is tested by being registered."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -34,7 +35,8 @@ SECOND = Flow(SECOND_SCHEMA, field_expression(SECOND_SCHEMA, "sensor"), "sensor"
 
 def lowering_of(kind: NodeKind, flow: Flow = FLOW) -> Lowering:
     """What a kind sees of its example."""
-    return Lowering("example", flow, () if kind.inputs_apart is None else (("first", flow), ("second", SECOND)))
+    first = replace(flow, table_retention_ms=1_000)
+    return Lowering("example", flow, () if kind.inputs_apart is None else (("first", first), ("second", SECOND)))
 
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -103,7 +105,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
-        "join", "table", "table_join", "combine",
+        "join", "table", "table_join", "tables_join", "combine",
     }  # fmt: skip
 
 
