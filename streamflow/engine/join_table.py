@@ -5,7 +5,7 @@
                            then, if it found none and the join says so, it leaves alone
 
 Rows are kept in panes of time, at least before + after long, so that a row looks into two of them, and a pane is let go
-as a whole. A pane that was found in the store, or was evicted, is not *complete*: keys that are not in memory are read.
+as a whole. A pane of which memory does not hold all is not *complete*: keys that are not in memory are read.
 
     watermark W, lateness L      row of time t and reach r (after for left, before for right rows)
     late                         t < W of its port - L               leaves for the late topic
@@ -75,17 +75,22 @@ class JoinTable:
         self._waiting: list[tuple[int, int, Any, int]] = []
 
     def open_at(self, watermark_ms: int) -> None:
-        """Find the panes in the store, and, where rows may leave alone, those that still wait."""
+        """Load what the store has, as far as memory goes; rows that may leave alone are all registered."""
         self._watermark = watermark_ms if watermark_ms > _LONG_AGO else -NEVER
         for stored, raw in self._store.scan(self.name):
             start, key, port = self._split(stored)
-            if start not in self._panes:
-                self._panes[start] = _Pane(False)
-            if self._join.alone[port]:
-                row = self._decode[port](raw)
-                due = self._due(port, row._event_time_ms)
-                if not row._flag and due > watermark_ms:
-                    heapq.heappush(self._waiting, (due, port, key, row._event_time_ms))
+            pane = self._panes.get(start)
+            if pane is None:
+                pane = self._panes[start] = _Pane(True)
+            row = self._decode[port](raw)
+            if self._count < MAX_LIVE or key in pane.rows[port]:
+                pane.rows[port].setdefault(key, []).append(row)
+                self._count += 1
+            else:
+                pane.complete = False
+            due = self._due(port, row._event_time_ms)
+            if self._join.alone[port] and not row._flag and due > watermark_ms:
+                heapq.heappush(self._waiting, (due, port, key, row._event_time_ms))
 
     # -- a row --------------------------------------------------------------------------------------------------------
 
@@ -138,13 +143,24 @@ class JoinTable:
         """Rows of a key in a pane, None when there are none."""
         rows = pane.rows[port].get(key)
         if rows is None and not pane.complete:
-            prefix = pane_prefix(start) + checked_key_bytes(key)
-            found = self._store.scan(self.name, prefix + bytes([0x80 + port]), prefix + bytes([0x81 + port]))
-            rows = [self._decode[port](raw) for _, raw in found]
+            rows = self._read(start, port, key)
             if rows:
                 pane.rows[port][key] = rows
                 self._count += len(rows)
         return rows or None
+
+    def _read(self, start: int, port: int, key: Any) -> Rows:
+        """Rows of a key in the store. Read one by one: a scan would look through all that is not on disk yet."""
+        rows: Rows = []
+        head = self._head(start, port, key)
+        while (raw := self._store.get(self.name, head + _NUMBER.pack(len(rows)))) is not None:
+            rows.append(self._decode[port](raw))
+        return rows
+
+    @staticmethod
+    def _head(start: int, port: int, key: Any) -> bytes:
+        """What the store keys of a key's rows begin with."""
+        return pane_prefix(start) + checked_key_bytes(key) + bytes([0x80 + port])
 
     def _due(self, port: int, time_ms: int) -> int:
         """First watermark at which a row without a partner leaves alone."""
@@ -199,10 +215,9 @@ class JoinTable:
         """New rows, and those that found their first partner."""
         changes: list[Change] = []
         for start, pane in self._panes.items():
-            prefix = pane_prefix(start)
             for port in (0, 1):
                 for key, numbers in pane.dirty[port].items():
-                    rows, head = pane.rows[port][key], prefix + checked_key_bytes(key) + bytes([0x80 + port])
+                    rows, head = pane.rows[port][key], self._head(start, port, key)
                     changes += [(head + _NUMBER.pack(number), self._encode(rows[number])) for number in numbers]
                 pane.dirty[port].clear()
         expire_below = self._expiry(watermark_ms)
