@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from streamflow.engine.watermarks import EntryClock
 from streamflow.nodes.join_operators import Upsert
 from streamflow.nodes.operators import Count, Filter, Pass, Project, Rekey
-from streamflow.plan.plan import PlannedNode, Stage
+from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
 _KEEPS_TIME = Pass | Filter | Project | Rekey | Count | Upsert
@@ -27,7 +27,9 @@ def port_watermark(
         return of_task
     before = [clocks[number] for number in sorted(numbers)]
     if len(before) == 1:
-        only = before[0]
+        only, delay_ms = before[0], before[0].entry.watermark_delay_ms
+        if only.entry.kind is EntryKind.SOURCE:
+            return lambda: only.high_ms - delay_ms
         return lambda: only.watermark_ms
     return lambda: min(clock.watermark_ms for clock in before)
 
