@@ -15,15 +15,13 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
-from streamflow.engine.program import layout_of
+from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
-from streamflow.nodes.operators import Count, Distinct, Fold, Process
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import KeyedReader, PaneReader, TableReader
-from streamflow.query.readers import process_reader, window_reader
+from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
@@ -86,18 +84,7 @@ class WorkerService:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
             operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            reader: TableReader
-            if isinstance(operator, Fold):
-                reader = window_reader(table, layout_of(operator))
-            elif isinstance(operator, Distinct):
-                reader = PaneReader(table, lambda raw: {"first": int(raw)})
-            elif isinstance(operator, Process):
-                reader = process_reader(table, operator.declared.states)
-            else:
-                assert isinstance(operator, Count)
-                name = operator.field
-                reader = KeyedReader(table, lambda raw: {name: int(raw)})
-            self._readers[table.name] = reader
+            self._readers[table.name] = reader_of(table, operator)
         return self._readers[table.name]
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Lookup, Process
 
 
@@ -84,7 +85,8 @@ class TaskCounters:
         """Rows in and out of every node, the entries included.
 
         What passes through unchanged in number is derived, so that the loop counts only where rows end or begin:
-        in = sum of the inputs' out; out = in - dead, except filters and lookups (what passed) and windows (results).
+        in = sum of the inputs' out; out = in - dead, except filters and lookups (what passed), windows and joins
+        (results).
         """
         counts: dict[str, NodeCounts] = {}
         dead: dict[str, int] = {}
@@ -97,7 +99,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct)
+            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Upsert | Apart)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -17,8 +17,10 @@ goes on with the next row. Handlers cost nothing until they are used (Python 3.1
 
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
+from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
     Apply,
     Count,
@@ -42,7 +44,8 @@ class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
-    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `routes_i` and `route_i` of
+    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `u_i` VersionedTable, `j_i` table
+    of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
     outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -61,13 +64,17 @@ class Fusion:
     def generate(self) -> SourceCode:
         """Write the whole module."""
         for node in self._stage.nodes:
-            if not self._inline(node):
+            if isinstance(node.operator, Apart):
+                self._join_code(node, node.operator).functions()
+            elif not self._inline(node):
                 self._node_function(node)
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
             elif isinstance(node.operator, Apply | Process):
                 self._emit_function(node)
+            elif isinstance(node.operator, Apart):
+                self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
             self._entry_function(number, entry)
         return self.source
@@ -77,7 +84,7 @@ class Fusion:
         return self._numbers[node.name]
 
     def _inline(self, node: PlannedNode) -> bool:
-        return self._fused and len(node.inputs) == 1
+        return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
         """Nodes whose statements stand in the same function as `name`'s, in order. See `_ends_run`."""
@@ -135,9 +142,9 @@ class Fusion:
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
-        return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds) or any(
-            isinstance(node.operator, Process | Distinct) for node in nodes
-        )
+        if any(isinstance(node.operator, Apart | Process | Distinct) for node in nodes):
+            return True
+        return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
@@ -182,11 +189,25 @@ class Fusion:
                 code.line("pass")
                 self._epilogue(inlined)
 
-    def _incoming_key(self, node: PlannedNode) -> Expression | None:
-        """Key of the rows that come into a node; of several inputs one whose key may be null, if there is any."""
+    def _join_code(self, node: PlannedNode, operator: Apart) -> JoinCode:
+        inlined = self._inline_below(node.name)
+        below = Below(
+            lambda: self._prologue(inlined),
+            lambda: self._epilogue(inlined),
+            lambda row, key, root: self._forward(node.name, row, key, node.key, root),
+            self._guarded_loop,
+        )
+        return JoinCode(self.source, node, operator, self.number(node), self._incoming_keys(node), below)
+
+    def _incoming_keys(self, node: PlannedNode) -> list[Expression | None]:
+        """Key of the rows that come into a node, per input."""
         keys = {entry.node: entry.key for entry in self._stage.entries}
         keys = {each.name: each.key for each in self._stage.nodes} | keys
-        incoming = [keys[name] for name in node.inputs]
+        return [keys[name] for name in node.inputs]
+
+    def _incoming_key(self, node: PlannedNode) -> Expression | None:
+        """Key of the rows that come into a node; of several inputs one whose key may be null, if there is any."""
+        incoming = self._incoming_keys(node)
         return next((key for key in incoming if key is not None and key.nullable), incoming[0])
 
     def _guarded_loop(self, head: str, root: str) -> "_GuardedLoop":
@@ -223,17 +244,18 @@ class Fusion:
         for child in children:
             if len(children) > 1:
                 with code.block("try:"):
-                    self._enter(child, row, key, key_of, root)
+                    self._enter(child, name, row, key, key_of, root)
                 code.line(f"except Exception as error: task.failed({root}, error)")
             else:
-                self._enter(child, row, key, key_of, root)
+                self._enter(child, name, row, key, key_of, root)
 
-    def _enter(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+    def _enter(self, node: PlannedNode, before: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
         with self.source.owned_by(node.name):
             if self._inline(node):
                 self._statements(node, row, key, key_of, root)
             else:
-                self.source.line(f"node_{self.number(node)}({row}, {key}, t, {root})")
+                port = f"_{node.inputs.index(before)}" if isinstance(node.operator, Apart) else ""
+                self.source.line(f"node_{self.number(node)}{port}({row}, {key}, t, {root})")
 
     def _statements(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number, operator = self.source, self.number(node), node.operator
@@ -256,13 +278,12 @@ class Fusion:
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
-            case Apply():
-                code.line(f"x{number} = f_{number}({row})")
-                code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
-            case Process():
-                self._process(node, row, key, key_of, root)
+            case Apply() | Process():
+                self._python_code(node, row, key, key_of, root)
             case Distinct():
                 self._distinct(node, operator, row, key, key_of, root)
+            case Upsert():
+                self._upsert(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
@@ -278,8 +299,12 @@ class Fusion:
                 code.line(f"n_{number} += 1")
                 self._forward(node.name, row, key, None, root)
 
-    def _process(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+    def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)
+        if isinstance(node.operator, Apply):
+            code.line(f"x{number} = f_{number}({row})")
+            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            return
         with code.block(self._keyed_head(node, key, key_of, root)):
             code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
             code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
@@ -334,6 +359,20 @@ class Fusion:
             ]
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
+
+    def _upsert(
+        self, node: PlannedNode, operator: Upsert, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        head = "if"
+        if key_of is None or key_of.nullable:
+            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
+            head = "elif"
+        deleted = operator.delete.python(row) if operator.delete is not None else "False"
+        values = ", ".join(f"{row}.{name}" for name in operator.row.names)
+        with code.block(f"{head} u_{number}.put({key}, t, Kept_{number}(t, {deleted}, {values})):"):
+            code.line(f"passed[{number}] += 1")
+            self._forward(node.name, row, key, node.key, root)
 
     def _leave(self, number: int, key: str, value: str) -> None:
         """Append (key bytes, value, no headers) to the output list of the key's partition."""

@@ -10,6 +10,8 @@ about it is in the headers:
     sf-event-time, sf-distance-ms       of a time too far from its record's: what it was, and how far, in ms
 """
 
+from collections.abc import Sequence
+
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.errors import Blame
 from streamflow.model.chunk import Record
@@ -47,6 +49,15 @@ def late_headers(node: str, time_ms: int, distance_ms: int) -> Headers:
         ("sf-node", node.encode()),
         ("sf-event-time", b"%d" % time_ms),
         ("sf-late-ms", b"%d" % distance_ms),
+    )
+
+
+def incomplete_headers(node: str, missing: Sequence[str]) -> Headers:
+    """Headers of a combination whose time-out is over: the inputs that it lacks, separated by commas."""
+    return (
+        ("sf-reason", b"incomplete"),
+        ("sf-node", node.encode()),
+        ("sf-missing", ",".join(missing).encode()),
     )
 
 

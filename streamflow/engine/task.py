@@ -13,7 +13,6 @@ into chunks gives the same results.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,38 +20,24 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.binding import Binding, TaskHooks
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
-from streamflow.engine.distinct_table import DistinctTable
 from streamflow.engine.ending import Ending
-from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
-from streamflow.engine.keyed_fold import KeyedFold
-from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import Headers, late_headers, letter, result_letter
-from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.pane_table import PaneTable
-from streamflow.engine.process_table import ProcessTable, make_node
+from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
-from streamflow.engine.sliding_table import SlidingTable
 from streamflow.engine.standing import standing_of
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
-from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
-from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
-from streamflow.plan.plan import Entry, EntryKind, FarPolicy, PlannedNode, TablePlan
+from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
-from streamflow.windows.count import Counted
-from streamflow.windows.session import Session
-from streamflow.windows.sliding import Sliding
-from streamflow.windows.unbounded import Unbounded
 
 _NEVER = 1 << 62
 
@@ -98,11 +83,7 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._folds: list[tuple[int, FoldTable, Fire]] = []
-        self._keyed: list[KeyedTable] = []
-        self._processes: list[ProcessTable] = []
         self._advancing = False
-        self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
@@ -116,8 +97,12 @@ class Task:
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
+        names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
+        binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
+        self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
+        self._processes = binding.processes
         try:
-            self._functions = self._bind(store, tables or {})
+            self._functions = binding.bind()
         except BaseException:
             self.close()
             raise
@@ -129,80 +114,17 @@ class Task:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
-    def _bind(self, store: Store, global_tables: Mapping[str, GlobalTable]) -> dict[str, Any]:
-        names: dict[str, Any] = {
-            "task": self,
-            "passed": self.counters.passed,
-            "encode": msgspec.json.Encoder().encode,
-        }
-        for number, clock in enumerate(self._clocks):
-            names[f"clock_{number}"] = clock
-        tables = {table.node: table for table in self.stage.tables}
-        for node in self.stage.nodes:
-            number, operator = self.program.numbers[node.name], node.operator
-            if isinstance(operator, Fold):
-                names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
-            elif isinstance(operator, Process):
-                names[f"w_{number}"] = self._bind_process(number, node, operator, store)
-            elif isinstance(operator, Distinct):
-                names[f"w_{number}"] = self._bind_distinct(number, node, operator, store)
-            elif isinstance(operator, Apply):
-                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
-            elif isinstance(operator, Count):
-                names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
-                self._keyed.append(keyed)
-            elif isinstance(operator, Lookup):
-                found = global_tables[operator.table]
-                names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
-            topic = node.repartition_topic or getattr(operator, "topic", None)
-            if topic is not None:
-                names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
-        return self.program.bind(names)
-
-    def _bind_fold(self, number: int, node: PlannedNode, fold: Fold, table: TablePlan, store: Store) -> FoldTable:
-        key_type = node.key.type if node.key is not None else FieldType.STR
-        layout, fire = self.program.layouts[node.name], partial(self._emit, number, node.name)
-        made: FoldTable
-        match fold.window:
-            case Session():
-                made = SessionTable(table, fold, layout, store, key_type, self._border_moved, self._watermark_now)
-            case Counted() | Unbounded():
-                made = KeyedFold(table, fold, layout, store, key_type, fire)
-            case Sliding():
-                made = SlidingTable(table, fold, layout, store, key_type)
-            case _:
-                made = PaneTable(table, fold, layout, store, key_type)
-        if fold.late_topic is not None:
-            self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, fire))
-        return made
-
-    def _bind_process(self, number: int, node: PlannedNode, operator: Process, store: Store) -> ProcessTable:
-        made = ProcessTable(
-            operator,
-            make_node(operator, node.name),
-            store,
-            node.key.type if node.key is not None else FieldType.STR,
-            give=partial(self._give, number, node.name),
-            fail=partial(self._timer_failed, node.name),
+    def _hooks(self) -> TaskHooks:
+        return TaskHooks(
+            emit=self._emit,
+            give=self._give,
+            timer_failed=self._timer_failed,
             border_moved=self._border_moved,
-            watermark_now=self._settled_watermark,
+            closed_to=lambda: self._watermark_ms,
+            watermark_now=self._watermark_now,
+            settled_watermark=self._settled_watermark,
             now=lambda: self._clock.now_ms,
         )
-        self._processes.append(made)
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, _no_fire))
-        return made
-
-    def _bind_distinct(self, number: int, node: PlannedNode, operator: Distinct, store: Store) -> DistinctTable:
-        key_type = node.key.type if node.key is not None else FieldType.STR
-        made = DistinctTable(operator, store, key_type, self._settled_watermark)
-        if operator.late_topic is not None:
-            self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, _no_fire))
-        return made
 
     def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Make it a task of a bounded run: source entries end at these offsets. Call before any work."""
@@ -574,10 +496,6 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
-
-
-def _no_fire(start: int, end: int, rows: Any, final: bool) -> None:
-    """A process table gives its rows itself."""
 
 
 def _rows_before(index: int, kept: list[int] | None) -> int:

@@ -15,6 +15,8 @@ with its key and its event time, so what an operator does not name it passes on:
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
+
+Operators with more than one kind of input are in `join_operators.py`.
 """
 
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from typing import Any
 
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
+from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.shape import WindowShape
 
@@ -185,4 +188,4 @@ class Emit:
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Emit
+Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Emit | Upsert | Apart

@@ -112,6 +112,7 @@ class TablePlan:
 
     layout: digest of key and value layout; state of another digest is refused.
     row_schema: schema of what a query shows as `value`; key_type the type of `key`.
+    passing: rows wait for others and leave by time, `retention_ms` after their own.
     """
 
     name: str
@@ -123,6 +124,7 @@ class TablePlan:
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    passing: bool = False
 
     @property
     def windowed(self) -> bool:
@@ -181,7 +183,8 @@ class TopicPlan:
 class Plan:
     """Everything the runtime needs to know of a topology.
 
-    run: name of a run of its own (plan/runs.py), empty for the live one.
+    run: name of a run of its own (plan/runs.py), empty for the live one. repairs: notes on repartitions that were not
+    declared.
     """
 
     topology: str
@@ -199,6 +202,7 @@ class Plan:
         return f"{self.topology}.{self.run}" if self.run else self.topology
 
     global_tables: tuple[GlobalTablePlan, ...] = ()
+    repairs: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
 from streamflow.nodes.global_table import GlobalTableConfig
+from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
@@ -37,7 +38,7 @@ def make_plan(spec: TopologySpec) -> Plan:
     resolved = resolve(spec)
     if resolved.problems:
         raise TopologyError(resolved.problems)
-    stages = _Stages(spec, resolved.nodes).all()
+    stages = _Stages(resolved.spec, resolved.nodes).all()
     dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(
@@ -49,6 +50,7 @@ def make_plan(spec: TopologySpec) -> Plan:
         dead_letter_topic=dead_letters,
         outcome_topic=outcomes,
         global_tables=tables,
+        repairs=tuple(repair.note for repair in resolved.repairs),
     )
 
 
@@ -151,6 +153,7 @@ class _Stages:
             window=shape.window,
             lateness_ms=shape.lateness_ms,
             retention_ms=shape.retention_ms,
+            passing=shape.passing,
         )
 
 
@@ -174,6 +177,8 @@ def _layout(node: LoweredNode) -> str:
         parts.append(operator.declared.layout)
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
+    if isinstance(operator, Join | VersionLookup | Combine | Upsert):
+        parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

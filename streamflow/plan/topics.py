@@ -1,5 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
+from streamflow.nodes.join_operators import Combine, Join, VersionLookup
 from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
@@ -33,8 +34,7 @@ def plan_topics(
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            name = _written(node.operator)
-            if name is not None:
+            for name in _written(node.operator):
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
@@ -78,19 +78,25 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
         # Deleted only after it has left the store too: retention counts event time there, wall clock here.
         keep_ms = table.retention_ms + table.window.span_ms + _CHANGELOG_SLACK_MS
         policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(keep_ms)))
+    elif table.passing:
+        # Rows wait for the slowest input, and so does their leaving: a week lets a stopped one come back.
+        policy = (("cleanup.policy", "compact,delete"), ("retention.ms", str(table.retention_ms + 7 * DAY_MS)))
     config = (*policy, *_limits())
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
-def _written(operator: Operator) -> str | None:
-    """Topic of somebody else that an operator writes to."""
+def _written(operator: Operator) -> list[str]:
+    """Topics of somebody else that an operator writes to."""
     match operator:
         case Emit():
-            return operator.topic
-        case Fold() | Distinct():
-            return operator.late_topic
+            names: tuple[str | None, ...] = (operator.topic,)
+        case Fold() | Distinct() | Join() | VersionLookup():
+            names = (operator.late_topic,)
+        case Combine():
+            names = operator.incomplete_topic, operator.late_topic
         case _:
-            return None
+            names = ()
+    return [name for name in names if name is not None]
 
 
 def _limits() -> tuple[tuple[str, str], ...]:

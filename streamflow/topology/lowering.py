@@ -64,13 +64,18 @@ class TopologyLowering:
             self.problems += problems_of(error, f"nodes.{node.name}", kind.config_type)
 
     def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
-        if isinstance(config, SourceConfig | GlobalTableConfig):
+        inputs: tuple[tuple[str, Flow], ...] = ()
+        flow: Flow | None
+        if KINDS[node.kind].inputs_apart is not None:
+            inputs = self._inputs_apart(node)
+            flow = inputs[0][1] if inputs else None
+        elif isinstance(config, SourceConfig | GlobalTableConfig):
             flow = self._topic_flow(node, config)
         else:
             flow = self._input_flow(node)
         if flow is None:
             return
-        lowering = Lowering(node.name, flow, self._tables)
+        lowering = Lowering(node.name, flow, self._tables, inputs)
         lowered = KINDS[node.kind].lower(config, lowering)
         self.problems += lowering.problems
         if lowered is not None and not lowering.problems:
@@ -86,6 +91,21 @@ class TopologyLowering:
             return None
         schema = self._schemas[config.schema_name]
         return None if schema is None else Flow(schema)
+
+    def _inputs_apart(self, node: NodeSpec) -> tuple[tuple[str, Flow], ...]:
+        """Every input with its flow; none when they are too few or many, or one of them failed."""
+        least, most = KINDS[node.kind].inputs_apart or (1, 1)
+        count = len(node.inputs)
+        if not least <= count <= most:
+            takes = f"{least}" if least == most else f"{least} to {most}"
+            remedy = "name them in order, inputs: [first, second]"
+            self.problems.append(
+                Problem(f"nodes.{node.name}.inputs", f"{node.kind} takes {takes} inputs, not {count}", remedy)
+            )
+            return ()
+        named = zip(node.written_inputs or node.inputs, node.inputs, strict=True)
+        found = tuple((name, self.nodes[each].lowered.output) for name, each in named if each in self.nodes)
+        return found if len(found) == count else ()
 
     def _input_flow(self, node: NodeSpec) -> Flow | None:
         """What comes out of the inputs together; None when one of them failed or they do not fit."""

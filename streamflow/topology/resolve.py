@@ -8,6 +8,7 @@ from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.checks import check_graph
+from streamflow.topology.copartition import Repair, copartitioned
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
 from streamflow.topology.spec import TopologySpec
@@ -15,17 +16,25 @@ from streamflow.topology.spec import TopologySpec
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """nodes: by name what each became, complete when there is no problem."""
+    """nodes: by name what each became, complete when there is no problem.
 
+    spec: the topology with the repartitions that were put in (`repairs`) so that inputs meet.
+    """
+
+    spec: TopologySpec
     nodes: Mapping[str, LoweredNode]
     problems: tuple[Problem, ...]
+    repairs: tuple[Repair, ...] = ()
 
 
-def resolve(spec: TopologySpec) -> Resolved:
+def resolve(written: TopologySpec) -> Resolved:
     """Check everything; never raises for a topology that is merely wrong."""
+    met = copartitioned(written)
+    spec = met.spec
     lowering = TopologyLowering(spec)
     problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
-    return Resolved(lowering.nodes, tuple(dict.fromkeys(problems)))
+    told = dict.fromkeys(met.as_written(each) for each in problems)
+    return Resolved(spec, lowering.nodes, tuple(told), met.repairs)
 
 
 def _check_tables(lowering: TopologyLowering) -> list[Problem]:

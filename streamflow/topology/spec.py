@@ -9,7 +9,10 @@ NODES_MAX = 200
 
 
 class NodeSpec(BaseModel):
-    """One declared node: its kind, the names of its inputs, and the rest of its configuration as written."""
+    """One declared node: its kind, the names of its inputs, and the rest of its configuration as written.
+
+    written_inputs: the inputs as written, when repartitions were put in before some of them.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -17,6 +20,7 @@ class NodeSpec(BaseModel):
     kind: str
     inputs: tuple[str, ...] = ()
     config: Mapping[str, Any] = Field(default_factory=dict)
+    written_inputs: tuple[str, ...] = ()
 
     @field_serializer("config", when_used="json")
     def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
