@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import typer
 
-from streamflow.cli.demo_check import run_flights
+from streamflow.cli.demo_check import LIMITS, run_flights
 from streamflow.cli.run import spawn
 from streamflow.cli.show import EXIT_FAILED, console, refusals
 from streamflow.errors import ExternalError
@@ -39,7 +39,7 @@ def demo() -> None:
 def _run(bootstrap: str) -> bool:
     port = int(os.environ.get("STREAMFLOW_HTTP_PORT") or 8080)
     settings = load_settings(brokers=bootstrap, state_dir=_FOLDER / "state", http_port=port, log_level="warning")
-    os.environ["STREAMFLOW_LOG_LEVEL"] = "warning"
+    os.environ.update(LIMITS, STREAMFLOW_LOG_LEVEL="warning")
     worker = spawn(_TOPOLOGY, settings, 0, 1)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

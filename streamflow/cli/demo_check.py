@@ -9,11 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamflow.cli import departures as data
 from streamflow.cli import flights_model as model
+from streamflow.cli.client import post_events
 from streamflow.cli.show import console, print_table
 from streamflow.errors import ExternalError
 from streamflow.model.position import Positions, decode_token, encode_token
 
-_EVENTS_PER_REQUEST = 10_000
+#: The demo publishes in larger requests than a worker takes by default.
+LIMITS = {"STREAMFLOW_BATCH_MAX_EVENTS": "10000", "STREAMFLOW_BODY_MAX_BYTES": str(4 << 20)}
+_EVENTS_PER_REQUEST = int(LIMITS["STREAMFLOW_BATCH_MAX_EVENTS"])
 _DONE_S = 120.0
 _TABLES = "/v1/topologies/flights/tables"
 
@@ -21,18 +24,19 @@ _TABLES = "/v1/topologies/flights/tables"
 def run_flights(client: httpx.Client) -> bool:
     """Publish, process, read back, compare; whether everything is equal."""
     console.print("reading the departures of 2013 …")
-    departures, airlines, airports = data.read_departures(), data.read_airlines(), data.read_airports()
-    names = {each["carrier"]: each["name"] for each in airlines}, {each["faa"]: each["name"] for each in airports}
+    folder = data.data_folder()
+    departures, airlines, airports = model.read_data(folder)
     started = time.monotonic()
     # What departures are enriched with has to be there before them.
-    wrong = _fill_table(client, "carriers", airlines, names[0]) + _fill_table(client, "airports", airports, names[1])
-    token = _publish(client, departures)
+    wrong = _fill_table(client, "carriers", data.read_airlines(folder), airlines)
+    wrong += _fill_table(client, "airports", data.read_airports(folder), airports)
+    token = _publish(client, data.read_departures(folder))
     found = {table: _read_all(client, table, token) for table in model.TABLES}
     took_s = time.monotonic() - started
     _print_carriers(found["hourly_delays"])
     console.print(f"{len(departures):,} departures published, processed and read back in {took_s:.1f} s")
     for table, compute in model.TABLES.items():
-        differing = model.differences(found[table], compute(departures, *names))
+        differing = model.differences(found[table], compute(departures, airlines, airports))
         final = sum(row["final"] for row in found[table])
         _print_verdict(table, f"{len(found[table]):,} windows, {final:,} of them final", differing)
         wrong += differing
@@ -84,7 +88,7 @@ def _send(client: httpx.Client, topic: str, events: list[dict[str, Any]], sent: 
     """Publish in batches; the positions behind the last ones."""
     ends: Positions = {}
     for count, body in data.bodies(events, _EVENTS_PER_REQUEST):
-        answer = client.post(f"/v1/topics/{topic}/events", content=body).json()
+        answer = post_events(client, f"/v1/topics/{topic}/events", {}, body).json()
         if answer.get("accepted") != count:
             raise ExternalError(f"{count} events were sent to {topic}, the answer is {answer}")
         for name, partitions in decode_token(answer["token"]).items():

@@ -14,6 +14,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.program import layout_of
+from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
 from streamflow.nodes.operators import Count, Fold
@@ -27,9 +28,10 @@ from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
-from streamflow.web.ports import LocalTable, OwnerUnreachable
+from streamflow.web.limits import PublishLimits
+from streamflow.web.ports import LocalTable
+from streamflow.web.tables import ASK_S
 
-_ASK_TIMEOUT_S = 2.0
 _STEP_S = 0.01
 
 
@@ -41,7 +43,7 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self._publisher = Publisher(worker.settings)
-        self._client = httpx.AsyncClient(timeout=_ASK_TIMEOUT_S, limits=httpx.Limits(max_connections=100))
+        self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -54,7 +56,9 @@ class WorkerService:
         await self._publisher.start()
         await self._admin.start()
         await self._offsets.start()
-        self._server.serve(create_app(self, self._worker.settings.body_max_bytes))
+        settings = self._worker.settings
+        limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
+        self._server.serve(create_app(self, limits))
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""

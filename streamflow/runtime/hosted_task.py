@@ -111,6 +111,7 @@ class HostedTask:
         self._store, self._meta = opened.store, opened.meta
         self.committed_positions = dict(opened.positions)
         self.committed_watermark_ms = opened.progress.watermark_ms
+        self._producer.continue_from(opened.positions, opened.progress)
         self._task = Task(
             self._program,
             self.partition,

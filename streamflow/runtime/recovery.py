@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
@@ -26,6 +25,7 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
 from streamflow.plan.plan import Guarantee, Stage, TablePlan
 from streamflow.runtime import faults
+from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
@@ -169,26 +169,23 @@ class Recovery:
     async def _positions(self, stage: Stage, partition: int) -> tuple[Progress, dict[Place, int]]:
         """Committed offsets (the log's start where there is none) and the progress in their metadata."""
         tps = [TopicPartition(topic, partition) for topic in stage.input_topics]
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.brokers.split(","))
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers.split(","), enable_auto_commit=False)
         try:
-            await admin.start()
             await consumer.start()
-            committed = await admin.list_consumer_group_offsets(self._group, partitions=tps)
+            committed = await committed_offsets(self._settings, self._group, tps)
             first = await consumer.beginning_offsets(tps)
         finally:
-            await admin.close()
             await consumer.stop()
         positions: dict[Place, int] = {}
         progress = Progress()
         for tp in tps:
             found = committed.get(tp)
-            offset = found.offset if found is not None and found.offset >= 0 else first[tp]
+            offset = found.offset if found is not None else first[tp]
             if offset < first[tp]:
                 log.error("%s/%s: records %s to %s are gone by retention before they were read", *tp, offset, first[tp])
                 offset = first[tp]
             positions[tp.topic, tp.partition] = offset
-            if found is not None and found.offset >= 0 and found.metadata:
+            if found is not None and found.metadata:
                 progress = Progress.decode(found.metadata)
         return progress, positions
 

@@ -29,8 +29,10 @@ from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.global_tables import GlobalTables
+from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 EXIT_FAILED = 70
 EXIT_REFUSED = 78
 _TICK_S = 0.05
+#: How often errors of the group are looked for.
+_GROUP_S = 0.5
 
 
 class Companion(Protocol):
@@ -64,7 +68,7 @@ class Worker:
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.partition_counts: dict[str, int] = {}
-        self.record_limits: dict[str, int] = {}
+        self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
@@ -146,21 +150,22 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
-        self.record_limits.update(await record_limits(self.plan, self.settings))
+        await self.record_limits.read()
         for companion in self.companions:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
         self.watchdog.start()
-        ticker = asyncio.create_task(self._tick(), name="tick")
+        watchers = [asyncio.create_task(self._tick(), name="tick")]
         await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
-        follower = asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables")
         if not self._stop.is_set():
             tune_collector()
+            watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+            watchers.append(asyncio.create_task(self._watch_group(), name="group"))
             await self.app.start()
             log.info("worker of topology %s runs", self.plan.topology)
         await self._stop.wait()
-        ticker.cancel()
-        follower.cancel()
+        for watcher in watchers:
+            watcher.cancel()
         await self._shut_down()
 
     async def _or_fail(self, work: Coroutine[Any, Any, None]) -> None:
@@ -199,6 +204,14 @@ class Worker:
             await asyncio.sleep(_TICK_S)
             self.watchdog.turn()
             self.host.tick()
+
+    async def _watch_group(self) -> None:
+        while True:
+            await asyncio.sleep(_GROUP_S)
+            try:
+                await group.check(self.app.consumer._thread, self._group, self.settings)
+            except StreamflowError as error:
+                self.fail(error)
 
     def _look(self) -> tuple[float, bool]:
         """When the task that is worst off moved last, and whether any has something to do (watchdog's thread)."""

@@ -72,7 +72,3 @@ class Service(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
-
-
-class OwnerUnreachable(Exception):
-    """Another worker did not answer."""

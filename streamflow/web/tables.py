@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Query, Response
 
 from streamflow.checkpoint.progress import NO_TIME
-from streamflow.errors import UserError
+from streamflow.errors import OwnerUnreachable, UserError
 from streamflow.model.codec import time_ms
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions, decode_token, encode_token
@@ -27,12 +28,14 @@ from streamflow.query.request import (
     read_until,
 )
 from streamflow.web.global_tables import answer_global
-from streamflow.web.ports import OwnerUnreachable, Service
+from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
 #: How long a query with `after` waits for the position, and for other workers.
 WAIT_S = 5.0
-#: How long another worker may wait for it; less than what it may take to answer at all.
+#: How long all other workers together may take to answer.
+ASK_S = 2.0
+#: How long another worker may wait for a position; less than what it may take to answer at all.
 _REMOTE_WAIT_MS = 1_500
 #: Window starts beyond are outside of what a store key can hold.
 _TIME_MAX_MS = 2**61
@@ -150,8 +153,8 @@ class _Gather:
                 pages.append(page)
             else:
                 elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
-        asked = (self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items())
-        pages += await asyncio.gather(*asked)
+        asked = {url: self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items()}
+        pages += await _all_within(asked, ASK_S)
         merged, cursor = merge_pages([each.page for each in pages], query.limit)
         return JsonResponse(_body(merged, cursor, pages))
 
@@ -200,6 +203,21 @@ class _Gather:
         if status != 200:
             raise Refusal(503, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=1, owner=url)
         return _answer_of(body, url)
+
+
+async def _all_within(asked: dict[str, Coroutine[Any, Any, _Answer]], seconds: float) -> list[_Answer]:
+    """Every worker's answer; refused by the first refusal, or by name when some have not answered in time."""
+    tasks = {asyncio.create_task(ask): url for url, ask in asked.items()}
+    try:
+        async with asyncio.timeout(seconds):
+            return list(await asyncio.gather(*tasks))
+    except TimeoutError as error:
+        late = sorted(url for task, url in tasks.items() if task.cancelled())
+        detail = f"{', '.join(late)} did not answer within {seconds:.0f} s"
+        raise Refusal(503, Reason.OWNER_UNREACHABLE, detail, retry_after_s=1, owner=late[0]) from error
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _answer_of(body: dict[str, Any], url: str) -> _Answer:

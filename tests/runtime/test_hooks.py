@@ -9,6 +9,7 @@ import faust
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -34,6 +35,7 @@ def test_the_pinned_versions_are_installed() -> None:
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
+        (GroupCoordinator, ["check_errors"]),
         (BaseHandler, ["do", "handle_response", "handle_error", "create_request"]),
     ],
 )

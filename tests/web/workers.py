@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from streamflow.engine.global_table import FollowedTable, GlobalTable
+from streamflow.errors import OwnerUnreachable
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -22,7 +23,8 @@ from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.web.app import HttpServer, create_app
-from streamflow.web.ports import LocalTable, OwnerUnreachable
+from streamflow.web.limits import PublishLimits
+from streamflow.web.ports import LocalTable
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -53,6 +55,9 @@ def keys_of(partition: int, count: int) -> list[str]:
     return found
 
 
+_LIMITS = PublishLimits()
+
+
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
@@ -66,6 +71,7 @@ class StoredWorker:
         self.watermark_ms = 2 * HOUR_MS
         self.published: list[tuple[bytes | None, Any]] = []
         self.asked: list[dict[str, str]] = []
+        self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
         self._client = httpx.AsyncClient(timeout=20)
 
@@ -124,6 +130,7 @@ class StoredWorker:
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker."""
         self.asked.append(dict(parameters))
+        await asyncio.sleep(self.delays_s.get(url, 0.0))
         try:
             response = await self._client.get(url + path, params=dict(parameters))
         except httpx.HTTPError as error:
@@ -158,7 +165,7 @@ class StoredWorker:
 
 
 @asynccontextmanager
-async def workers(count: int = 2) -> AsyncIterator[list[StoredWorker]]:
+async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncIterator[list[StoredWorker]]:
     """Workers that serve; partitions are dealt out in turn, and everybody knows where they are."""
     made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
     for worker in made:
@@ -167,7 +174,7 @@ async def workers(count: int = 2) -> AsyncIterator[list[StoredWorker]]:
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.server.serve(create_app(worker, 1 << 20))
+        worker.server.serve(create_app(worker, limits))
     try:
         yield made
     finally:
