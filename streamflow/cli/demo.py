@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import typer
 
-from streamflow.cli.demo_check import LIMITS, run_flights
+from streamflow.cli.demo_check import EVENTS_PER_REQUEST, run_flights
 from streamflow.cli.run import spawn
 from streamflow.cli.show import EXIT_FAILED, console, refusals
 from streamflow.errors import ExternalError
@@ -18,6 +18,8 @@ from streamflow.settings.settings import load_settings
 _FOLDER = Path(".streamflow/demo")
 _TOPOLOGY = Path("topologies/flights")
 _TABLE = "/v1/topologies/flights/tables/hourly_delays"
+#: The demo publishes in larger requests than a worker takes by default.
+_LIMITS = {"STREAMFLOW_BATCH_MAX_EVENTS": str(EVENTS_PER_REQUEST), "STREAMFLOW_BODY_MAX_BYTES": str(4 << 20)}
 _READY_S = 60.0
 
 
@@ -39,7 +41,7 @@ def demo() -> None:
 def _run(bootstrap: str) -> bool:
     port = int(os.environ.get("STREAMFLOW_HTTP_PORT") or 8080)
     settings = load_settings(brokers=bootstrap, state_dir=_FOLDER / "state", http_port=port, log_level="warning")
-    os.environ.update(LIMITS, STREAMFLOW_LOG_LEVEL="warning")
+    os.environ.update(_LIMITS, STREAMFLOW_LOG_LEVEL="warning")
     worker = spawn(_TOPOLOGY, settings, 0, 1)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

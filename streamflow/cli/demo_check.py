@@ -14,9 +14,7 @@ from streamflow.cli.show import console, print_table
 from streamflow.errors import ExternalError
 from streamflow.model.position import Positions, decode_token, encode_token
 
-#: The demo publishes in larger requests than a worker takes by default.
-LIMITS = {"STREAMFLOW_BATCH_MAX_EVENTS": "10000", "STREAMFLOW_BODY_MAX_BYTES": str(4 << 20)}
-_EVENTS_PER_REQUEST = int(LIMITS["STREAMFLOW_BATCH_MAX_EVENTS"])
+EVENTS_PER_REQUEST = 10_000
 _DONE_S = 120.0
 _TABLES = "/v1/topologies/flights/tables"
 
@@ -87,7 +85,7 @@ def _publish(client: httpx.Client, departures: list[dict[str, Any]]) -> str:
 def _send(client: httpx.Client, topic: str, events: list[dict[str, Any]], sent: Callable[[int], None]) -> Positions:
     """Publish in batches; the positions behind the last ones."""
     ends: Positions = {}
-    for count, body in data.bodies(events, _EVENTS_PER_REQUEST):
+    for count, body in data.bodies(events, EVENTS_PER_REQUEST):
         answer = post_events(client, f"/v1/topics/{topic}/events", {}, body).json()
         if answer.get("accepted") != count:
             raise ExternalError(f"{count} events were sent to {topic}, the answer is {answer}")

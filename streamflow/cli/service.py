@@ -23,11 +23,13 @@ from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import KeyedReader, TableReader
 from streamflow.query.readers import window_reader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
+from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 from streamflow.web.tables import ASK_S
@@ -44,6 +46,8 @@ class WorkerService:
         self.url = server.url
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
+        self.executions = Executions()
+        self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -64,6 +68,7 @@ class WorkerService:
         """Stop serving and disconnect."""
         await self._server.stop()
         await self._client.aclose()
+        await self._outcomes.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -156,7 +161,7 @@ class WorkerService:
             else:
                 remote[tp] = end
         if remote:
-            group = f"{self._worker.settings.application}.{self.plan.topology}"
+            group = f"{self._worker.settings.application}.{self.plan.identity}"
             committed = await self._admin.list_consumer_group_offsets(group, partitions=list(remote))
             missing += sum(max(0, end - max(0, committed[tp].offset)) for tp, end in remote.items())
         return missing
@@ -181,9 +186,18 @@ class WorkerService:
         """Whether a publish should come back later."""
         return self._publisher.is_busy
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> dict[int, int]:
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records)
+        return await self._publisher.publish(topic, records, headers)
+
+    async def follow_outcomes(self) -> None:
+        """Read the outcome topic from now on."""
+        await self._outcomes.follow()
 
     # -- looks --------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,17 @@ class NodeCounts:
     late: int
     dead: int
 
+    def plus(self, other: "NodeCounts | None") -> "NodeCounts":
+        """The sum; None counts nothing."""
+        if other is None:
+            return self
+        return NodeCounts(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.late + other.late,
+            self.dead + other.dead,
+        )
+
 
 @dataclass(slots=True)
 class TaskCounters:
@@ -45,6 +56,26 @@ class TaskCounters:
         """Dead letters since the last call."""
         count, self._dead_untaken = self._dead_untaken, 0
         return count
+
+    def flat(self) -> tuple[int, ...]:
+        """Everything `by_node` needs, as it travels in the progress of a bounded run: entries, passed, late, dead."""
+        dead = dict.fromkeys(self._names(), 0)
+        for (name, _), count in self.dead.items():
+            dead[name] += count
+        return (*self.events_in, *self.passed, *self.late, *dead.values())
+
+    def resume(self, flat: tuple[int, ...]) -> None:
+        """Continue from `flat` of an earlier life; which reason a dead letter had is not in it."""
+        entries, nodes = len(self.events_in), len(self.passed)
+        self.events_in[:] = flat[:entries]
+        self.passed[:] = flat[entries : entries + nodes]
+        self.late[:] = flat[entries + nodes : entries + 2 * nodes]
+        dead = zip(self._names(), flat[entries + 2 * nodes :], strict=True)
+        self.dead = {(name, ""): count for name, count in dead if count}
+
+    def _names(self) -> list[str]:
+        stage = self.program.stage
+        return [*(entry.node for entry in stage.entries), *(node.name for node in stage.nodes)]
 
     def by_node(self) -> dict[str, NodeCounts]:
         """Rows in and out of every node, the entries included.

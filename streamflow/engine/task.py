@@ -18,8 +18,10 @@ import msgspec
 import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.keyed_fold import KeyedFold
@@ -75,6 +77,9 @@ class Task:
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
         self._watermark_ms = progress.watermark_ms
+        self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
+        self._ending: Ending | None = None
+        self._counts = progress.counts
         self._clocks = [
             EntryClock.resume(
                 entry,
@@ -95,6 +100,7 @@ class Task:
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._functions = self._bind(store, tables or {})
@@ -152,6 +158,13 @@ class Task:
         self._folds.append((number, made, fire))
         return made
 
+    def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Make it a task of a bounded run: source entries end at these offsets. Call before any work."""
+        self._ending = Ending(ends)
+        if self._counts:
+            self.counters.resume(self._counts)
+        self._look_for_ends()
+
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
@@ -176,6 +189,8 @@ class Task:
                 self._hear(entry_index, clock, chunk, stop, stop + 1)
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
         self._changed = True
+        if self._ending is not None:
+            self._look_for_ends()
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
@@ -183,15 +198,34 @@ class Task:
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset
+        if self._ending is not None:
+            self._look_for_ends()
+
+    def room(self, chunk: Chunk) -> int:
+        """How many of a chunk's values may be processed: those before the end of a bounded run, else all."""
+        return len(chunk.values) if self._ending is None else self._ending.room(chunk)
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run has been read up to its end."""
+        return self._ending is not None and self._ending.is_read(place, self._positions.get(place, 0))
+
+    def _look_for_ends(self) -> None:
+        assert self._ending is not None
+        for number in self._ending.reached(self._clocks, self.partition, self._positions):
+            self._changed = True
+            self.advance(number)
 
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)
         entry = clock.entry
         for index, error in decoded.bad:
-            self._dead(chunk, start + index, entry.node, error.reason, str(error))
+            with self._correlator.about(chunk, start + index):
+                self._dead(chunk, start + index, entry.node, error.reason, str(error))
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        if chunk.correlations:
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
@@ -233,6 +267,8 @@ class Task:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
+            if watermark_ms < END_OF_TIME:
+                self._before_end_ms = watermark_ms
             self._watermark_ms = watermark_ms
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
@@ -257,10 +293,12 @@ class Task:
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
         before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
+        self._correlator.come_back(correlation)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         self._now_ms = max(self._now_ms, now_ms)
@@ -358,18 +396,24 @@ class Task:
             self._sequence,
             tables=self._take_tables(watermark_ms),
             positions=dict(self._positions),
-            progress=Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks)).encode(),
+            progress=self._progress(watermark_ms).encode(),
             record_count=self.pending_records,
             output_count=self.outputs.count,
             dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
-        checkpoint.outputs = self.outputs.take()
+        checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 
+    def _progress(self, watermark_ms: int) -> Progress:
+        counts = () if self._ending is None else self.counters.flat()
+        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
+        # Retention counts from the last event's time: the end of a bounded run lets nothing go.
+        watermark_ms = min(watermark_ms, self._before_end_ms)
         changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]

@@ -42,6 +42,7 @@ class TopicRole(StrEnum):
     REPARTITION = "repartition"
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
+    OUTCOMES = "outcomes"
     GLOBAL_TABLE = "global_table"
 
 
@@ -160,7 +161,10 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the runtime needs to know of a topology."""
+    """Everything the runtime needs to know of a topology.
+
+    run: name of a run of its own (plan/runs.py), empty for the live one.
+    """
 
     topology: str
     version: int
@@ -168,6 +172,14 @@ class Plan:
     stages: tuple[Stage, ...]
     topics: tuple[TopicPlan, ...]
     dead_letter_topic: str
+    outcome_topic: str
+    run: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Name that groups, transactional ids and state folders are made of."""
+        return f"{self.topology}.{self.run}" if self.run else self.topology
+
     global_tables: tuple[GlobalTablePlan, ...] = ()
 
     def stage(self, name: str) -> Stage:

@@ -15,7 +15,7 @@ from streamflow.nodes.source import SourceConfig
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Guarantee, Plan, PlannedNode, Stage, TablePlan
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, repartition_topic
+from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -27,14 +27,16 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = _Stages(spec, resolved.nodes).all()
-    dead_letters, tables = dead_letter_topic(spec.topology), _global_tables(resolved.nodes)
+    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
+    tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, _declared_partitions(resolved.nodes), tables),
+        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
         dead_letter_topic=dead_letters,
+        outcome_topic=outcomes,
         global_tables=tables,
     )
 

@@ -6,13 +6,18 @@ from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 _CHANGELOG_SLACK_MS = DAY_MS
 
 
 def plan_topics(
-    stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int], tables: tuple[GlobalTablePlan, ...] = ()
+    stages: tuple[Stage, ...],
+    dead_letters: str,
+    outcomes: str,
+    partitions: dict[str, int],
+    tables: tuple[GlobalTablePlan, ...] = (),
 ) -> tuple[TopicPlan, ...]:
     """Every topic of the stages and global tables, each once."""
     topics: dict[str, TopicPlan] = {}
@@ -34,6 +39,9 @@ def plan_topics(
         count = partitions[each.topic]
         topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
+    config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
+    topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
     return tuple(topics.values())
 
 

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
-from streamflow.checkpoint.progress import Progress
+from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
@@ -28,6 +28,7 @@ from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -65,7 +66,9 @@ class HostedTask:
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
         tables: Mapping[str, GlobalTable],
+        ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
+        self._ends = ends
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
@@ -80,7 +83,7 @@ class HostedTask:
         self._meta = StoreMeta()
         self._commit: asyncio.Task[None] | None = None
         self._started_ms = 0.0
-        self._changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
 
     @property
@@ -122,7 +125,18 @@ class HostedTask:
             positions=opened.positions,
             tables=self._tables,
         )
+        if self._ends is not None:
+            self._task.end_at(self._ends)
         self.state = TaskState.RUNNING
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end of a bounded run is committed."""
+        return (self.committed_watermark_ms or 0) >= END_OF_TIME
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run is read up to its end, so that it need not be fetched."""
+        return self.task.is_read(place)
 
     def has_missed(self, chunk: Chunk) -> bool:
         """Whether the chunk begins behind what comes next: one before it was dropped, and must be fetched again."""
@@ -138,7 +152,7 @@ class HostedTask:
         if not chunk.values and not chunk.marks:
             task.skip(chunk)
             return
-        count = len(chunk.values)
+        count = task.room(chunk)
         start = _first_at(chunk, position)
         spent_s = 0.0
         while self.state is TaskState.RUNNING:

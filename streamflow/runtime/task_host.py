@@ -89,7 +89,7 @@ class TaskHost:
             positions = dict(task.task.positions)
             await self._seek(positions)
             task.resume()
-            self.ready.update(positions)
+            self.ready.update(place for place in positions if not task.is_read(place))
         except asyncio.CancelledError:
             raise
         except Fenced as error:
@@ -173,6 +173,8 @@ class TaskHost:
             await self._seek({place: task.task.positions[place]})
             return
         await task.work(chunk)
+        if task.state is TaskState.RUNNING and task.is_read(place):
+            self.ready.discard(place)
 
     def tick(self) -> None:
         """Idleness and waiting commits of every task."""

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -61,10 +61,16 @@ class Companion(Protocol):
 
 
 class Worker:
-    """Runs a plan. `run` returns when it was asked to stop; failures end the process."""
+    """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    def __init__(self, plan: Plan, settings: Settings, url: str) -> None:
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: Settings, url: str, ends: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
         self.plan, self.settings = plan, settings
+        self._ends = ends
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.partition_counts: dict[str, int] = {}
@@ -73,10 +79,10 @@ class Worker:
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
         self._memory = RocksMemory.of(settings.rocksdb_cache_bytes, settings.rocksdb_write_buffer_bytes)
-        self._group = f"{settings.application}.{plan.topology}"
+        self._group = f"{settings.application}.{plan.identity}"
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
-        recovery = Recovery(settings, self._group, settings.state_dir / plan.topology, self._memory, plan.guarantee)
+        recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
         self.app = StageApp(plan, settings, self.assignor)
@@ -106,7 +112,7 @@ class Worker:
         stage = self.plan.stage(name)
         settings = self.settings
         transactional = self.plan.guarantee is Guarantee.EXACTLY_ONCE
-        identity = f"sf.{settings.application}.{self.plan.topology}.{name}.{partition}"
+        identity = f"sf.{settings.application}.{self.plan.identity}.{name}.{partition}"
         if faults.mistake() == "id_per_worker":
             identity = f"{identity}.{settings.instance_id or os.getpid()}"
         producer = TaskProducer(
@@ -130,6 +136,7 @@ class Worker:
             host.on_chunk,
             SystemClock(),
             self.global_tables.tables,
+            self._ends,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -162,7 +169,7 @@ class Worker:
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
             watchers.append(asyncio.create_task(self._watch_group(), name="group"))
             await self.app.start()
-            log.info("worker of topology %s runs", self.plan.topology)
+            log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
         for watcher in watchers:
             watcher.cancel()
@@ -181,6 +188,11 @@ class Worker:
             _exit(EXIT_FAILED)
         log.info("stopping")
         self._stop.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop.is_set()
 
     async def _shut_down(self) -> None:
         deadline_s = self.settings.shutdown_deadline_ms / 1_000

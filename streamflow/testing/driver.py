@@ -21,6 +21,7 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage, layout_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
+from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
 from streamflow.nodes.operators import Fold
 from streamflow.plan.plan import EntryKind, Plan, Stage
@@ -63,6 +64,7 @@ class Driver:
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
 
@@ -74,15 +76,20 @@ class Driver:
         events: Iterable[dict[str, Any] | bytes],
         key: str | None = None,
         timestamp_ms: int | None = None,
+        correlation: str | None = None,
     ) -> None:
-        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0."""
+        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
+
+        correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        """
+        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
             value = event.get(field) if field is not None and isinstance(event, dict) else None
             record_key = None if value is None else key_bytes(value)
             partition = 0 if record_key is None else partition_of(record_key, self._partitions)
-            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms)
+            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms, headers)
 
     def delete(self, topic: str, key: str | int) -> None:
         """Append a record without a value, which deletes the row of a global table."""
@@ -115,6 +122,23 @@ class Driver:
                 self._task(stage, partition).tick(self.now_ms)
         self.run()
 
+    def finish(self) -> None:
+        """Run to the end of what is published now, close every window, and end (`--bounded`).
+
+        For plans made by `plan.runs.bounded`. What is published later is not read.
+        """
+        if self._ends is None:
+            entries = [entry for stage in self.plan.stages for entry in stage.entries]
+            self._ends = {
+                (entry.topic, partition): self.log.partitions[entry.topic, partition].next_offset
+                for entry in entries
+                if entry.kind is EntryKind.SOURCE
+                for partition in range(self._partitions)
+            }
+            for task in self._tasks.values():
+                task.end_at(self._ends)
+        self.run()
+
     def crash(self) -> None:
         """Every task dies here: what was not committed is gone."""
         self._tasks.clear()
@@ -136,8 +160,8 @@ class Driver:
             position = task.positions[entry.topic, partition]
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
-            if chunk is not None:
-                task.process(number, chunk, 0, len(chunk.values))
+            if chunk is not None and not task.is_read((entry.topic, partition)):
+                task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
         if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
@@ -176,7 +200,7 @@ class Driver:
         self._replay(stage, partition, store)
         inputs = [(topic, partition) for topic in stage.input_topics]
         committed = {place: self.log.committed.get(place, (0, "")) for place in inputs}
-        return Task(
+        task = Task(
             self._programs[stage.name],
             partition,
             store=store,
@@ -186,6 +210,9 @@ class Driver:
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
         )
+        if self._ends is not None:
+            task.end_at(self._ends)
+        return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:
         """Bring the store up to the changelog, as recovery does."""
@@ -215,6 +242,14 @@ class Driver:
     def dead_letters(self) -> list[dict[str, str]]:
         """Headers of every dead letter."""
         return [{name: value.decode() for name, value in r.headers} for r in self.records(self.plan.dead_letter_topic)]
+
+    def outcome(self, correlation: str) -> Outcome:
+        """What became of the event published with that correlation."""
+        outcome = Outcome()
+        for record in self.records(self.plan.outcome_topic):
+            if record.key == correlation.encode() and record.value is not None:
+                outcome.add(orjson.loads(record.value), len(record.value))
+        return outcome
 
     def table(self, name: str) -> dict[Any, Any]:
         """A table as queries show it: {(key, start): results} of a windowed one, {key: results} of others.

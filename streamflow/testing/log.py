@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.outcome import CORRELATION
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class MemoryLog:
         values: list[bytes | None] = []
         kept: list[Record] = []
         taken_marks: list[Mark] = []
+        correlations: dict[int, bytes] = {}
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
@@ -72,6 +74,9 @@ class MemoryLog:
                 continue
             if not runs or record.offset != kept[-1].offset + 1:
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
+            correlation = dict(record.headers).get(CORRELATION)
+            if correlation is not None:
+                correlations[len(values)] = correlation
             values.append(record.value)
             kept.append(record)
         return Chunk(
@@ -82,6 +87,7 @@ class MemoryLog:
             next_offset,
             marks=taken_marks,
             record_at={record.offset: record for record in kept}.__getitem__,
+            correlations=correlations,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.executing import executing_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
@@ -31,6 +32,8 @@ from streamflow.web.tables import table_routes
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
+    "execute": "publish",
+    "show_execution": "query",
     "list_topologies": "view",
     "show_topology": "view",
     "healthz": "public",
@@ -49,6 +52,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.include_router(publishing_routes(service, limits))
+    app.include_router(executing_routes(service, limits))
     app.include_router(table_routes(service))
     _add_looks(app, service)
     _add_health(app, service)

@@ -9,6 +9,7 @@ from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.state.store import Store
+from streamflow.web.executions import Executions
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,20 @@ class Service(Protocol):
     def publishing_is_busy(self) -> bool:
         """Whether a publish should come back later."""
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> dict[int, int]:
-        """Append records, acknowledged by all replicas; next offset per partition. Raises BrokerUnavailable."""
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
+        """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
+        BrokerUnavailable."""
+
+    #: Outcomes of events that somebody waits for.
+    executions: Executions
+
+    async def follow_outcomes(self) -> None:
+        """From now on (at the latest) give parts of outcomes to `executions`. Raises BrokerUnavailable."""
 
     async def wait_until_reflected(
         self, stage: Stage, partitions: list[int], token: Positions, wait_s: float

@@ -26,9 +26,10 @@ Pair = tuple[bytes | None, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A topic with what validates its events. In a global table the key is part of a row, and a row can be deleted."""
 
+    node: str
     schema: Schema
     codec: RowCodec
     key_field: str | None
@@ -38,7 +39,7 @@ class _Target:
 def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
     """Routes that publish events to source topics, and rows to global tables."""
     router = APIRouter()
-    targets = _targets(service)
+    targets = targets_of(service) | _tables_of(service)
     buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
 
     @router.post(
@@ -63,33 +64,45 @@ def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
             raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        _check_headers(request)
-        if service.publishing_is_busy:
-            raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
-        wait_s = buckets[topic].wait_s()
-        if wait_s > 0:
-            detail = f"a topic takes {limits.events_per_s} events/s here"
-            raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
-        values = _split(await _body(request, limits.body_bytes), limits.batch_events)
+        values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
             return await _append(service, topic, [_deletion(key)], [])
-        records, rejected = _validate(target, values, key)
+        records, rejected = validated(target, values, key)
         return await _append(service, topic, records, rejected)
 
     return router
 
 
-def _targets(service: Service) -> dict[str, _Target]:
+def targets_of(service: Service) -> dict[str, Target]:
+    """The source topics of the plan."""
     found = {}
     for stage in service.plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
                 codec = RowCodec(entry.schema, entry.reject_unknown_fields)
-                found[entry.topic] = _Target(entry.schema, codec, entry.key.source if entry.key else None)
-    for table in service.plan.global_tables:
-        found[table.topic] = _Target(table.schema, RowCodec(table.schema), table.key_name, is_table=True)
+                found[entry.topic] = Target(entry.node, entry.schema, codec, entry.key.source if entry.key else None)
     return found
+
+
+def _tables_of(service: Service) -> dict[str, Target]:
+    """The topics of the plan's global tables."""
+    return {
+        table.topic: Target(table.name, table.schema, RowCodec(table.schema), table.key_name, is_table=True)
+        for table in service.plan.global_tables
+    }
+
+
+async def admitted(service: Service, request: Request, bucket: TokenBucket, limits: PublishLimits) -> bytes:
+    """The body of a request that may publish now. Raises Refusal."""
+    _check_headers(request)
+    if service.publishing_is_busy:
+        raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
+    wait_s = bucket.wait_s()
+    if wait_s > 0:
+        detail = f"a topic takes {limits.events_per_s} events/s here"
+        raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
+    return await _body(request, limits.body_bytes)
 
 
 def _check_headers(request: Request) -> None:
@@ -156,7 +169,7 @@ def _deletion(key: str | None) -> Pair:
     return key.encode(), None
 
 
-def _validate(target: _Target, values: list[bytes], key: str | None) -> tuple[list[Pair], list[dict[str, Any]]]:
+def validated(target: Target, values: list[bytes], key: str | None) -> tuple[list[Pair], list[dict[str, Any]]]:
     decoded = target.codec.decode(list(values))
     rejected = [_rejected(index, error) for index, error in decoded.bad]
     places = decoded.kept if decoded.kept is not None else range(len(values))
@@ -166,12 +179,12 @@ def _validate(target: _Target, values: list[bytes], key: str | None) -> tuple[li
         if target.key_field is not None and own is None and key is None:
             rejected.append(_rejected(index, EventError("null_key", f"the key field {target.key_field!r} is null")))
             continue
+        if is_too_deep(values[index]):
+            rejected.append(_rejected(index, EventError("decode", f"it is nested deeper than {DEPTH_MAX}")))
+            continue
         if target.is_table and key is not None and key != str(own):
             message = f"the key of this row is {own!r}, that of the request {key!r}"
             rejected.append(_rejected(index, EventError("other_key", message)))
-            continue
-        if is_too_deep(values[index]):
-            rejected.append(_rejected(index, EventError("decode", f"it is nested deeper than {DEPTH_MAX}")))
             continue
         found = key.encode() if key is not None else (None if own is None else key_bytes(own))
         records.append((found, _one_line(values[index])))

@@ -23,6 +23,7 @@ from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.web.app import HttpServer, create_app
+from streamflow.web.executions import Executions
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 
@@ -73,6 +74,8 @@ class StoredWorker:
         self.asked: list[dict[str, str]] = []
         self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
+        self.executions = Executions()
+        self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
 
     def hold(self, partition: int, rows: Mapping[tuple[int, str], int] | None = None) -> None:
@@ -108,10 +111,19 @@ class StoredWorker:
         """Where this worker believes the partition is."""
         return self.owners.get(partition)
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None]]) -> dict[int, int]:
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
         """Keep the records."""
         self.published += records
+        self.headers.append(headers)
         return {0: len(self.published)}
+
+    async def follow_outcomes(self) -> None:
+        """Tests add the parts."""
 
     async def wait_until_reflected(
         self, stage: Stage, partitions: list[int], token: Positions, wait_s: float

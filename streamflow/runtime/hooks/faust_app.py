@@ -57,7 +57,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         settings = app.settings
         self._assignor = app.stage_assignor
         return aiokafka.AIOKafkaConsumer(
-            client_id=f"{settings.application}-{app.plan.topology}",
+            client_id=f"{settings.application}-{app.plan.identity}",
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
             bootstrap_servers=settings.brokers.split(","),
@@ -198,7 +198,7 @@ class StageApp(faust.App):
             for entry in stage.entries
         }
         super().__init__(
-            f"{settings.application}.{plan.topology}",
+            f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
             store="memory://",
             datadir=str(settings.state_dir / "faust"),
