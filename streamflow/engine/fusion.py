@@ -15,10 +15,10 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
-from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Count, Emit, Filter, Fold, Lookup, Missing, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
@@ -208,7 +208,7 @@ class Fusion:
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
             case Project():
-                values = ", ".join(_bounded(value, row) for value in operator.values)
+                values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
             case Rekey():
@@ -296,20 +296,6 @@ class _GuardedLoop:
         self._blocks[1].__exit__(None, None, None)
         code.line(f"except Exception as error: task.failed({self._root}, error)")
         self._blocks[0].__exit__(None, None, None)
-
-
-def _bounded(value: Expression, row: str) -> str:
-    """Python of a value; what was computed is checked to be a number that JSON and 64 bits can hold.
-
-    x - x is 0.0 for every float but infinity and not-a-number.
-    """
-    text = value.python(row)
-    if value.source in value.fields or value.type not in (FieldType.INT, FieldType.FLOAT):
-        return text
-    test = "x - x == 0.0" if value.type is FieldType.FLOAT else f"{-(2**63)} <= x <= {2**63 - 1}"
-    if value.nullable:
-        return f"(x if (x := {text}) is None or {test} else task.refuse_number(x))"
-    return f"(x if {test.replace('x', f'(x := {text})', 1)} else task.refuse_number(x))"
 
 
 def _leaves(node: PlannedNode) -> bool:

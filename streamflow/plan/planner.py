@@ -149,7 +149,7 @@ def _layout(node: LoweredNode) -> str:
         parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
-            parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
+            parts.append(f"{each.name}={each.aggregate.state}({argument})")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
