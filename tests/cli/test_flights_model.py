@@ -105,6 +105,8 @@ def test_both_read_the_same_data() -> None:
     assert {each["faa"]: each["name"] for each in data.read_airports(folder)} == airports
     assert (len(airlines), len(airports)) == (16, 1_458)
     assert {each["dest"] for each in departures} - airports.keys() == {"BQN", "PSE", "SJU", "STT"}
+    days = model.airline_days(departures, airlines, airports).values()
+    assert max(each["departures"] for each in days) <= 1_000, "percentiles are exact up to there"
     shown = [{"key": faa, "value": {"name": name}} for faa, name in airports.items()]
     assert model.name_differences(shown, airports) == []
     assert len(model.name_differences(shown[1:], airports)) == 1
