@@ -22,18 +22,20 @@ _TABLES = "/v1/topologies/flights/tables"
 def run_flights(client: httpx.Client) -> bool:
     """Publish, process, read back, compare; whether everything is equal."""
     console.print("reading the departures of 2013 …")
-    departures, airlines, airports = data.read_departures(), data.read_airlines(), data.read_airports()
-    names = {each["carrier"]: each["name"] for each in airlines}, {each["faa"]: each["name"] for each in airports}
+    folder = data.data_folder()
+    departures, airlines, airports = model.read_data(folder)
+    published = data.read_departures(folder)
     started = time.monotonic()
     # What departures are enriched with has to be there before them.
-    wrong = _fill_table(client, "carriers", airlines, names[0]) + _fill_table(client, "airports", airports, names[1])
-    token = _publish(client, departures)
+    wrong = _fill_table(client, "carriers", data.read_airlines(folder), airlines)
+    wrong += _fill_table(client, "airports", data.read_airports(folder), airports)
+    token = _publish(client, published)
     found = {table: _read_all(client, table, token) for table in model.TABLES}
     took_s = time.monotonic() - started
     _print_carriers(found["hourly_delays"])
     console.print(f"{len(departures):,} departures published, processed and read back in {took_s:.1f} s")
     for table, compute in model.TABLES.items():
-        differing = model.differences(found[table], compute(departures, *names))
+        differing = model.differences(found[table], compute(departures, airlines, airports))
         final = sum(row["final"] for row in found[table])
         _print_verdict(table, f"{len(found[table]):,} windows, {final:,} of them final", differing)
         wrong += differing

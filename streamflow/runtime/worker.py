@@ -162,14 +162,12 @@ class Worker:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
         self.watchdog.start()
-        watchers = [
-            asyncio.create_task(self._tick(), name="tick"),
-            asyncio.create_task(self._watch_group(), name="group"),
-        ]
+        watchers = [asyncio.create_task(self._tick(), name="tick")]
         await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
-        watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
         if not self._stop.is_set():
             tune_collector()
+            watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+            watchers.append(asyncio.create_task(self._watch_group(), name="group"))
             await self.app.start()
             log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()

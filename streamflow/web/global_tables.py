@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from typing import Any
 
 from fastapi import Response
 
 from streamflow.engine.global_table import FollowedTable
 from streamflow.model.position import Positions
-from streamflow.query.request import Reason, RowState, StoredRow, TableQuery, encode_cursor
+from streamflow.query.request import Reason, RowState, TableQuery, encode_cursor
+from streamflow.state.keys import key_bytes
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
@@ -17,16 +19,16 @@ _STEP_S = 0.01
 async def answer_global(
     service: Service, name: str, query: TableQuery, token: Positions | None, wait_s: float
 ) -> Response:
-    """Rows `{key, final, value}` in order of the keys' bytes. They are never final, and know no watermark."""
+    """Rows `{key, final, value}` in order of their keys. They are never final, and know no watermark."""
     local = await _reflecting(service, name, token or {}, wait_s)
     if local.ratio < 1:
         detail = f"global table {name} is being read, {local.ratio:.0%} done"
         raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1)
     rows = _rows(local, query)
     shown = rows[: query.limit]
-    cursor = encode_cursor(shown[-1].store_key) if len(rows) > query.limit else None
+    cursor = encode_cursor(key_bytes(shown[-1]["key"])) if len(rows) > query.limit else None
     about = {"watermark": None, "staleness_ms": None, "lag": local.lag, "served_by": [service.url]}
-    return JsonResponse({"rows": [row.row for row in shown], "cursor": cursor, **about})
+    return JsonResponse({"rows": shown, "cursor": cursor, **about})
 
 
 async def _reflecting(service: Service, name: str, token: Positions, wait_s: float) -> FollowedTable:
@@ -44,13 +46,13 @@ async def _reflecting(service: Service, name: str, token: Positions, wait_s: flo
         await asyncio.sleep(_STEP_S)
 
 
-def _rows(local: FollowedTable, query: TableQuery) -> list[StoredRow]:
+def _rows(local: FollowedTable, query: TableQuery) -> list[dict[str, Any]]:
     """At most limit + 1 rows: the one too many tells that there are more."""
+    table = local.table
+    after = None if query.after is None else table.key_of(query.after)
+    if query.after is not None and after is None:
+        raise Refusal(422, "bad_parameter", "the cursor is of another table: pass it as the answer before gave it")
     if query.state is RowState.FINAL:
         return []
-    table = local.table
-    if query.key is None:
-        keys = table.keys_behind(query.after, query.limit + 1)
-    else:
-        keys = [query.key] if query.after is None or query.key > query.after else []
-    return [StoredRow(key, row) for key in keys if (row := table.find(key)) is not None]
+    keys: list[Any] = table.keys_behind(after, query.limit + 1) if query.key is None else [table.key_of(query.key)]
+    return [row for key in keys if (row := table.shown(key)) is not None]

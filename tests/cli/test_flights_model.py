@@ -91,13 +91,22 @@ def test_the_model_imports_nothing_of_the_product() -> None:
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
-def test_the_names_are_all_there() -> None:
-    """As the package has them; some destinations have no airport."""
-    assert (len(data.read_airlines()), len(data.read_airports())) == (16, 1_458)
-    airports = {each["faa"]: each["name"] for each in data.read_airports()}
-    assert len(airports) == 1_458
-    assert {"JFK", "EWR", "LGA", "IAH"} <= airports.keys()
-    assert "SJU" not in airports
+def test_both_read_the_same_data() -> None:
+    """The events that are published, and the model's own reading of the files; some destinations have no airport."""
+    folder = data.data_folder()
+    departures, airlines, airports = model.read_data(folder)
+    published = data.read_departures(folder)
+    assert len(published) == len(departures) == 336_776
+    fields = ("time", "carrier", "dest", "dep_delay", "distance")
+    assert sorted(map(repr, ([each[f] for f in fields] for each in published))) == sorted(
+        map(repr, ([each[f] for f in fields] for each in departures))
+    )
+    assert {each["carrier"]: each["name"] for each in data.read_airlines(folder)} == airlines
+    assert {each["faa"]: each["name"] for each in data.read_airports(folder)} == airports
+    assert (len(airlines), len(airports)) == (16, 1_458)
+    assert {each["dest"] for each in departures} - airports.keys() == {"BQN", "PSE", "SJU", "STT"}
+    days = model.airline_days(departures, airlines, airports).values()
+    assert max(each["departures"] for each in days) <= 1_000, "percentiles are exact up to there"
     shown = [{"key": faa, "value": {"name": name}} for faa, name in airports.items()]
     assert model.name_differences(shown, airports) == []
     assert len(model.name_differences(shown[1:], airports)) == 1

@@ -187,13 +187,13 @@ def test_size_and_keys_are_those_of_the_rows_that_are_there(changes: list[tuple[
         assert table.values() == {number: {"price": row["price"]} for number, row in expected.items()}
         size = sum(len(str(number)) + len(msgspec.json.encode(row)) for number, row in expected.items())
         assert table.size_bytes == size
-        keys = sorted(str(number).encode() for number in expected)
+        keys = sorted(expected)
         assert table.keys_behind(None, 100) == keys
-        assert table.keys_behind(b"2", 2) == [key for key in keys if key > b"2"][:2]
+        assert table.keys_behind(2, 2) == [key for key in keys if key > 2][:2]
         assert table.bad_count == sum(price == "bad" for _, price in changes)
         for number, row in expected.items():
             shown = {"key": number, "final": False, "value": {"price": row["price"]}}
-            assert table.find(b"%d" % number) == shown
+            assert table.shown(number) == shown
 
 
 def test_a_key_is_the_text_of_its_value_and_nothing_else() -> None:
@@ -203,8 +203,7 @@ def test_a_key_is_the_text_of_its_value_and_nothing_else() -> None:
     table.apply([(b"7", row), (b"007", row), (b"x", row), (None, row), (b"\xff", None), (b"07", None), (None, None)])
     assert table.values() == {7: {"price": 1.0}}
     assert table.bad_count == 6
-    assert table.find(b"007") is None
-    assert table.find(b"9" * 5_000) is None
+    assert (table.key_of(b"7"), table.key_of(b"007"), table.key_of(b"9" * 5_000)) == (7, None, None)
 
 
 def test_a_table_beyond_its_bounds_is_refused() -> None:

@@ -55,7 +55,12 @@ by_airline = called.key_by("by_airline", key="airline")
 days = by_airline.window(
     "days",
     window={"type": "session", "gap": "3h"},
-    aggregate={"departures": "count()", "mean_delay": "average(dep_delay)", "worst": "max(dep_delay)"},
+    aggregate={
+        "departures": "count()",
+        "mean_delay": "average(dep_delay)",
+        "worst": "max(dep_delay)",
+        "p90": "percentile(dep_delay, 90)",
+    },
     table="airline_days",
     retention="400d",
 )
