@@ -25,7 +25,7 @@ from streamflow.web.problems import (
     answer_large_headers,
     answer_refusal,
 )
-from streamflow.web.publishing import publishing_routes
+from streamflow.web.publishing import publishing_routes, targets_of
 from streamflow.web.tables import table_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
@@ -51,8 +51,9 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.include_router(publishing_routes(service, limits))
-    app.include_router(executing_routes(service, limits))
+    targets = targets_of(service, limits)
+    app.include_router(publishing_routes(service, limits, targets))
+    app.include_router(executing_routes(service, limits, targets))
     app.include_router(table_routes(service))
     _add_looks(app, service)
     _add_health(app, service)

@@ -23,18 +23,17 @@ from streamflow.web.publish_document import RESPONSES, request_body
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A source topic with what validates its events."""
+    """A source topic with what validates its events and how many it takes."""
 
     entry: Entry
     codec: RowCodec
     key_field: str | None
+    bucket: TokenBucket
 
 
-def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
+def publishing_routes(service: Service, limits: PublishLimits, targets: dict[str, Target]) -> APIRouter:
     """Routes that publish events to source topics."""
     router = APIRouter()
-    targets = targets_of(service)
-    buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
 
     @router.post(
         "/v1/topics/{topic}/events",
@@ -56,22 +55,24 @@ def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
             raise Refusal(404, "unknown_topic", f"there is no source topic {topic!r}: {hint}")
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
-        buckets[topic].take(len(values))
+        values = _split(await admitted(service, request, target.bucket, limits), limits.batch_events)
+        target.bucket.take(len(values))
         records, rejected = validated(target, values, key)
         return await _append(service, topic, records, rejected)
 
     return router
 
 
-def targets_of(service: Service) -> dict[str, Target]:
-    """The source topics of the plan."""
+def targets_of(service: Service, limits: PublishLimits) -> dict[str, Target]:
+    """The source topics of the plan, by name."""
     found = {}
     for stage in service.plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
                 codec = RowCodec(entry.schema, entry.reject_unknown_fields)
-                found[entry.topic] = Target(entry, codec, entry.key.source if entry.key else None)
+                found[entry.topic] = Target(
+                    entry, codec, entry.key.source if entry.key else None, TokenBucket(limits.events_per_s)
+                )
     return found
 
 
