@@ -7,7 +7,7 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
-    …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), base 36, nothing for 0
+    …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
 """
 
 from dataclasses import dataclass

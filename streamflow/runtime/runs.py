@@ -100,6 +100,20 @@ async def _patiently(act: Callable[[], Awaitable[_T]], fault: str) -> _T:
     raise AssertionError("unreachable")
 
 
+async def offsets_read(plan: Plan, settings: Settings, record: RunRecord) -> int:
+    """How many of the offsets of a bounded run are committed. Raises BrokerUnavailable."""
+    places = [TopicPartition(*place) for place in record.ends]
+    try:
+        committed = await committed_offsets(settings, group_of(plan, settings), places)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the offsets of {plan.identity} cannot be read: {error!r}") from error
+    read = 0
+    for place, end in record.ends.items():
+        found = committed.get(TopicPartition(*place))
+        read += 0 if found is None else min(found.offset, end) - record.starts[place]
+    return read
+
+
 async def committed_progress(
     admin: AIOKafkaAdminClient, plan: Plan, settings: Settings, counts: Mapping[str, int]
 ) -> dict[tuple[str, int], Progress]:
