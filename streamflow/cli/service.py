@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
+from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.program import layout_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
@@ -101,6 +102,10 @@ class WorkerService:
             return task.restore.ratio
         return LocalTable(task.store, task.committed_watermark_ms, task.reflected_positions)
 
+    def global_table(self, name: str) -> FollowedTable:
+        """A global table of the plan."""
+        return self._worker.global_tables.view(name)
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
         return self._worker.assignor.owners.get((stage.name, partition))
@@ -184,7 +189,7 @@ class WorkerService:
     async def publish(
         self,
         topic: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
@@ -204,11 +209,18 @@ class WorkerService:
             "plan": describe(self.plan),
             "state": "running" if self._worker.is_ready else "opening",
             "worker": self.url,
+            "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
         }
+
+    def _table_view(self, name: str) -> dict[str, Any]:
+        found = self.global_table(name)
+        table = found.table
+        counts = {"rows": len(table.rows), "bytes": table.size_bytes, "bad": table.bad_count}
+        return {**counts, "lag": found.lag, "ratio": round(found.ratio, 3)}
 
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
@@ -245,12 +257,13 @@ class WorkerService:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
         opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
-            "restoring": opening,
+            "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
     def metrics(self) -> bytes:
@@ -272,11 +285,20 @@ class WorkerService:
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead)):
                     counts[place] += number
+        for table in self.plan.global_tables:
+            self._fill_table(table.name)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
+
+    def _fill_table(self, name: str) -> None:
+        families, labels, found = self._metrics, (self.plan.topology, name), self.global_table(name)
+        families.table_rows.labels(*labels).set(len(found.table.rows))
+        families.table_bytes.labels(*labels).set(found.table.size_bytes)
+        families.table_lag.labels(*labels).set(found.lag)
+        families.table_bad.labels(*labels).set(found.table.bad_count)
 
     def _count_chunk(self, task: HostedTask, count: int, took_s: float) -> None:
         labels = (self.plan.topology, task.stage.name)

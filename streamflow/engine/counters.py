@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
-from streamflow.nodes.operators import Filter, Fold
+from streamflow.nodes.operators import Filter, Fold, Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class TaskCounters:
     def by_node(self) -> dict[str, NodeCounts]:
         """Rows in and out of every node, the entries included.
 
-        What passes through unchanged in number is derived, so that the loop counts only at filters and windows:
-        in = sum of the inputs' out; out = in - dead, except filters (what passed) and windows (results).
+        What passes through unchanged in number is derived, so that the loop counts only where rows end or begin:
+        in = sum of the inputs' out; out = in - dead, except filters and lookups (what passed) and windows (results).
         """
         counts: dict[str, NodeCounts] = {}
         dead: dict[str, int] = {}
@@ -94,7 +94,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Fold)
+            counted = isinstance(node.operator, Filter | Lookup | Fold)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

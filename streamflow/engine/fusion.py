@@ -15,11 +15,11 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
-from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
+from streamflow.nodes.operators import Count, Emit, Filter, Fold, Lookup, Missing, Pass, Project, Rekey
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -28,8 +28,9 @@ from streamflow.windows.session import Session
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable,
-    `routes_i` and `route_i` of outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `rows_i`
+    of a global table and `absent_i` for what it lacks, `routes_i` and `route_i` of outputs; `clock_i` per entry number;
+    `task`, `passed`, `encode`.
     """
 
     def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
@@ -161,6 +162,8 @@ class Fusion:
             match node.operator:
                 case Filter():
                     code.line(f"n_{number} = 0")
+                case Lookup():
+                    code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
                 case Fold():
                     self._fold_code(node, node.operator).prologue()
                 case _:
@@ -170,7 +173,7 @@ class Fusion:
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter):
+            if isinstance(node.operator, Filter | Lookup):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -205,11 +208,13 @@ class Fusion:
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
             case Project():
-                values = ", ".join(_bounded(value, row) for value in operator.values)
+                values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
             case Rekey():
                 self._rekey(node, operator, row, root)
+            case Lookup():
+                self._lookup(node, operator, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
@@ -231,6 +236,23 @@ class Fusion:
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _lookup(
+        self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        otherwise = f", absent_{number}" if operator.missing is Missing.NULL else ""
+        code.line(f"g{number} = find_{number}({operator.key.python(row)}{otherwise})")
+        head = f"if g{number} is not None:" if operator.missing is Missing.DROP else "if True:"
+        if operator.missing is Missing.DEAD_LETTER:
+            code.line(f"if g{number} is None: task.missing_row({root}, {node.name!r}, {operator.table!r})")
+            head = "else:"
+        with code.block(head):
+            code.line(f"n_{number} += 1")
+            own = node.schema.names[: -len(operator.fields)]
+            values = [f"{row}.{name}" for name in own] + [f"g{number}.{name}" for name in operator.fields]
+            code.line(f"r{number} = Row_{number}({', '.join(values)})")
+            self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _count(
         self, node: PlannedNode, operator: Count, row: str, key: str, key_of: Expression | None, root: str
@@ -274,20 +296,6 @@ class _GuardedLoop:
         self._blocks[1].__exit__(None, None, None)
         code.line(f"except Exception as error: task.failed({self._root}, error)")
         self._blocks[0].__exit__(None, None, None)
-
-
-def _bounded(value: Expression, row: str) -> str:
-    """Python of a value; what was computed is checked to be a number that JSON and 64 bits can hold.
-
-    x - x is 0.0 for every float but infinity and not-a-number.
-    """
-    text = value.python(row)
-    if value.source in value.fields or value.type not in (FieldType.INT, FieldType.FLOAT):
-        return text
-    test = "x - x == 0.0" if value.type is FieldType.FLOAT else f"{-(2**63)} <= x <= {2**63 - 1}"
-    if value.nullable:
-        return f"(x if (x := {text}) is None or {test} else task.refuse_number(x))"
-    return f"(x if {test.replace('x', f'(x := {text})', 1)} else task.refuse_number(x))"
 
 
 def _leaves(node: PlannedNode) -> bool:

@@ -19,7 +19,7 @@ in the store stay in memory, so a read never misses them.
 Rows that change after their window fired are corrections. They are told apart by `pane.settled`: what was dirty when a
 window fired is moved there, so that whatever is dirty later came later. Both are written.
 
-Memory is bounded by MAX_LIVE: when more accumulators are in memory and no checkpoint is in flight, all panes but the
+Memory is bounded by `live_max`: when more accumulators are in memory and no checkpoint is in flight, all panes but the
 two newest forget what the store has.
 """
 
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.fold_table import NEVER, Fire, live_max
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -309,7 +309,7 @@ class PaneTable:
 
     def evict(self) -> None:
         """All panes but the newest forget what the store has, when memory is full."""
-        if self.live_count <= MAX_LIVE:
+        if self.live_count <= live_max(self.layout):
             return
         for start in sorted(self.panes)[:-_KEPT_PANES]:
             self._evict_pane(self.panes[start])

@@ -23,6 +23,7 @@ from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import late_headers, letter, result_letter
@@ -36,7 +37,7 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Count, Fold
+from streamflow.nodes.operators import Count, Fold, Lookup
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
@@ -52,7 +53,7 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Task:
         progress: Progress,
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
+        tables: Mapping[str, GlobalTable] | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
@@ -101,7 +103,7 @@ class Task:
         self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
-        self._functions = self._bind(store)
+        self._functions = self._bind(store, tables or {})
         self._clock = TaskClock(self._clocks)
         self._clock.judge(now_ms)
         self._now_ms = now_ms
@@ -113,7 +115,7 @@ class Task:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
-    def _bind(self, store: Store) -> dict[str, Any]:
+    def _bind(self, store: Store, global_tables: Mapping[str, GlobalTable]) -> dict[str, Any]:
         names: dict[str, Any] = {
             "task": self,
             "passed": self.counters.passed,
@@ -129,6 +131,9 @@ class Task:
             elif isinstance(operator, Count):
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
                 self._keyed.append(keyed)
+            elif isinstance(operator, Lookup):
+                found = global_tables[operator.table]
+                names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
             topic = node.repartition_topic or getattr(operator, "topic", None)
             if topic is not None:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
@@ -331,6 +336,10 @@ class Task:
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")
+
+    def missing_row(self, row: Any, node: str, table: str) -> None:
+        """A global table has nothing under a row's key."""
+        self._fail(row, node, "missing_row", f"global table {table!r} has no row of the key at node {node!r}")
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""

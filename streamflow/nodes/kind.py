@@ -110,10 +110,14 @@ class Lowered:
 
 @dataclass(slots=True)
 class Lowering:
-    """What a kind sees while it lowers one node: the node's name, its input, and where problems go."""
+    """What a kind sees while it lowers one node: the node's name, its input, global tables, and where problems go.
+
+    tables: rows and key of each global table by name; None when something is wrong with the table itself.
+    """
 
     name: str
     input: Flow
+    tables: Mapping[str, Flow | None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, message: str, remedy: str = "", key: str = "") -> None:

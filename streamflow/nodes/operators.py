@@ -8,6 +8,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Filter     same, or gone          same         same
     Project    new struct             same         same
     Rekey      same                   new          same
+    Lookup     new struct (+ fields)  same         same         reads a global table
     Count      new struct (+ field)   same         same         stateful, per key (per partition without key)
     Fold       result row per window  same         end - 1      stateful, per key and window
     Emit       leaves for a topic     record key   –
@@ -45,6 +46,24 @@ class Rekey:
     """Sets the key. A row whose key is null leaves for the dead letters (reason `null_key`)."""
 
     key: Expression
+
+
+class Missing(StrEnum):
+    """What becomes of a row that a global table has nothing for."""
+
+    NULL = "null"
+    DROP = "drop"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Adds `fields` of the row that global table `table` has under `key`, behind the row's own fields."""
+
+    table: str
+    key: Expression
+    fields: tuple[str, ...]
+    missing: Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +147,4 @@ class Emit:
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit
+Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Emit

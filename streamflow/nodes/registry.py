@@ -6,8 +6,10 @@ from difflib import get_close_matches
 from streamflow.errors import InternalError
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
+from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.key_by import KeyBy
 from streamflow.nodes.kind import Category, NodeKind
+from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
@@ -27,6 +29,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Echo,
     Multiply,
     Threshold,
+    GlobalTable,
+    Lookup,
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
-from streamflow.nodes.operators import Count, Emit, Fold, Rekey
+from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -36,6 +36,8 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
     match node.operator:
         case Rekey() if node.operator.key.nullable:
             yield f"rows whose {node.operator.key.source} is null become dead letters (null_key)"
+        case Lookup():
+            yield f"takes the row that {node.operator.table} has while a row is processed, not as of its event time"
         case Count():
             yield f"table {node.operator.table} keeps one row per key for ever"
         case Fold():

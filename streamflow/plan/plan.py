@@ -5,6 +5,7 @@ topology ──plan──► Plan
                    │     ├── entries: Entry       the topics it reads, co-partitioned
                    │     ├── nodes: PlannedNode   in topological order
                    │     └── tables: TablePlan    its stores and their changelogs
+                   ├── global_tables: GlobalTablePlan   held whole by every worker, in no stage
                    └── topics: TopicPlan     what must exist before start
 """
 
@@ -42,6 +43,7 @@ class TopicRole(StrEnum):
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
     OUTCOMES = "outcomes"
+    GLOBAL_TABLE = "global_table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,21 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalTablePlan:
+    """A table that every worker holds whole. `key_name`: its key field, whose text is the record's key.
+
+    max_rows, max_bytes (keys and rows as JSON): bounds that end the worker.
+    """
+
+    name: str
+    topic: str
+    schema: Schema
+    key_name: str
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
 
@@ -130,7 +147,8 @@ class TopicPlan:
     """A topic that must exist. `partitions` None: as many as the topic named by `partitions_like` has.
 
     config: broker configuration for topics that we create (cleanup.policy, retention.ms, max.message.bytes, …).
-    owned: ours to create and to check strictly; sources and sinks are created when missing, else only checked.
+    owned: ours to create and to check strictly; sources and sinks are created when missing, else only checked. Those of
+    global tables likewise, but they must be compacted.
     """
 
     name: str
@@ -161,6 +179,8 @@ class Plan:
     def identity(self) -> str:
         """Name that groups, transactional ids and state folders are made of."""
         return f"{self.topology}.{self.run}" if self.run else self.topology
+
+    global_tables: tuple[GlobalTablePlan, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -8,10 +8,11 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.operators import Fold
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
-from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
+from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Guarantee, Plan, PlannedNode, Stage, TablePlan
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
@@ -27,14 +28,16 @@ def make_plan(spec: TopologySpec) -> Plan:
         raise TopologyError(resolved.problems)
     stages = _Stages(spec, resolved.nodes).all()
     dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
+    tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes)),
+        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
         dead_letter_topic=dead_letters,
         outcome_topic=outcomes,
+        global_tables=tables,
     )
 
 
@@ -146,13 +149,23 @@ def _layout(node: LoweredNode) -> str:
         parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
-            parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
+            parts.append(f"{each.name}={each.aggregate.state}({argument})")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
     found = {}
     for node in nodes.values():
-        if isinstance(node.config, SourceConfig | SinkConfig) and node.config.partitions is not None:
-            found[node.config.topic] = node.config.partitions
+        config = node.config
+        if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
+            found[config.topic] = config.partitions
     return found
+
+
+def _global_tables(nodes: Mapping[str, LoweredNode]) -> tuple[GlobalTablePlan, ...]:
+    found = []
+    for name, node in nodes.items():
+        config, schema = node.config, node.lowered.output.schema
+        if isinstance(config, GlobalTableConfig):
+            found.append(GlobalTablePlan(name, config.topic, schema, config.key, config.max_rows, config.max_bytes))
+    return tuple(found)

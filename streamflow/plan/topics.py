@@ -1,7 +1,7 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
 from streamflow.nodes.operators import Emit, Fold, Operator
-from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
+from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
@@ -13,9 +13,13 @@ _CHANGELOG_SLACK_MS = DAY_MS
 
 
 def plan_topics(
-    stages: tuple[Stage, ...], dead_letters: str, outcomes: str, partitions: dict[str, int]
+    stages: tuple[Stage, ...],
+    dead_letters: str,
+    outcomes: str,
+    partitions: dict[str, int],
+    tables: tuple[GlobalTablePlan, ...] = (),
 ) -> tuple[TopicPlan, ...]:
-    """Every topic of the stages, each once."""
+    """Every topic of the stages and global tables, each once."""
     topics: dict[str, TopicPlan] = {}
     leaders = _leaders(stages)
     for stage in stages:
@@ -30,6 +34,10 @@ def plan_topics(
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
+    for each in tables:
+        compacted = (("cleanup.policy", "compact"), *_limits())
+        count = partitions[each.topic]
+        topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
     # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())

@@ -21,12 +21,14 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -63,10 +65,11 @@ class HostedTask:
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
+        tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self._ends = ends
-        self._clock, self._on_chunk = clock, on_chunk
+        self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -80,7 +83,7 @@ class HostedTask:
         self._meta = StoreMeta()
         self._commit: asyncio.Task[None] | None = None
         self._started_ms = 0.0
-        self._changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
 
     @property
@@ -120,6 +123,7 @@ class HostedTask:
             progress=opened.progress,
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
+            tables=self._tables,
         )
         if self._ends is not None:
             self._task.end_at(self._ends)

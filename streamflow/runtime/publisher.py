@@ -15,6 +15,10 @@ from streamflow.settings.settings import Settings
 MAX_IN_FLIGHT = 256
 
 
+#: Key and value of a record.
+Pair = tuple[bytes | None, bytes | None]
+
+
 class Publisher:
     """One idempotent producer per worker process."""
 
@@ -48,10 +52,7 @@ class Publisher:
         return self._in_flight >= MAX_IN_FLIGHT
 
     async def publish(
-        self,
-        topic: str,
-        records: Sequence[tuple[bytes | None, bytes]],
-        headers: Sequence[tuple[str, bytes]] = (),
+        self, topic: str, records: Sequence[Pair], headers: Sequence[tuple[str, bytes]] = ()
     ) -> dict[int, int]:
         """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
         have them.
@@ -68,10 +69,10 @@ class Publisher:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[tuple[bytes | None, bytes]], headers: list[tuple[str, bytes]], count: int
+        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
-        groups: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        groups: dict[int, list[Pair]] = {}
         for record in records:
             partition = self._turn if record[0] is None else partition_of(record[0], count)
             groups.setdefault(partition, []).append(record)

@@ -1,7 +1,8 @@
 """Creates or checks the topics of a plan at start. Nothing is ever created by use.
 
-Topics of our own (repartition, changelog, dead letters) must be as the plan says; sources and sinks are created when
-missing and otherwise taken as they are, as long as partitions that meet are equally many.
+Topics of our own (repartition, changelog, dead letters) must be as the plan says; sources, sinks and global tables are
+created when missing and otherwise taken as they are, as long as partitions that meet are equally many and the topics of
+global tables are compacted.
 """
 
 import asyncio
@@ -52,7 +53,8 @@ async def _ensure(admin: AIOKafkaAdminClient, plan: Plan, replication: int) -> d
     for topic in plan.topics:
         if topic.name in existing and topic.owned and existing[topic.name] != counts[topic.name]:
             problems.append(_wrong_count(topic, existing[topic.name], counts[topic.name]))
-    problems += await _wrong_policies(admin, [topic for topic in plan.topics if topic.owned and topic.name in existing])
+    checked = [topic for topic in plan.topics if topic.owned or topic.role is TopicRole.GLOBAL_TABLE]
+    problems += await _wrong_policies(admin, [topic for topic in checked if topic.name in existing])
     if problems:
         raise TopicError("; ".join(problems))
     if missing:

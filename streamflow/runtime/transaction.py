@@ -42,6 +42,7 @@ from streamflow.engine.letters import result_letter
 from streamflow.errors import Fenced, KafkaRefusal, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
 from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
@@ -126,7 +127,7 @@ class TaskProducer:
             producer, self._producer = self._producer, None
             await producer.stop()
 
-    async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+    async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
 
         Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown,
@@ -167,7 +168,7 @@ class TaskProducer:
             if committed.offset > offset or (committed.offset == offset and not same):
                 raise Fenced(f"a newer owner of {self._id} has committed {tp.topic}/{tp.partition} {committed.offset}")
 
-    async def _commit_transaction(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+    async def _commit_transaction(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         if taint.is_tainted(self._running()) or self._batch_bytes != self._limits.batch_bytes:
             await self._renew()
         producer = self._running()
@@ -184,7 +185,7 @@ class TaskProducer:
         self.continue_from(checkpoint.positions, Progress.decode(checkpoint.progress))
         return offsets
 
-    async def _commit_plainly(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+    async def _commit_plainly(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         producer = self._running()
         offsets = await _settle(await self._send_all(producer, checkpoint, changelogs))
         faults.reach("before_commit")
@@ -223,7 +224,7 @@ class TaskProducer:
         }
 
     async def _send_all(
-        self, producer: AIOKafkaProducer, checkpoint: Checkpoint, changelogs: Mapping[str, Place]
+        self, producer: AIOKafkaProducer, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]
     ) -> "_Sends":
         sends: _Sends = []
         dead: list[Output] = []
@@ -231,9 +232,9 @@ class TaskProducer:
             for group in _apart(records) if topic in checkpoint.apart else (records,):
                 sends += await self._send(producer, topic, partition, group, dead, "")
         for each in checkpoint.tables:
-            topic, partition = changelogs[each.table]
-            changes: list[Output] = [(key, value, None) for key, value in each.changes]
-            sends += await self._send(producer, topic, partition, changes, dead, each.table)
+            log_of = changelogs[each.table]
+            records = log_of.records(each.changes)
+            sends += await self._send(producer, log_of.topic, log_of.partition, records, dead, each.table)
         if dead:
             sends += await self._send(producer, self._dead_letters, 0, dead, [], "")
         return sends

@@ -1,6 +1,7 @@
 """A worker: one process that runs the tasks of one topology it is given by the group.
 
-    topics checked → Faust app with one agent per stage → tasks as assigned → stop: commit, leave the group
+    topics checked → global tables read → Faust app with one agent per stage → tasks as assigned
+                                                                              → stop: commit, leave the group
 
 Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
 restart cannot help (a mismatch somebody has to look at).
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -27,6 +28,7 @@ from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
@@ -70,6 +72,7 @@ class Worker:
         self.plan, self.settings = plan, settings
         self._ends = ends
         self.assignor = StageAssignor(plan, url)
+        self.global_tables = GlobalTables(plan, settings)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -132,6 +135,7 @@ class Worker:
             host.on_commit,
             host.on_chunk,
             SystemClock(),
+            self.global_tables.tables,
             self._ends,
         )
 
@@ -157,18 +161,28 @@ class Worker:
         for companion in self.companions:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
-        tune_collector()
         self.watchdog.start()
         watchers = [
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._watch_group(), name="group"),
         ]
-        await self.app.start()
-        log.info("worker of topology %s runs", self.plan.identity)
+        await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
+        watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+        if not self._stop.is_set():
+            tune_collector()
+            await self.app.start()
+            log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
         for watcher in watchers:
             watcher.cancel()
         await self._shut_down()
+
+    async def _or_fail(self, work: Coroutine[Any, Any, None]) -> None:
+        """End the worker when this fails."""
+        try:
+            await work
+        except Exception as error:
+            self.fail(error)
 
     def request_stop(self) -> None:
         """Ask for a stop in order; a second time ends at once."""
@@ -188,7 +202,9 @@ class Worker:
         await self.host.stop()
         for companion in reversed(self.companions):
             await companion.stop()
-        await self.app.stop()
+        await self.global_tables.stop()
+        if self.app.started:
+            await self.app.stop()
         self.watchdog.stop()
         log.info("stopped")
 

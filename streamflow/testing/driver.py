@@ -31,6 +31,7 @@ from streamflow.query.request import TableQuery
 from streamflow.state.keys import key_bytes
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
 
 
@@ -59,6 +60,7 @@ class Driver:
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions
+        self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
@@ -89,7 +91,15 @@ class Driver:
             partition = 0 if record_key is None else partition_of(record_key, self._partitions)
             self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms, headers)
 
+    def delete(self, topic: str, key: str | int) -> None:
+        """Append a record without a value, which deletes the row of a global table."""
+        data = key_bytes(key)
+        self.log.partitions[topic, partition_of(data, self._partitions)].append(data, None, self.now_ms)
+
     def _key_field(self, topic: str) -> str | None:
+        for table in self.plan.global_tables:
+            if table.topic == topic:
+                return table.key_name
         for stage in self.plan.stages:
             for entry in stage.entries:
                 if entry.topic == topic and entry.key is not None and entry.key.source in entry.schema.names:
@@ -106,6 +116,7 @@ class Driver:
     def idle(self, by_ms: int = 3_600_000) -> None:
         """Move the clock, let every source become idle, and work on."""
         self.now_ms += by_ms
+        self._global.catch_up()
         for stage in self.plan.stages:
             for partition in range(self._partitions):
                 self._task(stage, partition).tick(self.now_ms)
@@ -132,9 +143,11 @@ class Driver:
         """Every task dies here: what was not committed is gone."""
         self._tasks.clear()
         self._chunks_since.clear()
+        self._global.read_again()
 
     def _pass(self) -> bool:
         moved = False
+        self._global.catch_up()
         for stage in self.plan.stages:
             for partition in range(self._partitions):
                 moved |= self._step(stage, partition)
@@ -195,6 +208,7 @@ class Driver:
             progress=Progress.decode(committed[inputs[0]][1]),
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
+            tables=self._global.tables,
         )
         if self._ends is not None:
             task.end_at(self._ends)
@@ -242,6 +256,9 @@ class Driver:
 
         The table of an `echo` gives {key: count}.
         """
+        if name in self._global.tables:
+            self._global.catch_up()
+            return self._global.tables[name].values()
         found = self.plan.table(name)
         if found is None:
             raise KeyError(name)

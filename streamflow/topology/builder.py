@@ -45,6 +45,10 @@ class NodeHandle:
         """Rows aggregated per key and window."""
         return self.node(name, "window", **config)
 
+    def lookup(self, name: str, *, table: "NodeHandle", key: str, **config: Any) -> "NodeHandle":
+        """Rows with fields of a global table."""
+        return self.node(name, "lookup", table=table.name, key=key, **config)
+
     def echo(self, name: str, **config: Any) -> "NodeHandle":
         """Rows with a running count of their key."""
         return self.node(name, "echo", **config)
@@ -83,6 +87,10 @@ class Builder:
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""
         return self.node(name, "source", topic=topic, schema=schema, **config)
+
+    def global_table(self, name: str, *, topic: str, schema: str, key: str, **config: Any) -> NodeHandle:
+        """A table that every worker holds whole, for lookups."""
+        return self.node(name, "global_table", topic=topic, schema=schema, key=key, **config)
 
     def merge(self, name: str, *inputs: NodeHandle) -> NodeHandle:
         """The rows of several nodes of one schema and key."""

@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
-from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits
+from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     JsonResponse,
@@ -25,7 +26,7 @@ from streamflow.web.problems import (
     answer_large_headers,
     answer_refusal,
 )
-from streamflow.web.publishing import publishing_routes, targets_of
+from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
@@ -51,9 +52,9 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    targets = targets_of(service, limits)
-    app.include_router(publishing_routes(service, limits, targets))
-    app.include_router(executing_routes(service, limits, targets))
+    buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.include_router(publishing_routes(service, limits, buckets))
+    app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     _add_looks(app, service)
     _add_health(app, service)

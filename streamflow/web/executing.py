@@ -1,5 +1,6 @@
 """POST /v1/topologies/{topology}/execute: publish one event and answer with what became of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,19 +10,20 @@ from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.position import encode_token
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.web.executions import KEPT_S, age_s, new_id
-from streamflow.web.limits import PublishLimits
+from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
-from streamflow.web.publishing import Target, admitted, validated
+from streamflow.web.publishing import Target, admitted, targets_of, validated
 
 TIMEOUT_MS = 5_000
 TIMEOUT_MAX_MS = 30_000
 
 
-def executing_routes(service: Service, limits: PublishLimits, targets: dict[str, Target]) -> APIRouter:
+def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
     """Routes that run single events through the topology."""
     router = APIRouter()
-    tables = {topic: _tables_behind(service.plan, target.entry.node) for topic, target in targets.items()}
+    targets = targets_of(service)
+    tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
 
     @router.post("/v1/topologies/{topology}/execute", tags=["execute"], operation_id="execute")
     async def execute(
@@ -38,8 +40,8 @@ def executing_routes(service: Service, limits: PublishLimits, targets: dict[str,
         topic, target = _target(targets, source)
         if service.executions.is_full:
             raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
-        body = await admitted(service, request, target.bucket, limits)
-        target.bucket.take(1)
+        body = await admitted(service, request, buckets[topic], limits)
+        buckets[topic].take(1)
         records, rejected = validated(target, [body], key)
         if rejected:
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])

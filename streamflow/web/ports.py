@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.engine.global_table import FollowedTable
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
@@ -39,6 +40,9 @@ class Service(Protocol):
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
         """Own task's table; its restore ratio while restoring; None when it is not ours."""
 
+    def global_table(self, name: str) -> FollowedTable:
+        """A global table of the plan."""
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task, None when nobody has it yet."""
 
@@ -49,7 +53,7 @@ class Service(Protocol):
     async def publish(
         self,
         topic: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> dict[int, int]:
         """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises

@@ -27,6 +27,7 @@ from streamflow.query.request import (
     merge_pages,
     read_until,
 )
+from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
@@ -73,12 +74,7 @@ def table_routes(service: Service) -> APIRouter:
         A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
         query for one key looks into 1,000 windows at a time.
         """
-        found = service.plan.table(table) if topology == service.plan.topology else None
-        if found is None:
-            names = [each.name for stage in service.plan.stages for each in stage.tables]
-            raise Refusal(
-                404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
-            )
+        found = _table(service, topology, table)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
@@ -93,6 +89,8 @@ def table_routes(service: Service) -> APIRouter:
             token = None if after is None else decode_token(after)
         except UserError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
+        if found is None:
+            return await answer_global(service, table, query, token, wait_ms / 1_000)
         wanted = _partitions(service, found[0], query) if partitions is None else _numbers(partitions)
         own: Positions = {}
         if token is not None:
@@ -105,6 +103,18 @@ def table_routes(service: Service) -> APIRouter:
         return await gather.answer(found[0], found[1], query, wanted, own)
 
     return router
+
+
+def _table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan] | None:
+    """The stage and table of that name, None for a global table. Refused when there is none."""
+    plan = service.plan
+    found = plan.table(name)
+    global_tables = [each.name for each in plan.global_tables]
+    if topology != plan.topology or (found is None and name not in global_tables):
+        names = [each.name for stage in plan.stages for each in stage.tables] + global_tables
+        detail = f"no table {topology}/{name}; tables are {', '.join(names) or 'none'}"
+        raise Refusal(404, Reason.UNKNOWN_TABLE, detail)
+    return found
 
 
 def _moment(text: str | None) -> int | None:

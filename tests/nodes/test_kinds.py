@@ -24,6 +24,8 @@ EXAMPLE_SCHEMA = Schema(
     ),
 )
 FLOW = Flow(EXAMPLE_SCHEMA, field_expression(EXAMPLE_SCHEMA, "sensor"), "sensor")
+#: Global tables that the examples look into.
+TABLES = {"sensors": FLOW}
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -42,7 +44,7 @@ def test_metadata_is_complete(kind: NodeKind) -> None:
 @every_kind
 def test_the_example_is_a_valid_node(kind: NodeKind) -> None:
     """It validates and lowers over EXAMPLE_SCHEMA without a problem, to an operator the engine knows."""
-    lowering = Lowering("example", FLOW)
+    lowering = Lowering("example", FLOW, TABLES)
     lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), lowering)
     assert lowering.problems == []
     assert lowered is not None
@@ -78,10 +80,10 @@ def test_unknown_keys_are_refused_and_configurations_are_frozen(kind: NodeKind) 
 @every_kind
 def test_rows_keep_their_key_and_repeats_unless_the_kind_is_about_them(kind: NodeKind) -> None:
     """What an operator does not name it passes on."""
-    if kind.kind in ("source", "key_by", "window"):
+    if kind.kind in ("source", "global_table", "key_by", "window"):
         return
     repeating = Flow(EXAMPLE_SCHEMA, FLOW.key, FLOW.key_name, repeats=True)
-    lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), Lowering("example", repeating))
+    lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), Lowering("example", repeating, TABLES))
     assert lowered is not None
     assert (lowered.output.key, lowered.output.key_name, lowered.output.repeats) == (FLOW.key, "sensor", True)
 
@@ -90,6 +92,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
+        "global_table", "lookup",
     }  # fmt: skip
 
 

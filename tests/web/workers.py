@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.errors import OwnerUnreachable
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
@@ -34,8 +35,9 @@ PLAN: Plan = make_plan(
     parse_topology(
         """
         topology: t
-        schemas: {Sale: {time: timestamp, shop: str, amount: int}}
+        schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
+          shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
           sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
@@ -65,8 +67,10 @@ class StoredWorker:
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
+        self.tables = {each.name: GlobalTable(each) for each in plan.global_tables}
+        self.ratio = 1.0
         self.watermark_ms = 2 * HOUR_MS
-        self.published: list[tuple[bytes | None, bytes]] = []
+        self.published: list[tuple[bytes | None, Any]] = []
         self.asked: list[dict[str, str]] = []
         self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
@@ -97,6 +101,12 @@ class StoredWorker:
         store = self.stores.get(partition)
         return None if store is None else LocalTable(store, self.watermark_ms, self.reflected)
 
+    def global_table(self, name: str) -> FollowedTable:
+        """The table, which reflects what `reflected` says."""
+        table = self.tables[name]
+        positions = {p: offset for (topic, p), offset in self.reflected.items() if topic == table.plan.topic}
+        return FollowedTable(table, positions, 0, self.ratio)
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Where this worker believes the partition is."""
         return self.owners.get(partition)
@@ -104,7 +114,7 @@ class StoredWorker:
     async def publish(
         self,
         topic: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> dict[int, int]:
         """Keep the records."""
