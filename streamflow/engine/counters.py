@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
-from streamflow.nodes.operators import Filter, Fold, Lookup
+from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Lookup, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,14 @@ class NodeCounts:
 class TaskCounters:
     """Monotone counts since the task opened.
 
-    events_in: records per entry. passed, late: rows per node number (rows that passed a filter, results of a window).
+    events_in: records per entry; clamped: those whose time was replaced by their record's.
+    passed, late: rows per node number (rows that passed a filter, or that a node made).
     dead: rows per (node, reason).
     """
 
     program: Program
     events_in: list[int] = field(init=False)
+    clamped: list[int] = field(init=False)
     passed: list[int] = field(init=False)
     late: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class TaskCounters:
 
     def __post_init__(self) -> None:
         self.events_in = [0] * len(self.program.stage.entries)
+        self.clamped = [0] * len(self.program.stage.entries)
         self.passed = [0] * len(self.program.stage.nodes)
         self.late = [0] * len(self.program.stage.nodes)
 
@@ -94,7 +97,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Lookup | Fold)
+            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -90,12 +90,14 @@ class TableShape:
     """A table that a node keeps; the planner adds the changelog. `window` None: one row per key.
 
     lateness_ms: how long after its end a window stays open; retention_ms: how long it answers queries after that.
+    row_schema: the key and what a query shows; the node's output when left out.
     """
 
     name: str
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    row_schema: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from streamflow.errors import InternalError
+from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.global_table import GlobalTable
@@ -13,6 +14,8 @@ from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
+from streamflow.nodes.process import Process
+from streamflow.nodes.python import Python
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.threshold import Threshold
@@ -25,6 +28,9 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Map,
     KeyBy,
     Window,
+    Process,
+    Python,
+    Deduplicate,
     PassThrough,
     Echo,
     Multiply,

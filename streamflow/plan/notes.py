@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
-from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Rekey
+from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -40,6 +40,8 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
             yield f"takes the row that {node.operator.table} has while a row is processed, not as of its event time"
         case Count():
             yield f"table {node.operator.table} keeps one row per key for ever"
+        case Process() if any(state.ttl_ms is None for state in node.operator.declared.states):
+            yield f"table {node.operator.table} keeps states without a ttl until the node clears them"
         case Fold():
             keep = format_duration(node.operator.retention_ms)
             if isinstance(node.operator.window, Counted | Unbounded):

@@ -185,10 +185,13 @@ class HostedTask:
         assert self._commit is not None
         return self._commit
 
-    def tick(self) -> None:
-        """Judge idleness, and commit what waits. Called some times a second."""
+    def tick(self, waits: Callable[[tuple[str, int]], bool]) -> None:
+        """Judge idleness, and commit what waits. Called some times a second.
+
+        waits: whether records of an input (topic, partition) are known that the task has not come to.
+        """
         if self.state is TaskState.RUNNING:
-            self.task.tick(self._clock.wall_ms())
+            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
 
     def commit_if_due(self) -> None:
@@ -287,7 +290,12 @@ class HostedTask:
         if self._store is not None:
             store, self._store = self._store, None
             store.abandon() if dirty else store.close()
-        self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            try:
+                task.close()
+            except Exception:
+                log.exception("task %s: a node could not be closed; its state is safe", self.name)
 
 
 def _first_at(chunk: Chunk, position: int) -> int:

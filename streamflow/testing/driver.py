@@ -23,10 +23,10 @@ from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.plan.plan import EntryKind, Plan, Stage
-from streamflow.query.reader import KeyedReader
-from streamflow.query.readers import window_reader
+from streamflow.query.reader import KeyedReader, PaneReader
+from streamflow.query.readers import process_reader, window_reader
 from streamflow.query.request import TableQuery
 from streamflow.state.keys import key_bytes
 from streamflow.state.memory import MemoryStore
@@ -254,7 +254,7 @@ class Driver:
     def table(self, name: str) -> dict[Any, Any]:
         """A table as queries show it: {(key, start): results} of a windowed one, {key: results} of others.
 
-        The table of an `echo` gives {key: count}.
+        The table of an `echo` gives {key: count}, that of a `process` its states by name.
         """
         if name in self._global.tables:
             self._global.catch_up()
@@ -271,6 +271,13 @@ class Driver:
                 page = window_reader(table, layout_of(operator)).read(store, 0, TableQuery(limit=sys.maxsize))
                 for row in (each.row for each in page.rows):
                     rows[(row["key"], row["start"]) if "start" in row else row["key"]] = row["value"]
+            elif isinstance(operator, Distinct):
+                reader = PaneReader(table, lambda raw: {"first": int(raw)})
+                for row in (each.row for each in reader.read(store, 0, TableQuery(limit=sys.maxsize)).rows):
+                    rows[row["key"], row["start"]] = row["value"]
+            elif isinstance(operator, Process):
+                page = process_reader(table, operator.declared.states).read(store, 0, TableQuery(limit=sys.maxsize))
+                rows |= {each.row["key"]: each.row["value"] for each in page.rows}
             else:
                 page = KeyedReader(table, lambda raw: {"count": int(raw)}).read(store, 0, TableQuery(limit=sys.maxsize))
                 rows |= {each.row["key"]: each.row["value"]["count"] for each in page.rows}

@@ -8,7 +8,7 @@ from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo", "global_table"}
+_ENDS = {"sink", "window", "echo", "process", "global_table"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 

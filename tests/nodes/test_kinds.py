@@ -92,6 +92,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
+        "process", "python", "deduplicate",
         "global_table", "lookup",
     }  # fmt: skip
 
@@ -117,4 +118,4 @@ def test_a_kind_is_registered_once_and_in_a_category() -> None:
 def test_unknown_kinds_are_told_the_nearest() -> None:
     """Or all of them when none is near."""
     assert near_kinds("windo") == "did you mean window?"
-    assert near_kinds("quux").startswith("kinds are echo, filter, ")
+    assert near_kinds("quux").startswith("kinds are deduplicate, echo, filter, ")
