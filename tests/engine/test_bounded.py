@@ -163,6 +163,8 @@ def test_windows_wait_for_the_source_that_ends_last(chunk_size: int) -> None:
         (key, start, n) for (key, start), n in expected.items()
     )
     assert _late(driver) == 0
+    closings = [task.history.passed(END_OF_TIME) for task in driver.tasks()]
+    assert {closing.cause for closing in closings if closing is not None} == {"end"}
 
 
 def _late(driver: Driver) -> int:
