@@ -7,7 +7,7 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
-    …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), base 36
+    …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Progress:
                 parts.append(_time(entry.high_ms, base))
         text = ";".join(parts)
         if self.counts:
-            text += "#" + ",".join(_time(count, 0) for count in self.counts)
+            text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
         if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
@@ -74,13 +74,13 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
-        text, _, counts = text.partition("#")
+        text, mark, counts = text.partition("#")
         version, watermark, *entries = text.split(";")
         if version != "1":
             raise StateMismatch(f"offset metadata has version {version!r}, this release reads version 1")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
-        numbers = tuple(int(count, 36) for count in counts.split(",")) if counts else ()
+        numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
         return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries), numbers)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_run
+from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_run, watching
 from streamflow.cli.show import error_console, refusals
 from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
@@ -54,7 +54,8 @@ def run(
             return
         record = begin_run(plan, settings, start, which)
         began = time.monotonic()
-        code = supervise(topology, settings, processes, which)
+        with watching(plan, settings, record):
+            code = supervise(topology, settings, processes, which)
         if record is not None and bounded and code == 0:
             code = report_run(plan, settings, record, time.monotonic() - began, strict=strict, as_json=as_json)
         raise typer.Exit(code)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,13 @@ def begin_run(plan: Plan, settings: Settings, start: str | None, which: Run) -> 
     if which == LIVE and start is None:
         return None
     return asyncio.run(begin(plan, settings, start, bounded=which.bounded))
+
+
+def watching(plan: Plan, settings: Settings, record: "RunRecord | None") -> AbstractContextManager[None]:
+    """Show how far a run with an end is, while it works."""
+    from streamflow.cli.run_progress import RunProgress
+
+    return nullcontext() if record is None or not record.ends else RunProgress(plan, settings, record)
 
 
 async def ends_of(plan: Plan, settings: Settings) -> Mapping[tuple[str, int], int]:

@@ -45,9 +45,10 @@ def encode_part(
         known = {name: text.decode(errors="replace") for name, text in headers}
         reason = known.get("sf-reason")
         if reason == "late":
-            part["late"].append({"node": known["sf-node"], "topic": topic, "late_ms": int(known["sf-late-ms"])})
+            late_ms = int(known.get("sf-late-ms", "0"))
+            part["late"].append({"node": known.get("sf-node"), "topic": topic, "late_ms": late_ms})
         elif reason is not None:
-            part["dead"].append({"node": known["sf-node"], "reason": reason, "error": known["sf-error"]})
+            part["dead"].append({"node": known.get("sf-node"), "reason": reason, "error": known.get("sf-error")})
         else:
             room -= len(value or b"")
             row = {"topic": topic, "key": None if key is None else key.decode(errors="replace")}

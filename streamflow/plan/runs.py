@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from streamflow.errors import UserError
-from streamflow.plan.plan import Entry, Plan, PlannedNode, Stage, TopicPlan, TopicRole
+from streamflow.plan.plan import Plan, PlannedNode, Stage, TopicPlan, TopicRole
 
 #: A topic name of 200 characters with a run behind it still fits into Kafka's 249.
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -52,14 +52,10 @@ def bounded(plan: Plan) -> Plan:
 def _stage(stage: Stage, names: Mapping[str, str]) -> Stage:
     return replace(
         stage,
-        entries=tuple(_entry(entry, names) for entry in stage.entries),
+        entries=tuple(replace(entry, topic=_renamed(entry.topic, names)) for entry in stage.entries),
         nodes=tuple(_node(node, names) for node in stage.nodes),
-        tables=tuple(replace(table, changelog_topic=names[table.changelog_topic]) for table in stage.tables),
+        tables=tuple(replace(table, changelog_topic=_renamed(table.changelog_topic, names)) for table in stage.tables),
     )
-
-
-def _entry(entry: Entry, names: Mapping[str, str]) -> Entry:
-    return replace(entry, topic=names.get(entry.topic, entry.topic))
 
 
 def _node(node: PlannedNode, names: Mapping[str, str]) -> PlannedNode:
@@ -73,9 +69,16 @@ def _node(node: PlannedNode, names: Mapping[str, str]) -> PlannedNode:
     return replace(
         node,
         operator=replace(operator, **changed) if changed else operator,
-        repartition_topic=None if topic is None else names[topic],
+        repartition_topic=None if topic is None else _renamed(topic, names),
     )
 
 
 def _topic(topic: TopicPlan, names: Mapping[str, str]) -> TopicPlan:
-    return replace(topic, name=names.get(topic.name, topic.name)) if topic.role in _WRITTEN else topic
+    like = topic.partitions_like
+    return replace(
+        topic, name=_renamed(topic.name, names), partitions_like=None if like is None else _renamed(like, names)
+    )
+
+
+def _renamed(topic: str, names: Mapping[str, str]) -> str:
+    return names.get(topic, topic)

@@ -30,6 +30,7 @@ from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
 from streamflow.model.codec import time_ms
 from streamflow.model.position import Positions, decode_token
 from streamflow.plan.plan import Plan, TopicRole
+from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
 
@@ -99,6 +100,20 @@ async def _patiently(act: Callable[[], Awaitable[_T]], fault: str) -> _T:
     raise AssertionError("unreachable")
 
 
+async def offsets_read(plan: Plan, settings: Settings, record: RunRecord) -> int:
+    """How many of the offsets of a bounded run are committed. Raises BrokerUnavailable."""
+    places = [TopicPartition(*place) for place in record.ends]
+    try:
+        committed = await committed_offsets(settings, group_of(plan, settings), places)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the offsets of {plan.identity} cannot be read: {error!r}") from error
+    read = 0
+    for place, end in record.ends.items():
+        found = committed.get(TopicPartition(*place))
+        read += 0 if found is None else min(found.offset, end) - record.starts[place]
+    return read
+
+
 async def committed_progress(
     admin: AIOKafkaAdminClient, plan: Plan, settings: Settings, counts: Mapping[str, int]
 ) -> dict[tuple[str, int], Progress]:
@@ -126,21 +141,9 @@ def _sources(plan: Plan, counts: Mapping[str, int]) -> list[TopicPartition]:
     ]
 
 
-async def _offsets(
-    settings: Settings, group: str, places: list[TopicPartition]
-) -> dict[TopicPartition, OffsetAndMetadata]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group, partitions=places)
-    finally:
-        await admin.close()
-    return {place: each for place, each in found.items() if each.offset >= 0}
-
-
 async def _read(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> RunRecord | None:
     places = _sources(plan, counts)
-    found = await _offsets(settings, record_group_of(plan, settings), places)
+    found = await committed_offsets(settings, record_group_of(plan, settings), places)
     if not found:
         return None
     if len(found) != len(places):
@@ -168,7 +171,7 @@ def _check_same(plan: Plan, found: RunRecord, start: str | None, bounded: bool) 
 
 async def _check_fresh(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> None:
     """Offsets without progress are from a beginning that did not get as far as the record: they may be overwritten."""
-    committed = await _offsets(settings, group_of(plan, settings), _sources(plan, counts))
+    committed = await committed_offsets(settings, group_of(plan, settings), _sources(plan, counts))
     if any(each.metadata for each in committed.values()):
         raise UserError(
             f"{plan.identity} has run before, so its start cannot be chosen any more: replay into a run of its own "

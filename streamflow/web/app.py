@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
-from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits
+from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     JsonResponse,
@@ -54,8 +55,9 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.include_router(publishing_routes(service, limits))
-    app.include_router(executing_routes(service, limits))
+    buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.include_router(publishing_routes(service, limits, buckets))
+    app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
     _add_looks(app, service)

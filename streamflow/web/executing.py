@@ -1,5 +1,6 @@
 """POST /v1/topologies/{topology}/execute: publish one event and answer with what became of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,11 +19,10 @@ TIMEOUT_MS = 5_000
 TIMEOUT_MAX_MS = 30_000
 
 
-def executing_routes(service: Service, limits: PublishLimits) -> APIRouter:
+def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
     """Routes that run single events through the topology."""
     router = APIRouter()
     targets = targets_of(service)
-    buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
 
     @router.post("/v1/topologies/{topology}/execute", tags=["execute"], operation_id="execute")

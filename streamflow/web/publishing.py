@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -36,11 +37,10 @@ class Target:
     is_table: bool = False
 
 
-def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
+def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
     """Routes that publish events to source topics, and rows to global tables."""
     router = APIRouter()
     targets = targets_of(service) | _tables_of(service)
-    buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
 
     @router.post(
         "/v1/topics/{topic}/events",

@@ -136,3 +136,36 @@ def test_windows_of_every_shape_close(window: str, closed: int) -> None:
     driver.finish()
     assert before == (1 if "count" in window else 0)
     assert [row["n"] for row in driver.output("out")] == [2 if "count" in window else 3] * closed
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 100])
+def test_windows_wait_for_the_source_that_ends_last(chunk_size: int) -> None:
+    topology = """
+    topology: t
+    schemas: {E: {time: timestamp, k: str}}
+    nodes:
+      a: {kind: source, topic: a, schema: E, event_time: time, key: k}
+      b: {kind: source, topic: b, schema: E, event_time: time, key: k}
+      both: {kind: pass_through, inputs: [a, b]}
+      w: {kind: window, input: both, window: {type: tumbling, size: 10ms}, aggregate: {n: count()}}
+      out: {kind: sink, input: w, topic: out}
+    """
+    driver = Driver(bounded(make_plan(parse_topology(topology))), partitions=2, chunk_size=chunk_size)
+    times = {"a": range(0, 200, 2), "b": range(0, 30, 3)}
+    for topic, events in times.items():
+        driver.publish(topic, [{"time": time, "k": f"k{time % 5}"} for time in events])
+    driver.finish()
+    expected: dict[tuple[str, int], int] = {}
+    for time in (*times["a"], *times["b"]):
+        place = (f"k{time % 5}", time // 10 * 10)
+        expected[place] = expected.get(place, 0) + 1
+    assert sorted((row["k"], row["start"], row["n"]) for row in driver.output("out")) == sorted(
+        (key, start, n) for (key, start), n in expected.items()
+    )
+    assert _late(driver) == 0
+    closings = [task.history.passed(END_OF_TIME) for task in driver.tasks()]
+    assert {closing.cause for closing in closings if closing is not None} == {"end"}
+
+
+def _late(driver: Driver) -> int:
+    return sum(sum(task.counters.late) for task in driver.tasks())

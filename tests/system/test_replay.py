@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.model.position import encode_token
 from tests.system.test_bounded import Runs, encoded, given, kill, sales, totals
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -38,6 +39,10 @@ def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Ru
     assert runs.run("--from", "2999-01-01", "--into", "none")[1]["sources"][0]["start"] == 1_000
     assert runs.run("--from", "2001-01-01", "--into", "all")[0] == 0
     assert given(runs.read(f"{runs.name}.totals.all")) == sorted(totals(events).items())
+    token = encode_token({f"{runs.name}.sales": {0: 900, 1: 900, 2: 900}})
+    assert runs.run("--from", token, "--into", "token")[0] == 0
+    assert given(runs.read(f"{runs.name}.totals.token")) == sorted(totals(events[2_700:]).items())
+    assert runs.run("--from", "yesterday", "--into", "never")[0] == 2
     streaming = runs.command("run", "--from", "earliest", "--into", "beside", "--port", "0")
     runs.wait_written(".by_city.repartition.beside", 2_000)
     for process in (streaming, live):
