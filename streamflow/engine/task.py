@@ -259,7 +259,7 @@ class Task:
         assert self._ending is not None
         for number in self._ending.reached(self._clocks, self.partition, self._positions):
             self._changed = True
-            self.advance(number)
+            self.advance(number, "end")
 
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)

@@ -80,8 +80,8 @@ class TaskStanding:
 class Closing:
     """The watermark of a task passed a border: at which moment, and what moved it.
 
-    cause: `event` (of a source: its event time, and between which offsets it lies), `mark` (of a producer) or
-    `silence` (an idle input was left out, or processing time went on).
+    cause: `event` (of a source: its event time, and between which offsets it lies), `mark` (of a producer), `end` (of a
+    bounded run) or `silence` (an idle input was left out, or processing time went on).
     """
 
     watermark_ms: int

@@ -165,6 +165,8 @@ def _closing(closing: Closing, status: Status) -> str:
     if closing.cause == "event" and closing.event_time_ms is not None:
         offsets = f"{closing.topic}, offsets {closing.first_offset} to {closing.last_offset}"
         return f"{at} with an event of {moment(closing.event_time_ms)} (source {closing.node}, {offsets})."
+    if closing.cause == "end":
+        return f"{at}, because the run has read everything up to its end."
     return f"{at} by the clock: what was silent was left out, or processing time went on."
 
 

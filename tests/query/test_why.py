@@ -202,6 +202,12 @@ SOON = _reader(_source(0, AHEAD))
             "with an event of 1970-01-01T06:01:00Z (source s, in, offsets 7 to 9)",
         ),
         (replace(WINDOW, closing=Closing(6 * HOUR, NOW, "silence")), SOON, Status.CLOSED, "by the clock"),
+        (
+            replace(WINDOW, closing=Closing(9_000 * HOUR, NOW, "end")),
+            SOON,
+            Status.CLOSED,
+            "read everything up to its end",
+        ),
         (replace(WINDOW, late=LateRows(3, 5 * HOUR)), SOON, Status.CLOSED, "3 late events of this key for it were not"),
         (replace(WINDOW, exists=False), SOON, Status.NEVER, "never existed"),
         (replace(WINDOW, exists=False), CLOSED, Status.EXPIRED, "whether it existed is not known"),
