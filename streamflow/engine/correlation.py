@@ -13,7 +13,7 @@ from streamflow.engine.outputs import Outputs
 from streamflow.model.chunk import Chunk
 from streamflow.model.outcome import CORRELATION, Added, encode_part
 
-#: A generated function: (rows, their event times or None, bound of event times).
+#: A generated function: (rows, their event times or None, the bounds of near event times).
 Run = Callable[[list[Any], list[int] | None, int, int], None]
 
 

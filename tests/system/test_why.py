@@ -1,4 +1,4 @@
-"""Why a window has not closed, asked of real workers: a partition that is stuck, one that is idle, one that lags; takeovers."""
+"""Why a window has not closed, asked of real workers: a partition that is behind, one that is empty, one that lags; takeovers."""
 
 import asyncio
 import json
@@ -193,10 +193,10 @@ def test_a_producer_that_stands_still_is_seen_by_its_lag(make_shop: Callable[...
     for partition in (0, 1, 2):
         if partition not in theirs:
             shop.put(partition, 5_000)
+    _holders(shop, [(partition, "behind") for partition in theirs], number=asked)
+    time.sleep(0.5)  # a transaction that is open when its worker stops would hold the topic for everybody
     shop.workers[other].send_signal(signal.SIGSTOP)
     try:
-        answer = until(lambda: (found := shop.why(asked)).get("holders") and found)
-        assert {each["holding"] for each in answer["holders"]} <= {"unknown", "behind"}
         answer = _holders(shop, [(partition, "unknown") for partition in theirs], number=asked)
         assert "its worker could not tell" in " ".join(answer["sentences"])
         # The group notices after the session time-out, and the worker that is left takes over.
