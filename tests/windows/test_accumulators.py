@@ -18,7 +18,7 @@ from tests.windows.test_aggregates import bounds
 
 Value = tuple[int, Any]
 _VALUES: dict[FieldType, Any] = {
-    FieldType.INT: st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3),
+    FieldType.INT: st.integers(-(2**57), 2**57) | st.integers(-3, 3),  # sums stay within 64 bits
     FieldType.FLOAT: st.floats(-1e9, 1e9) | st.sampled_from([0.0, -0.0, 1.5]),
     FieldType.TIMESTAMP: st.integers(-(2**61), 2**61) | st.integers(0, 3),
     FieldType.STR: st.text(max_size=80) | st.sampled_from(["a", "b", "é" * 70, "é" * 71]),
