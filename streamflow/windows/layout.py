@@ -103,9 +103,10 @@ class AccumulatorLayout:
         return int(3 * self._row_bytes) + _OBJECTS_OVERHEAD_BYTES if self._objects else 150
 
     def _encode_measured(self, accumulator: Any) -> bytes:
-        return self._measured(self._encode_any(accumulator), 1)
+        return self.measured(self._encode_any(accumulator), 1)
 
-    def _measured(self, row: bytes, count: int) -> bytes:
+    def measured(self, row: bytes, count: int) -> bytes:
+        """A row of so many accumulators. Raises UserError when it is too large."""
         size = len(row)
         if size > ROW_MAX_BYTES:
             raise UserError(
@@ -128,7 +129,7 @@ class AccumulatorLayout:
             row = self._encode_any(accumulators)
         except OverflowError:
             row = self._encode_any([self._in_64_bits(each) for each in accumulators])
-        return self._measured(row, len(accumulators)) if self._objects else row
+        return self.measured(row, len(accumulators)) if self._objects else row
 
     def encode_large(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""

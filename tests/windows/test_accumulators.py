@@ -1,6 +1,8 @@
 """Accumulators: merges in any grouping, bytes there and back, nothing shared, the layout pinned."""
 
+import base64
 import random
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,6 +166,28 @@ def test_the_layout_is_pinned(case: tuple[str, FieldType], pinned: tuple[str, st
     one = filled(layout, values)
     assert (layout.slots[0].aggregate.state, layout.encode(one).hex()) == pinned
     assert layout.results(layout.decode(bytes.fromhex(pinned[1]))) == layout.results(one)
+
+
+#: Rows of sketches as the library wrote them (zlib, base64): those that tables have must be readable for good.
+_SKETCHES = {
+    ("distinct_count", FieldType.STR): (
+        "eNqbeFRAg4uRnYfBgoGLARn8Xu8AZ/IzYAWMDKNgFIwCvGA0k4yC0cQ6CkbBKBgFo2AUjIJRMNqwGYJOBADZaATo", 5,
+    ),
+    ("percentile", FieldType.FLOAT): ("eNqbOOkIw5EIVkZ+hgmMHAxsDBAwgZGRoYsRymF4YA+hWRyw0wxQ+gdU3Qd7mD4AKLwKhQ==", 2.0),
+    ("top_k", FieldType.STR): (
+        "eNqbeCSNhZGLi5mBgYGVAQLYGFABIw6aCQu/zARMGoNJQzBpCiaNAPKCBUA=",
+        [{"value": f"v{n}", "count": c, "error": 0} for n, c in ((5, 2), (1, 1), (2, 1))],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "pinned"), _SKETCHES.items(), ids=lambda each: str(each[0]))
+def test_sketches_of_earlier_rows_are_read(case: tuple[str, FieldType], pinned: tuple[str, Any]) -> None:
+    """Each of five values, of which the last came twice."""
+    layout = layout_of(*case)
+    accumulator = layout.decode(zlib.decompress(base64.b64decode(pinned[0])))
+    assert accumulator.c0.sketch is not None
+    assert layout.results(accumulator) == (pinned[1],)
 
 
 def test_every_built_in_aggregate_is_pinned() -> None:

@@ -24,11 +24,11 @@ LG_REGISTERS = 12
 _TEXT_MAX_CHARS = 64
 
 
-def _union(first: Any, second: Any) -> Any:
-    """A new sketch of two."""
+def _union(*sketches: Any) -> Any:
+    """A new sketch of several."""
     union = hll_union(LG_REGISTERS)
-    union.update(first)
-    union.update(second)
+    for sketch in sketches:
+        union.update(sketch)
     return union.get_result(HLL_8)
 
 
@@ -62,7 +62,7 @@ class Distinct:
         """Take in what another one has seen."""
         self.seen |= other.seen
         if other.sketch is not None:
-            self.sketch = _union(other.sketch, self.sketch or other.sketch)
+            self.sketch = _union(other.sketch, *([] if self.sketch is None else [self.sketch]))
         if len(self.seen) > EXACT_MAX:
             self._feed()
 
