@@ -39,7 +39,7 @@ _TOPOLOGY = """
 topology: t
 schemas: {A: {t: timestamp, k: str, v: float, n: int, s: str}}
 nodes:
-  i: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 0ms, max_ahead: 36500d, key: k}
+  i: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 0ms, future: {limit: 36500d}, key: k}
   w: {kind: window, input: i, window: {type: tumbling, size: 1d}, aggregate: {c: count(), r: "AGGREGATE"}}
   o: {kind: sink, input: w, topic: out}
 """
