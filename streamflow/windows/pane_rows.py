@@ -36,7 +36,7 @@ class PaneRows:
         if len(parts) == 1 and parts[0][0] is None:
             return b"\0" + self._layout.bytes_of(parts[0][1])
         raws = [(since, msgspec.Raw(self._layout.bytes_of(each))) for since, each in parts]
-        return self._layout.measured(b"\1" + self._raw.encode(raws), len(parts))
+        return self._layout.checked(b"\1" + self._raw.encode(raws), len(parts))
 
     def decode(self, row: bytes) -> list[Part]:
         """Parts of a row."""

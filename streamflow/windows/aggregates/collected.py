@@ -92,6 +92,10 @@ class Collected:
         """The same of texts of JSON."""
         return {"values": [json_value(text) for text in self.values], "left_out": self.left_out}
 
+    def weight_bytes(self) -> int:
+        """Memory it takes, roughly."""
+        return 200 + 64 * len(self.values) + self.chars
+
     def state(self) -> Any:
         """Plain data for msgpack."""
         return self.times.tolist(), self.values, self.left_out, self.cut_ms

@@ -110,6 +110,10 @@ class OwnState:
         message = f"{aggregate.name} gave {value!r:.60}, its result_type is {aggregate.result_type}"
         raise EventError("aggregate_result", message)
 
+    def weight_bytes(self) -> int:
+        """Memory it takes, roughly."""
+        return 200 + 6 * len(self.state())
+
     def state(self) -> Any:
         """Plain data. Raises UserError when it is none, or too much."""
         aggregate = self.aggregate
