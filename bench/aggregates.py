@@ -5,6 +5,7 @@ One task in this process, no Kafka. CPU time, best of ROUNDS, in µs; adding bey
     add, few      per event, 2,500 keys with 80 events each in their window: everything exact
     add, many     per event, 10 keys with 20,000 events each: behind the exact bounds
     row, result   per row: written at a checkpoint, and given when a window closes, of 80 events
+    merge         of two rows of 80, and of 20,000 events, as sliding windows and sessions do
     bytes         of a row of 80 and of 20,000 events
 """
 
@@ -38,7 +39,7 @@ _TOPOLOGY = """
 topology: t
 schemas: {A: {t: timestamp, k: str, v: float, n: int, s: str}}
 nodes:
-  i: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 0ms, max_ahead: 36500d, key: k}
+  i: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 0ms, future: {limit: 36500d}, key: k}
   w: {kind: window, input: i, window: {type: tumbling, size: 1d}, aggregate: {c: count(), r: "AGGREGATE"}}
   o: {kind: sink, input: w, topic: out}
 """
@@ -66,11 +67,12 @@ class Spread(OwnAggregate):
 
 @dataclass(frozen=True)
 class Price:
-    """CPU µs per event, per row written and per result; bytes of a row."""
+    """CPU µs per event, per row written, per result and per merge; bytes of a row."""
 
     add: float
     row: float
     result: float
+    merge: float
     row_bytes: float
 
 
@@ -112,10 +114,22 @@ def measure(program: Program, given: list[Chunk]) -> Price:
     closed = time.process_time()
     assert task.pending_outputs == len(rows)
     micros = 1e6 / len(rows)
+    merge = _merge_cost(program, rows[0][1] or b"", rows[1][1] or b"")
     return Price(
-        (folded - began) * 1e6 / (EVENTS - CHUNK), (written - folded) * micros, (closed - closing) * micros,
+        (folded - began) * 1e6 / (EVENTS - CHUNK), (written - folded) * micros, (closed - closing) * micros, merge,
         sum(len(row or b"") for _, row in rows) / len(rows),
     )  # fmt: skip
+
+
+def _merge_cost(program: Program, first: bytes, second: bytes) -> float:
+    """µs per merge into a new accumulator, two merges of which make a sliding result."""
+    layout = program.layouts["w"]
+    one, other = layout.decode(first), layout.decode(second)
+    times = 200
+    began = time.process_time()
+    for _ in range(times):
+        layout.merged([one, other])
+    return (time.process_time() - began) * 1e6 / times / 2
 
 
 def best(aggregate: str, given: list[Chunk]) -> Price:
@@ -123,7 +137,9 @@ def best(aggregate: str, given: list[Chunk]) -> Price:
     stage_plan = make_plan(parse_topology(_TOPOLOGY.replace("AGGREGATE", aggregate)))
     program = compile_stage(stage_plan.stages[0], stage_plan)
     rounds = [measure(program, given) for _ in range(ROUNDS)]
-    return Price(*(min(getattr(each, name) for each in rounds) for name in ("add", "row", "result", "row_bytes")))
+    return Price(
+        *(min(getattr(each, name) for each in rounds) for name in ("add", "row", "result", "merge", "row_bytes"))
+    )
 
 
 def main() -> None:
@@ -132,12 +148,13 @@ def main() -> None:
     few, many = chunks(2_500), chunks(10)
     base, base_many = best(_BASE, few), best(_BASE, many)
     print(f"count() alone, with decoding: {base.add:.2f} µs per event; row {base.row:.1f}, result {base.result:.1f}")
-    print("| aggregate | add, few | add, many | row | result | bytes, few | bytes, many |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| aggregate | add, few | add, many | row | result | merge, few | merge, many | bytes, few | bytes, many |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for aggregate in AGGREGATES:
         one, other = best(aggregate, few), best(aggregate, many)
-        times = (one.add - base.add, other.add - base_many.add, one.row - base.row, one.result - base.result)
-        cells = [f"{max(0.0, value):.2f}" for value in times[:2]] + [f"{max(0.0, value):.1f}" for value in times[2:]]
+        adds = (one.add - base.add, other.add - base_many.add)
+        others = (one.row - base.row, one.result - base.result, one.merge - base.merge, other.merge - base_many.merge)
+        cells = [f"{max(0.0, value):.2f}" for value in adds] + [f"{max(0.0, value):.1f}" for value in others]
         cells += [f"{one.row_bytes - base.row_bytes:,.0f}", f"{other.row_bytes - base_many.row_bytes:,.0f}"]
         print(f"| `{aggregate}` | {' | '.join(cells)} |")
 

@@ -7,6 +7,7 @@ covers window, names, states and order of the aggregates: bytes of another layou
 Aggregates of one state over one argument share their cells: percentile(x, 50) and percentile(x, 99) keep x once.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +18,8 @@ from streamflow.windows.aggregates import Aggregate
 
 #: A row beyond this would not fit into a record of the changelog (4 MiB with key and framing): its state would be lost.
 ROW_MAX_BYTES = (4 << 20) - (64 << 10)
-#: A row of objects in memory, beside its bytes in the store: the objects' heads, and what they have allocated ahead.
-_OBJECTS_OVERHEAD_BYTES = 400
+#: An accumulator without its objects, with its key and place in a dictionary.
+_ACCUMULATOR_BYTES = 250
 
 
 class Slot(NamedTuple):
@@ -46,13 +47,13 @@ class AccumulatorLayout:
         self.names: dict[str, Any] = {}
         self._cells: list[list[str]] = []
         self._firsts: set[int] = set()
-        self._objects = False
+        self._objects: list[str] = []
         cells = self._assign_cells()
         fields: list[tuple[str, Any, Any]] = [(name, int, value) for name, value in extras]
         self.type: type[Any] = msgspec.defstruct("Accumulator", fields + cells, array_like=True, gc=False)
         self.new: Callable[[], Any] = self.type
         self._encode_any = msgspec.msgpack.Encoder(enc_hook=_state).encode
-        self.encode: Callable[[Any], bytes] = self._encode_measured if self._objects else self._encode_any
+        self.encode: Callable[[Any], bytes] = self._encode_weighed if self._objects else self._encode_any
         self.decode: Callable[[bytes], Any] = self.decoder(self.type)
         rows: Any = list[self.type]  # type: ignore[name-defined]
         self.decode_all: Callable[[bytes], list[Any]] = self.decoder(rows)
@@ -60,8 +61,8 @@ class AccumulatorLayout:
         self.extras = tuple(name for name, _ in extras)
         self.results: Callable[[Any], tuple[Any, ...]] = eval(text, dict(self.names))  # noqa: S307 - text is made of our own templates
         self.merge: Callable[[Any, Any], None] = self._merger()
-        #: Mean size of a row, of which the newest ones count most; only of layouts with objects.
-        self._row_bytes = 64.0
+        #: Mean memory of an accumulator's objects, in which those written last count most.
+        self._objects_bytes = 0.0
 
     def _assign_cells(self) -> list[tuple[str, Any, Any]]:
         """Fields of the cells; every slot gets the names of its own, or of the slot that has them already."""
@@ -74,7 +75,8 @@ class AccumulatorLayout:
                 self._firsts.add(index)
                 known[place] = [f"c{len(fields) + i}" for i in range(len(aggregate.cells))]
                 for name, cell in zip(known[place], aggregate.cells, strict=True):
-                    self._objects |= cell.make is not None or cell.type is object
+                    if cell.make is not None or cell.type is object:
+                        self._objects.append(name)
                     default = cell.initial if cell.make is None else msgspec.field(default_factory=cell.make)
                     fields.append((name, Any if cell.type is object else cell.type, default))
             self._cells.append(known[place])
@@ -99,20 +101,25 @@ class AccumulatorLayout:
 
     @property
     def live_bytes(self) -> int:
-        """What an accumulator takes in memory, roughly; of objects measured on the rows written so far."""
-        return int(3 * self._row_bytes) + _OBJECTS_OVERHEAD_BYTES if self._objects else 150
+        """What an accumulator takes in memory, roughly; of objects by those written lately."""
+        return _ACCUMULATOR_BYTES + int(self._objects_bytes)
 
-    def _encode_measured(self, accumulator: Any) -> bytes:
-        return self._measured(self._encode_any(accumulator), 1)
+    def _weigh(self, accumulator: Any) -> None:
+        weight = sum(_weight_bytes(getattr(accumulator, name)) for name in self._objects)
+        self._objects_bytes += (weight - self._objects_bytes) / 256
 
-    def _measured(self, row: bytes, count: int) -> bytes:
-        size = len(row)
-        if size > ROW_MAX_BYTES:
+    def _encode_weighed(self, accumulator: Any) -> bytes:
+        self._weigh(accumulator)
+        return self.checked(self._encode_any(accumulator), 1)
+
+    def checked(self, row: bytes, count: int) -> bytes:
+        """A row of so many accumulators. Raises UserError when it is too large."""
+        if len(row) > ROW_MAX_BYTES:
+            names = ", ".join(slot.name for slot in self.slots)
             raise UserError(
-                f"a row of {', '.join(slot.name for slot in self.slots)} takes {size} bytes ({count} accumulators), "
+                f"a row of {names} takes {len(row)} bytes ({count} accumulators), "
                 f"{ROW_MAX_BYTES} are possible: keep less in a result, or fewer panes in a window"
             )
-        self._row_bytes += (size / count - self._row_bytes) / 256
         return row
 
     def bytes_of(self, accumulator: Any) -> bytes:
@@ -125,10 +132,11 @@ class AccumulatorLayout:
     def bytes_of_all(self, accumulators: list[Any]) -> bytes:
         """Bytes of several."""
         try:
-            row = self._encode_any(accumulators)
+            if self._objects:
+                self._weigh(accumulators[-1])
+            return self.checked(self._encode_any(accumulators), len(accumulators))
         except OverflowError:
-            row = self._encode_any([self._in_64_bits(each) for each in accumulators])
-        return self._measured(row, len(accumulators)) if self._objects else row
+            return self.checked(self._encode_any([self._in_64_bits(e) for e in accumulators]), len(accumulators))
 
     def encode_large(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""
@@ -163,6 +171,12 @@ class AccumulatorLayout:
         for accumulator in accumulators:
             self.merge(whole, accumulator)
         return whole
+
+
+def _weight_bytes(cell: Any) -> int:
+    """Of an object or a plain value."""
+    weight = getattr(cell, "weight_bytes", None)
+    return sys.getsizeof(cell) if weight is None else weight()
 
 
 def _state(cell: Any) -> Any:

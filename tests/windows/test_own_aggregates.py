@@ -5,12 +5,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from streamflow.errors import TopologyError, UserError
+from streamflow.errors import EventError, TopologyError, UserError
+from streamflow.model.schema import FieldType
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import Driver
 from streamflow.topology.load import load_topology
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.windows.aggregates import OwnAggregate, find, register
+from streamflow.windows.aggregates.own import kind_of
 from tests.windows.own_aggregates import Spread, Words
 
 _TOPOLOGY = """
@@ -72,8 +74,12 @@ class Odd(Spread):
     name, arguments = "odd", ("int",)
 
     def add(self, state: Any, value: Any) -> Any:
-        """A set, which msgpack would bring back as a list, is no plain data; neither is an object."""
-        return object() if value == 13 else [value]
+        """A set would come back as a list, an object not at all."""
+        return {13: {1, 2}, 14: [object()], 15: [1]}.get(value, [value])
+
+    def merge(self, state: Any, other: Any) -> Any:
+        """Fails for one value."""
+        return state + other if [1] not in (state, other) else None + 1  # type: ignore[operator]
 
     def result(self, state: Any) -> Any:
         """Not what was declared."""
@@ -92,13 +98,51 @@ def test_a_result_of_another_type_is_a_dead_letter() -> None:
     assert letter["sf-error"].endswith("odd gave 'text', its result_type is float?")
 
 
-def test_a_state_that_is_no_plain_data_stops_the_task() -> None:
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (13, "the state of aggregate 'odd' cannot be written: it is a set; keep plain data in it"),
+        (14, "the state of aggregate 'odd' cannot be written: Encoding objects of type object is unsupported"),
+        (15, "merge of aggregate 'odd' fails: TypeError: unsupported operand"),
+    ],
+)
+def test_a_state_that_cannot_be_kept_stops_the_task(value: int, message: str) -> None:
     """With the name of the aggregate."""
     register(Odd)
     driver = driver_of("odd(v)")
-    driver.publish("in", [event(1, value=13)])
-    with pytest.raises(UserError, match="the state of aggregate 'odd' cannot be written"):
+    driver.publish("in", [event(1, value=value), event(11, value=2), event(100)])
+    with pytest.raises(UserError, match=message):
         driver.run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("str", ["x"], [1, None, b"x"]),
+        ("int", [1, -(2**63)], [1.0, True, 2**63, None]),
+        ("float?", [1, 1.5, None], [float("inf"), float("nan"), True, "1"]),
+        ("bool", [True], [1, None]),
+        ("timestamp", [1], [1.5]),
+        ("json", [None, {"a": [1]}], []),
+    ],
+)
+def test_results_have_the_declared_type(kind: str, right: list[Any], wrong: list[Any]) -> None:
+    """A field of the schema holds nothing else."""
+
+    class Same(Spread):
+        name, result_type = "same", kind
+
+        def result(self, state: Any) -> Any:
+            return state[0] if state else right[0]
+
+    state = kind_of(Same).make(FieldType.INT, ()).cells[0].type()
+    for value in right:
+        state.data = [value]
+        assert state.result() == value
+    for value in wrong:
+        state.data = [value]
+        with pytest.raises(EventError, match="its result_type is"):
+            state.result()
 
 
 class Nameless(OwnAggregate):
@@ -139,6 +183,24 @@ class Tuples(Spread):
         return state
 
 
+class Nested(Spread):
+    """The same, further in."""
+
+    name = "nested"
+
+    def init(self) -> Any:
+        """A tuple in a list."""
+        return [(1, 2)]
+
+
+class Needs(Spread):
+    """Cannot be made."""
+
+    name = "needs"
+
+    def __init__(self, unit: str) -> None: ...
+
+
 class Shares(Words):
     """Gives all windows one state."""
 
@@ -170,8 +232,10 @@ class BuiltIn(Spread):
         (Wrong, ["has an unknown type 'integer'; types are str, int, float, bool, timestamp, json",
                  "has an unknown type 'number'; types are str, int, float, bool, timestamp, json",
                  "needs a name of small letters, digits and _"]),
-        (Fails, ["fails without values: IndexError: list index out of range"]),
-        (Tuples, ["its state does not come back from msgpack as it was: use lists and text keys"]),
+        (Fails, ["merge of aggregate 'fails' fails: IndexError: list index out of range"]),
+        (Tuples, ["the state of aggregate 'tuples' cannot be written: it is a tuple; keep plain data in it"]),
+        (Nested, ["its state does not come back from msgpack as it was: use lists and text keys"]),
+        (Needs, ["fails without values: TypeError: Needs.__init__() missing 1 required positional argument: 'unit'"]),
         (Shares, ["init() gives the same object each time: windows would share it"]),
         (Taken, ["is registered by Words already"]),
         (BuiltIn, ["comes with streamflow already"]),

@@ -8,9 +8,9 @@ handful of attribute operations in the fused loop and not a call. Templates name
     {v} {t}     the event's value (never null: nulls are skipped) and its event time in ms
 
 State that does not fit into numbers is an object in one cell: a class with `state()`, which gives plain data for
-msgpack, and `of(data)`, which takes it back. Merging leaves the second accumulator as it is and shares nothing with it
-that can change. Accumulators are merged in the order of arrival: of two events of one time, the one that arrived first
-is in the first of them.
+msgpack, `of(data)`, which takes it back, and `weight_bytes()`, what it takes in memory. Merging leaves the second
+accumulator as it is and shares nothing with it that can change. Accumulators are merged in the order of arrival: of two
+events of one time, the one that arrived first is in the first of them.
 """
 
 from collections.abc import Callable, Mapping

@@ -63,12 +63,26 @@ class Collected:
 
     def merge(self, other: "Collected", limit: int) -> None:
         """Take in what another one has, which of one time arrived later."""
+        if self._is_followed_by(other, limit):
+            self.times.extend(other.times)
+            self.values += other.values
+            self.chars += other.chars
+            return
         while self.times and self.times[-1] > other.cut_ms:
             self._drop_last()
         for time_ms, value in zip(other.times, other.values, strict=True):
             self.add(value, time_ms, limit)
         self.left_out += other.left_out
         self.cut_ms = min(self.cut_ms, other.cut_ms)
+
+    def _is_followed_by(self, other: "Collected", limit: int) -> bool:
+        """Whether nothing was cut and everything of the other one fits behind what is here: the usual case of panes."""
+        return (
+            self.cut_ms == other.cut_ms == _NEVER_MS
+            and len(self.times) + len(other.times) <= limit
+            and self.chars + other.chars <= CHARS_MAX
+            and (not self.times or not other.times or other.times[0] >= self.times[-1])
+        )
 
     def result(self) -> dict[str, Any]:
         """Values, and how many were left out."""
@@ -77,6 +91,10 @@ class Collected:
     def result_of_json(self) -> dict[str, Any]:
         """The same of texts of JSON."""
         return {"values": [json_value(text) for text in self.values], "left_out": self.left_out}
+
+    def weight_bytes(self) -> int:
+        """Memory it takes, roughly."""
+        return 200 + 64 * len(self.values) + self.chars
 
     def state(self) -> Any:
         """Plain data for msgpack."""

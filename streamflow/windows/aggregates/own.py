@@ -36,13 +36,8 @@ from streamflow.windows.aggregates.aggregate import Aggregate, AggregateKind, Ce
 
 GROUP = "streamflow.aggregates"
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
-_PYTHON: dict[FieldType, tuple[type, ...]] = {
-    FieldType.STR: (str,),
-    FieldType.INT: (int,),
-    FieldType.FLOAT: (float, int),
-    FieldType.BOOL: (bool,),
-    FieldType.TIMESTAMP: (int,),
-}
+#: What msgpack brings back as it was.
+_PLAIN = (type(None), bool, int, float, str, bytes, list, dict)
 
 
 class OwnAggregate(ABC):
@@ -98,26 +93,33 @@ class OwnState:
         self.data = self.aggregate.add(self.data, value)
 
     def merge(self, other: "OwnState") -> None:
-        """Take in what another one has."""
-        self.data = self.aggregate.merge(self.data, _unpack(_pack(other.data)))
+        """Take in a copy of what another one has. Raises UserError when the aggregate cannot."""
+        data = _unpack(other.state())
+        try:
+            self.data = self.aggregate.merge(self.data, data)
+        except Exception as error:
+            message = f"merge of aggregate {self.aggregate.name!r} fails: {type(error).__name__}: {error}"
+            raise UserError(message) from error
 
     def result(self) -> Any:
         """The result. Raises EventError when it is not of the declared type."""
         value, aggregate = self.aggregate.result(self.data), self.aggregate
-        kind = FieldType(aggregate.result_type.removesuffix("?"))
-        allowed = _PYTHON.get(kind)
-        is_bool = value.__class__ is bool and kind is not FieldType.BOOL
-        if allowed is None or (isinstance(value, allowed) and not is_bool):
+        kind, nullable = FieldType(aggregate.result_type.removesuffix("?")), aggregate.result_type.endswith("?")
+        if (nullable and value is None) or _is(kind, value):
             return value
-        if value is None and aggregate.result_type.endswith("?"):
-            return None
         message = f"{aggregate.name} gave {value!r:.60}, its result_type is {aggregate.result_type}"
         raise EventError("aggregate_result", message)
+
+    def weight_bytes(self) -> int:
+        """Memory it takes, roughly."""
+        return 200 + 6 * len(self.state())
 
     def state(self) -> Any:
         """Plain data. Raises UserError when it is none, or too much."""
         aggregate = self.aggregate
         try:
+            if self.data.__class__ not in _PLAIN:
+                raise TypeError(f"it is a {type(self.data).__name__}")
             data = _pack(self.data)
         except (TypeError, OverflowError, RecursionError) as error:
             message = f"the state of aggregate {aggregate.name!r} cannot be written: {error}; keep plain data in it"
@@ -135,6 +137,21 @@ class OwnState:
         return made
 
 
+def _is(kind: FieldType, value: Any) -> bool:
+    """Whether a value may stand in a field of that type."""
+    match kind:
+        case FieldType.STR:
+            return isinstance(value, str)
+        case FieldType.BOOL:
+            return isinstance(value, bool)
+        case FieldType.JSON:
+            return True
+        case FieldType.FLOAT if isinstance(value, float):
+            return value - value == 0.0  # not so of infinity and what is no number
+        case _:
+            return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
 class Registry:
     """Own aggregates by name: registered ones, and those of installed packages when they are asked for."""
 
@@ -146,7 +163,7 @@ class Registry:
         kind = kind_of(own)
         before = self._kinds.get(kind.name)
         # A topology file that is read again defines its classes again.
-        if before is not None and before[0].__qualname__ != own.__qualname__:
+        if before is not None and _place(before[0]) != _place(own):
             message = f"is registered by {before[0].__qualname__} already"
             raise TopologyError((Problem(f"aggregate {kind.name}", message, f"rename {own.__qualname__}'s"),))
         self._kinds[kind.name] = own, kind
@@ -162,6 +179,10 @@ class Registry:
     def names(self) -> list[str]:
         """Every name, those of packages that are not loaded included."""
         return sorted({*self._kinds, *entry_points(group=GROUP).names})
+
+
+def _place(own: type[OwnAggregate]) -> tuple[str, str]:
+    return own.__module__, own.__qualname__
 
 
 def _loaded(entry: Any) -> type[OwnAggregate]:
@@ -194,25 +215,28 @@ def kind_of(own: type[OwnAggregate]) -> AggregateKind:
         wrong.append("needs a name of small letters, digits and _")
     if wrong:
         raise _refused(name, wrong)
-    state = type(f"{own.__qualname__}State", (OwnState,), {"__slots__": (), "aggregate": own()})
-    _check_state(name, state)
+    state = _state_of(name, own)
     types = frozenset(FieldType(each) for each in own.arguments)
     return AggregateKind(name, own.description, "required", types, lambda kind, _given: _aggregate(state, kind))
 
 
-def _check_state(name: str, state: type[OwnState]) -> None:
-    """A state without values must be written and read as it is, and be new each time."""
+def _state_of(name: str, own: type[OwnAggregate]) -> type[OwnState]:
+    """Class of its states. One without values must be written and read as it is, and be new each time."""
     try:
+        state: type[OwnState] = type(f"{own.__qualname__}State", (OwnState,), {"__slots__": (), "aggregate": own()})
         first, second = state(), state()
-        first.merge(second)
+        if isinstance(first.data, list | dict) and first.data is second.data:
+            raise _refused(name, ["init() gives the same object each time: windows would share it"])
         if state.of(second.state()).data != second.data:
             raise _refused(name, ["its state does not come back from msgpack as it was: use lists and text keys"])
-        if second.data is state().data and isinstance(second.data, list | dict):
-            raise _refused(name, ["init() gives the same object each time: windows would share it"])
-    except UserError:
+        first.merge(second)
+    except TopologyError:
         raise
+    except UserError as error:
+        raise _refused(name, [str(error)]) from error
     except Exception as error:
         raise _refused(name, [f"fails without values: {type(error).__name__}: {error}"]) from error
+    return state
 
 
 def _refused(name: str, wrong: list[str]) -> TopologyError:
