@@ -17,11 +17,11 @@ from streamflow.engine.program import layout_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
-from streamflow.nodes.operators import Count, Distinct, Fold, Process
+from streamflow.nodes.operators import Fold
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
-from streamflow.query.reader import KeyedReader, PaneReader, TableReader
-from streamflow.query.readers import process_reader, window_reader
+from streamflow.query.reader import TableReader
+from streamflow.query.readers import keyed_reader, window_reader
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
@@ -83,17 +83,10 @@ class WorkerService:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
             operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            reader: TableReader
             if isinstance(operator, Fold):
                 reader = window_reader(table, layout_of(operator))
-            elif isinstance(operator, Distinct):
-                reader = PaneReader(table, lambda raw: {"first": int(raw)})
-            elif isinstance(operator, Process):
-                reader = process_reader(table, operator.declared.states)
             else:
-                assert isinstance(operator, Count)
-                name = operator.field
-                reader = KeyedReader(table, lambda raw: {name: int(raw)})
+                reader = keyed_reader(table, operator)
             self._readers[table.name] = reader
         return self._readers[table.name]
 

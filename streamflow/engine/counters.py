@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
-from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Lookup, Process
+from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct)
+            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Limit)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

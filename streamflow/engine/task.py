@@ -20,6 +20,7 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.bucket_table import BucketTable
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.distinct_table import DistinctTable
@@ -42,7 +43,7 @@ from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
 from streamflow.state.store import Store, TableChanges
 from streamflow.windows.count import Counted
@@ -141,8 +142,8 @@ class Task:
                 names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
             elif isinstance(operator, Process):
                 names[f"w_{number}"] = self._bind_process(number, node, operator, store)
-            elif isinstance(operator, Distinct):
-                names[f"w_{number}"] = self._bind_distinct(number, node, operator, store)
+            elif isinstance(operator, Distinct | Limit):
+                names[f"w_{number}"] = self._bind_keyed(number, node, operator, store)
             elif isinstance(operator, Apply):
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             elif isinstance(operator, Count):
@@ -192,11 +193,16 @@ class Task:
         self._folds.append((number, made, _no_fire))
         return made
 
-    def _bind_distinct(self, number: int, node: PlannedNode, operator: Distinct, store: Store) -> DistinctTable:
+    def _bind_keyed(self, number: int, node: PlannedNode, operator: Distinct | Limit, store: Store) -> FoldTable:
         key_type = node.key.type if node.key is not None else FieldType.STR
-        made = DistinctTable(operator, store, key_type, self._settled_watermark)
-        if operator.late_topic is not None:
-            self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
+        asks = (store, key_type, self._border_moved, self._settled_watermark)
+        made: FoldTable
+        if isinstance(operator, Limit):
+            made = BucketTable(operator, *asks)
+        else:
+            made = DistinctTable(operator, *asks)
+            if operator.late_topic is not None:
+                self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
         made.open_at(self._watermark_ms)
         self._folds.append((number, made, _no_fire))
         return made

@@ -1,6 +1,6 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
+from streamflow.nodes.operators import Distinct, Emit, Fold, Limit, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -80,7 +80,7 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
 def _written(operator: Operator) -> str | None:
     """Topic of somebody else that an operator writes to."""
     match operator:
-        case Emit():
+        case Emit() | Limit():
             return operator.topic
         case Fold() | Distinct():
             return operator.late_topic

@@ -23,10 +23,9 @@ from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
-from streamflow.nodes.operators import Distinct, Fold, Process
+from streamflow.nodes.operators import Count, Fold
 from streamflow.plan.plan import EntryKind, Plan, Stage
-from streamflow.query.reader import KeyedReader, PaneReader
-from streamflow.query.readers import process_reader, window_reader
+from streamflow.query.readers import keyed_reader, window_reader
 from streamflow.query.request import TableQuery
 from streamflow.state.keys import key_bytes
 from streamflow.state.memory import MemoryStore
@@ -268,17 +267,10 @@ class Driver:
         for partition in range(self._partitions):
             store = self._stores.get((stage.name, partition), MemoryStore())
             if isinstance(operator, Fold):
-                page = window_reader(table, layout_of(operator)).read(store, 0, TableQuery(limit=sys.maxsize))
-                for row in (each.row for each in page.rows):
-                    rows[(row["key"], row["start"]) if "start" in row else row["key"]] = row["value"]
-            elif isinstance(operator, Distinct):
-                reader = PaneReader(table, lambda raw: {"first": int(raw)})
-                for row in (each.row for each in reader.read(store, 0, TableQuery(limit=sys.maxsize)).rows):
-                    rows[row["key"], row["start"]] = row["value"]
-            elif isinstance(operator, Process):
-                page = process_reader(table, operator.declared.states).read(store, 0, TableQuery(limit=sys.maxsize))
-                rows |= {each.row["key"]: each.row["value"] for each in page.rows}
+                reader = window_reader(table, layout_of(operator))
             else:
-                page = KeyedReader(table, lambda raw: {"count": int(raw)}).read(store, 0, TableQuery(limit=sys.maxsize))
-                rows |= {each.row["key"]: each.row["value"]["count"] for each in page.rows}
+                reader = keyed_reader(table, operator)
+            for row in (each.row for each in reader.read(store, 0, TableQuery(limit=sys.maxsize)).rows):
+                value = row["value"][operator.field] if isinstance(operator, Count) else row["value"]
+                rows[(row["key"], row["start"]) if "start" in row else row["key"]] = value
         return rows
