@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from aiokafka.structs import TopicPartition
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
 from streamflow.engine.global_table import FollowedTable
+from streamflow.engine.history import History
 from streamflow.engine.program import layout_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
@@ -22,6 +24,7 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.readers import keyed_reader, window_reader
+from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
@@ -102,6 +105,25 @@ class WorkerService:
     def global_table(self, name: str) -> FollowedTable:
         """A global table of the plan."""
         return self._worker.global_tables.view(name)
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """Where an own task stands in time, with the ends of its inputs as far as the consumer knows them."""
+        task = self._worker.task(stage, partition)
+        if task is None or task.state is TaskState.CLOSED:
+            return None
+        if task.state in (TaskState.OPENING, TaskState.RESTORING):
+            missing = f"it is being restored, {task.restore.ratio:.0%} done"
+            return TaskStanding(stage, partition, worker=self.url, missing=missing)
+        made = task.task.standing()
+        ends = {entry.topic: self._end((entry.topic, partition)) for entry in made.entries}
+        entries = tuple(replace(entry, end=ends[entry.topic]) for entry in made.entries)
+        return replace(made, worker=self.url, entries=entries)
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What an own task remembers about time."""
+        task = self._worker.task(stage, partition)
+        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
+        return task.task.history if task is not None and running else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -238,12 +260,16 @@ class WorkerService:
         }
 
     def _lags(self, task: HostedTask) -> dict[tuple[str, int], int | None]:
-        consumer = self._worker.app.consumer
         lags: dict[tuple[str, int], int | None] = {}
         for place, offset in task.reflected_positions.items():
-            end = consumer.highwater(TopicPartition(*place)) if place in self._worker.host.ready else None
+            end = self._end(place)
             lags[place] = None if end is None else max(0, end - offset)
         return lags
+
+    def _end(self, place: tuple[str, int]) -> int | None:
+        """End of an input that is fetched here, as far as the consumer knows it."""
+        ready = place in self._worker.host.ready
+        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""

@@ -14,7 +14,7 @@ from streamflow.model.chunk import Chunk
 from streamflow.model.outcome import CORRELATION, Added, encode_part
 
 #: A generated function: (rows, their event times or None, bound of event times).
-Run = Callable[[list[Any], list[int] | None, int], None]
+Run = Callable[[list[Any], list[int] | None, int, int], None]
 
 
 class Correlator:
@@ -32,16 +32,16 @@ class Correlator:
         places = kept if kept is not None else range(len(rows))
         indices = {id(row): start + place for row, place in zip(rows, places, strict=True)}
 
-        def split(rows: list[Any], times: list[int] | None, ahead: int) -> None:
+        def split(rows: list[Any], times: list[int] | None, behind: int, ahead: int) -> None:
             done = 0
             for place, row in enumerate(rows):
                 index = indices[id(row)]
                 if index in chunk.correlations:
-                    function(rows[done:place], times and times[done:place], ahead)
+                    function(rows[done:place], times and times[done:place], behind, ahead)
                     done = place + 1
                     with self.about(chunk, index):
-                        function(rows[place:done], times and times[place:done], ahead)
-            function(rows[done:], times and times[done:], ahead)
+                        function(rows[place:done], times and times[place:done], behind, ahead)
+            function(rows[done:], times and times[done:], behind, ahead)
 
         return split
 

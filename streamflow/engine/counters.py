@@ -31,12 +31,14 @@ class NodeCounts:
 class TaskCounters:
     """Monotone counts since the task opened.
 
-    events_in: records per entry. passed, late: rows per node number (rows that passed a filter, or that a node made).
+    events_in: records per entry; clamped: those whose time was replaced by their record's.
+    passed, late: rows per node number (rows that passed a filter, or that a node made).
     dead: rows per (node, reason).
     """
 
     program: Program
     events_in: list[int] = field(init=False)
+    clamped: list[int] = field(init=False)
     passed: list[int] = field(init=False)
     late: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class TaskCounters:
 
     def __post_init__(self) -> None:
         self.events_in = [0] * len(self.program.stage.entries)
+        self.clamped = [0] * len(self.program.stage.entries)
         self.passed = [0] * len(self.program.stage.nodes)
         self.late = [0] * len(self.program.stage.nodes)
 

@@ -95,7 +95,7 @@ class Fusion:
     def _entry_function(self, number: int, entry: Entry) -> None:
         code = self.source
         inlined = self._inline_below(entry.node)
-        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, ahead):"):
+        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
             self._prologue(inlined)
             is_source = entry.kind is EntryKind.SOURCE
             if is_source:
@@ -106,18 +106,22 @@ class Fusion:
                 if from_field:
                     code.line(f"t = e.{entry.event_time}")
                 if is_source:
-                    self._follow_time(number, inlined)
+                    self._follow_time(number, entry, inlined)
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
                 code.line(f"clock_{number}.high_ms = high")
             self._epilogue(inlined)
 
-    def _follow_time(self, number: int, inlined: list[PlannedNode]) -> None:
+    def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
         code, stage = self.source, self._stage.nodes
+        tests = ["t > ahead"] * (entry.future is not None) + ["t < behind"] * (entry.past is not None)
+        if tests:
+            with code.block(f"if {' or '.join(tests)}:"):
+                code.line("t = task.far_time(e, t)")
+                code.line("if t is None: continue")
         with code.block("if t > high:"):
-            code.line("if t > ahead and task.is_too_far(e, t): continue")
             code.line(f"clock_{number}.high_ms = high = t" if self._needs_time(stage) else "high = t")
             with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
@@ -125,6 +129,8 @@ class Fusion:
                 for node in inlined:
                     if isinstance(node.operator, Fold):
                         self._fold_code(node, node.operator).advanced()
+        if entry.processing_time:
+            code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
 
     @staticmethod
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:

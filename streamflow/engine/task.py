@@ -12,6 +12,7 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,36 +21,29 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
-from streamflow.engine.bucket_table import BucketTable
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
-from streamflow.engine.distinct_table import DistinctTable
 from streamflow.engine.ending import Ending
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
-from streamflow.engine.keyed_fold import KeyedFold
+from streamflow.engine.history import History
 from streamflow.engine.keyed_table import KeyedTable
-from streamflow.engine.letters import late_headers, letter, result_letter
+from streamflow.engine.letters import Headers, late_headers, letter, result_letter
 from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.pane_table import PaneTable
-from streamflow.engine.process_table import ProcessTable, make_node
+from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
-from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
-from streamflow.engine.sliding_table import SlidingTable
+from streamflow.engine.standing import standing_of
+from streamflow.engine.tables import Ties, make_table
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
-from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process
-from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
+from streamflow.plan.plan import Entry, EntryKind, FarPolicy, PlannedNode, TablePlan
+from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
-from streamflow.windows.count import Counted
-from streamflow.windows.session import Session
-from streamflow.windows.sliding import Sliding
-from streamflow.windows.unbounded import Unbounded
 
 _NEVER = 1 << 62
 
@@ -107,18 +101,17 @@ class Task:
         self._changed = False
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
+        self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
         self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
-        self._now_ms = now_ms
+        self._clock = TaskClock(self._clocks, now_ms)
         try:
             self._functions = self._bind(store, tables or {})
         except BaseException:
             self.close()
             raise
-        self._clock = TaskClock(self._clocks)
-        self._clock.judge(now_ms)
         self.due = [self._next_due(clock) for clock in self._clocks]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
@@ -138,12 +131,8 @@ class Task:
         tables = {table.node: table for table in self.stage.tables}
         for node in self.stage.nodes:
             number, operator = self.program.numbers[node.name], node.operator
-            if isinstance(operator, Fold):
-                names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
-            elif isinstance(operator, Process):
-                names[f"w_{number}"] = self._bind_process(number, node, operator, store)
-            elif isinstance(operator, Distinct | Limit):
-                names[f"w_{number}"] = self._bind_keyed(number, node, operator, store)
+            if isinstance(operator, Fold | Process | Distinct | Limit):
+                names[f"w_{number}"] = self._bind_table(number, node, tables[node.name], store)
             elif isinstance(operator, Apply):
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             elif isinstance(operator, Count):
@@ -157,54 +146,26 @@ class Task:
                 names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
         return self.program.bind(names)
 
-    def _bind_fold(self, number: int, node: PlannedNode, fold: Fold, table: TablePlan, store: Store) -> FoldTable:
-        key_type = node.key.type if node.key is not None else FieldType.STR
-        layout, fire = self.program.layouts[node.name], partial(self._emit, number, node.name)
-        made: FoldTable
-        match fold.window:
-            case Session():
-                made = SessionTable(table, fold, layout, store, key_type, self._border_moved, self._watermark_now)
-            case Counted() | Unbounded():
-                made = KeyedFold(table, fold, layout, store, key_type, fire)
-            case Sliding():
-                made = SlidingTable(table, fold, layout, store, key_type)
-            case _:
-                made = PaneTable(table, fold, layout, store, key_type)
-        if fold.late_topic is not None:
-            self._late[number] = node.name, made, self.outputs.router(fold.late_topic)[1]
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, fire))
-        return made
-
-    def _bind_process(self, number: int, node: PlannedNode, operator: Process, store: Store) -> ProcessTable:
-        made = ProcessTable(
-            operator,
-            make_node(operator, node.name),
+    def _bind_table(self, number: int, node: PlannedNode, table: TablePlan, store: Store) -> FoldTable:
+        fire = partial(self._emit, number, node.name)
+        ties = Ties(
             store,
-            node.key.type if node.key is not None else FieldType.STR,
+            fire,
             give=partial(self._give, number, node.name),
             fail=partial(self._timer_failed, node.name),
             border_moved=self._border_moved,
-            watermark_now=self._settled_watermark,
-            now=lambda: self._now_ms,
+            watermark_now=self._watermark_now,
+            settled_watermark=self._settled_watermark,
+            now=lambda: self._clock.now_ms,
         )
-        self._processes.append(made)
+        made = make_table(node, table, self.program.layouts.get(node.name), ties)
+        if isinstance(made, ProcessTable):
+            self._processes.append(made)
+        late_topic = getattr(node.operator, "late_topic", None)
+        if late_topic is not None:
+            self._late[number] = node.name, made, self.outputs.router(late_topic)[1]
         made.open_at(self._watermark_ms)
-        self._folds.append((number, made, _no_fire))
-        return made
-
-    def _bind_keyed(self, number: int, node: PlannedNode, operator: Distinct | Limit, store: Store) -> FoldTable:
-        key_type = node.key.type if node.key is not None else FieldType.STR
-        asks = (store, key_type, self._border_moved, self._settled_watermark)
-        made: FoldTable
-        if isinstance(operator, Limit):
-            made = BucketTable(operator, *asks)
-        else:
-            made = DistinctTable(operator, *asks)
-            if operator.late_topic is not None:
-                self._late[number] = node.name, made, self.outputs.router(operator.late_topic)[1]
-        made.open_at(self._watermark_ms)
-        self._folds.append((number, made, _no_fire))
+        self._folds.append((number, made, fire))
         return made
 
     def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
@@ -278,7 +239,10 @@ class Task:
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
-            function(rows, times, current.reference_ms() + entry.max_ahead_ms)
+            function(rows, times, *current.near_ms())
+            if rows:
+                clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
+                clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -286,10 +250,10 @@ class Task:
         for mark in chunk.marks:
             if start <= mark.index < start + len(values):
                 upto = _rows_before(mark.index - start, decoded.kept)
-                function(rows[done:upto], times[done:upto], 0)
+                function(rows[done:upto], times[done:upto], 0, 0)
                 self._apply_mark(number, clock, mark.value)
                 done = upto
-        function(rows[done:], times[done:], 0) if done else function(rows, times, 0)
+        function(rows[done:], times[done:], 0, 0) if done else function(rows, times, 0, 0)
 
     @staticmethod
     def _record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
@@ -307,23 +271,34 @@ class Task:
         body = orjson.loads(value)
         time = body["watermark"]
         clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
-        self._clock.judge(self._now_ms)
-        self.advance(number)
+        self._clock.judge(self._clock.now_ms)
+        self.advance(number, "mark", body["producer"])
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def advance(self, number: int) -> None:
+    def advance(self, number: int, cause: str = "event", producer: int | None = None) -> None:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             if watermark_ms < END_OF_TIME:
                 self._before_end_ms = watermark_ms
+            if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
+                self._remember(watermark_ms, number, cause, producer)
             self._watermark_ms = watermark_ms
             self._advancing = True
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
             self._advancing = False
         self.due[number] = self._next_due(self._clocks[number])
+
+    def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
+        clock, current = self._clocks[number], self._slice
+        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        if cause == "event" and current is not None and current.rows:
+            offset_at, place = current.chunk.offset_at, current.place
+            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
+            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
+        self.history.closed(closing)
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
@@ -372,38 +347,42 @@ class Task:
         self.counters.count_dead(node, error.reason)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
-        self._now_ms = max(self._now_ms, now_ms)
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
-            self._clock.judge(self._now_ms)
+            self._clock.judge(now_ms)
 
-    def tick(self, now_ms: int) -> None:
-        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows.
+    def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
+        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
+        timers fire.
 
-        Then clock timers fire.
+        waits: whether records of a source are known to be there that were not fetched; then it is not idle.
         """
-        self._now_ms = max(self._now_ms, now_ms)
-        if self._clock.judge(self._now_ms):
+        if self._clock.judge(now_ms, waits):
             self._changed = True
             for number in range(len(self._clocks)):
-                self.advance(number)
+                self.advance(number, "silence")
         for table in self._processes:
-            self._changed |= table.tick(self._now_ms, self._watermark_now())
+            self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
-    def is_too_far(self, row: Any, time_ms: int) -> bool:
-        """Whether an event's time lies further ahead of its record's batch than the source allows; then it is dead."""
+    def far_time(self, row: Any, time_ms: int) -> int | None:
+        """Time of a row that may lie too far from its record's batch: by the source's policy; None when it is dead."""
         assert self._slice is not None
-        index = self._slice.index_of(row)
+        index, entry = self._slice.index_of(row), self._slice.entry
         reference_ms = self._slice.chunk.run_at(index).max_timestamp_ms
-        entry = self._slice.entry
-        if time_ms <= reference_ms + entry.max_ahead_ms:
-            return False
-        ahead = time_ms - reference_ms
-        message = f"event time {time_ms} is {ahead} ms ahead of its record; max_ahead is {entry.max_ahead_ms} ms"
-        self._dead(self._slice.chunk, index, entry.node, "event_time_ahead", message)
-        return True
+        distance_ms, ahead = abs(time_ms - reference_ms), time_ms > reference_ms
+        bound = entry.future if ahead else entry.past
+        if bound is None or distance_ms <= bound.limit_ms:
+            return time_ms
+        if bound.policy is FarPolicy.CLAMP:
+            self.counters.clamped[self.stage.entries.index(entry)] += 1
+            return reference_ms
+        side = "ahead" if ahead else "behind"
+        message = f"event time {time_ms} is {distance_ms} ms {side} of its record, {bound.limit_ms} ms are allowed"
+        more = ("sf-event-time", b"%d" % time_ms), ("sf-distance-ms", b"%d" % distance_ms)
+        self._dead(self._slice.chunk, index, entry.node, f"event_time_{side}", message, more)
+        return None
 
     def refuse_number(self, value: float) -> None:
         """A computed number is infinite, no number, or beyond 64 bits."""
@@ -420,6 +399,7 @@ class Task:
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
         self.counters.late[number] += 1
+        self.history.was_late(number, key, time_ms)
         late = self._late.get(number)
         if late is not None:
             node, table, route = late
@@ -449,9 +429,9 @@ class Task:
         assert self._slice is not None
         self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message)
 
-    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str) -> None:
+    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str, more: Headers = ()) -> None:
         record = chunk.record(index)
-        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message))
+        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message, more))
         self.counters.count_dead(node, reason)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -529,10 +509,11 @@ class Task:
         """The task's watermark, NO_TIME before the first event."""
         return self._clock.watermark_ms(self._watermark_ms)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether every entry is idle."""
-        return self._clock.is_idle
+    def standing(self) -> TaskStanding:
+        """Where the task stands in time, for whoever asks why."""
+        positions = {topic: offset for (topic, _), offset in self._positions.items()}
+        clamped = self.counters.clamped
+        return standing_of(self.stage.name, self.partition, self._clock, self.watermark_ms, positions, clamped)
 
     @property
     def in_flight(self) -> bool:
@@ -557,10 +538,6 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
-
-
-def _no_fire(start: int, end: int, rows: Any, final: bool) -> None:
-    """A process table gives its rows itself."""
 
 
 def _rows_before(index: int, kept: list[int] | None) -> int:

@@ -46,6 +46,21 @@ class TopicRole(StrEnum):
     GLOBAL_TABLE = "global_table"
 
 
+class FarPolicy(StrEnum):
+    """What becomes of an event whose time is too far from its record's: put aside, or given the record's time."""
+
+    DEAD_LETTER = "dead_letter"
+    CLAMP = "clamp"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBound:
+    """How far an event time may lie from when its record's batch was written."""
+
+    limit_ms: int
+    policy: FarPolicy
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One input topic of a stage.
@@ -53,7 +68,8 @@ class Entry:
     node: the source node, or the key_by node whose output the repartition topic carries.
     key: expression of the key over the row, None when the source declares none.
     event_time: field with the event time; None means the record's own timestamp (sources only).
-    watermark_delay_ms, max_ahead_ms, idle_after_ms: of sources; see docs/guarantees.md.
+    processing_time: time is when the broker appended the record, and follows the clock where nothing comes.
+    watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
     """
 
@@ -63,8 +79,10 @@ class Entry:
     schema: Schema
     key: Expression | None
     event_time: str | None = None
+    processing_time: bool = False
     watermark_delay_ms: int = 0
-    max_ahead_ms: int = 86_400_000
+    future: TimeBound | None = None
+    past: TimeBound | None = None
     idle_after_ms: int = 10_000
     reject_unknown_fields: bool = False
     producer_stage: str = ""

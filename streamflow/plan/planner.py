@@ -11,8 +11,19 @@ from streamflow.errors import Problem, TopologyError
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.operators import Distinct, Fold, Limit, Process
 from streamflow.nodes.sink import SinkConfig
-from streamflow.nodes.source import SourceConfig
-from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Guarantee, Plan, PlannedNode, Stage, TablePlan
+from streamflow.nodes.source import FarTime, SourceConfig
+from streamflow.plan.plan import (
+    Entry,
+    EntryKind,
+    FarPolicy,
+    GlobalTablePlan,
+    Guarantee,
+    Plan,
+    PlannedNode,
+    Stage,
+    TablePlan,
+    TimeBound,
+)
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
@@ -96,7 +107,9 @@ class _Stages:
                 key=flow.key,
                 event_time=config.event_time,
                 watermark_delay_ms=config.watermark_delay,
-                max_ahead_ms=config.max_ahead,
+                processing_time=config.time == "processing",
+                future=_bound(config, config.future),
+                past=_bound(config, config.past),
                 idle_after_ms=config.idle_after,
                 reject_unknown_fields=config.unknown_fields == "reject",
             )
@@ -139,6 +152,13 @@ class _Stages:
             lateness_ms=shape.lateness_ms,
             retention_ms=shape.retention_ms,
         )
+
+
+def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:
+    """Only a field can differ from the record's time."""
+    if source.event_time is None or bound is None or bound.policy == "accept":
+        return None
+    return TimeBound(bound.limit, FarPolicy(bound.policy))
 
 
 def _layout(node: LoweredNode) -> str:

@@ -10,6 +10,8 @@ HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 _CHANGELOG_SLACK_MS = DAY_MS
+#: Whose clock a topic's records have: the broker's, where a source runs on processing time.
+TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 
 
 def plan_topics(
@@ -25,7 +27,9 @@ def plan_topics(
     for stage in stages:
         leader = leaders[stage.name]
         for entry in stage.entries:
-            topics[entry.topic] = _entry_topic(entry, leader, partitions)
+            made = _entry_topic(entry, leader, partitions)
+            if entry.topic not in topics or entry.processing_time:
+                topics[entry.topic] = made
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
@@ -60,7 +64,8 @@ def _leaders(stages: tuple[Stage, ...]) -> dict[str, str]:
 
 def _entry_topic(entry: Entry, leader: str, partitions: dict[str, int]) -> TopicPlan:
     if entry.kind is EntryKind.SOURCE:
-        return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, _limits(), False)
+        clock = ((TIMESTAMP_TYPE, APPEND_TIME),) if entry.processing_time else ()
+        return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, (*clock, *_limits()), False)
     # Records are worked off within seconds; a week lets a stopped topology come back.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(7 * DAY_MS)), *_limits())
     return TopicPlan(entry.topic, TopicRole.REPARTITION, None, leader, config, True)

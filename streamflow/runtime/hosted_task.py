@@ -185,10 +185,13 @@ class HostedTask:
         assert self._commit is not None
         return self._commit
 
-    def tick(self) -> None:
-        """Judge idleness, and commit what waits. Called some times a second."""
+    def tick(self, waits: Callable[[tuple[str, int]], bool]) -> None:
+        """Judge idleness, and commit what waits. Called some times a second.
+
+        waits: whether records of an input (topic, partition) are known that the task has not come to.
+        """
         if self.state is TaskState.RUNNING:
-            self.task.tick(self._clock.wall_ms())
+            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
 
     def commit_if_due(self) -> None:

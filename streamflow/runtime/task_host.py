@@ -11,6 +11,7 @@ are fetched only when they run (`ready`).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.errors import BrokerUnavailable, Fenced
@@ -176,10 +177,10 @@ class TaskHost:
         if task.state is TaskState.RUNNING and task.is_read(place):
             self.ready.discard(place)
 
-    def tick(self) -> None:
+    def tick(self, waits: Callable[[HostedTask, tuple[str, int]], bool]) -> None:
         """Idleness and waiting commits of every task."""
         for task in list(self.tasks.values()):
-            task.tick()
+            task.tick(partial(waits, task))
 
     async def stop(self) -> None:
         """Finish: commit what is done and close every task."""

@@ -217,7 +217,7 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK_S)
             self.watchdog.turn()
-            self.host.tick()
+            self.host.tick(self._waits)
 
     async def _watch_group(self) -> None:
         while True:
@@ -237,10 +237,25 @@ class Worker:
         """Whether records are known that a running task has not come to."""
         if task.state is not TaskState.RUNNING:
             return False
-        places = [place for place in task.committed_positions if place in self.host.ready]
-        ends = {place: self.app.consumer.highwater(TopicPartition(*place)) for place in places}
+        ready = [place for place in task.committed_positions if place in self.host.ready]
+        return any(self._is_behind(task, place, self._readable_end(place)) for place in ready)
+
+    def _readable_end(self, place: tuple[str, int]) -> int | None:
+        """Where what may be read ends: behind it, somebody's transaction is open."""
+        consumer = self.app.consumer._thread._ensure_consumer()
+        end: int | None = consumer.last_stable_offset(TopicPartition(*place))
+        return end
+
+    def _waits(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether records of an input are known that a task has not come to, also ones that may not be read yet."""
+        if place not in self.host.ready:
+            return False
+        return self._is_behind(task, place, self.app.consumer.highwater(TopicPartition(*place)))
+
+    @staticmethod
+    def _is_behind(task: HostedTask, place: tuple[str, int], end: int | None) -> bool:
         # The last offset may be a transaction's marker, which is never handed out.
-        return any((ends[place] or 0) - 1 > task.read_position(place) for place in places)
+        return (end or 0) - 1 > task.read_position(place)
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))

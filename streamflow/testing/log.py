@@ -72,7 +72,8 @@ class MemoryLog:
             if marks and record.value is not None and record.value.startswith(b"{"):
                 taken_marks.append(Mark(len(values), record.value))
                 continue
-            if not runs or record.offset != kept[-1].offset + 1:
+            last = kept[-1] if runs else None
+            if last is None or (record.offset, record.timestamp_ms) != (last.offset + 1, last.timestamp_ms):
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
             correlation = dict(record.headers).get(CORRELATION)
             if correlation is not None:

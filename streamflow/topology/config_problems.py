@@ -78,10 +78,16 @@ def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[dict[
         if member is not None:
             options = {str(steps[number + 1]): FieldInfo(annotation=member)}
             continue  # the tag is no key of the file
-        inner = info.annotation if info is not None else None
-        options = _keys(inner) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
+        inner = _model(info.annotation) if info is not None else None
+        options = _keys(inner) if inner is not None else {}
         plain.append(steps[number + 1])
     return options, tuple(plain)
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model of an annotation, also of `Model | None`."""
+    found = (each for each in (annotation, *get_args(annotation)) if isinstance(each, type))
+    return next((each for each in found if issubclass(each, BaseModel)), None)
 
 
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:

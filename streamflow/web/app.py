@@ -27,6 +27,7 @@ from streamflow.web.problems import (
 )
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
+from streamflow.web.why import why_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
 PERMISSIONS = {
@@ -34,6 +35,8 @@ PERMISSIONS = {
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
+    "why_window": "query",
+    "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "healthz": "public",
@@ -54,6 +57,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(publishing_routes(service, limits))
     app.include_router(executing_routes(service, limits))
     app.include_router(table_routes(service))
+    app.include_router(why_routes(service))
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)

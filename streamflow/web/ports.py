@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamflow.engine.global_table import FollowedTable
+from streamflow.engine.history import History
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.store import Store
 from streamflow.web.executions import Executions
 
@@ -42,6 +44,12 @@ class Service(Protocol):
 
     def global_table(self, name: str) -> FollowedTable:
         """A global table of the plan."""
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """Where an own task stands in time; None when it is not ours."""
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What an own task remembers about time; None when it does not run here."""
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task, None when nobody has it yet."""

@@ -74,14 +74,14 @@ def table_routes(service: Service) -> APIRouter:
         A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
         query for one key looks into 1,000 windows at a time.
         """
-        found = _table(service, topology, table)
+        found = known_table(service, topology, table)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
-                _moment(start),
-                _moment(to),
+                moment_ms(start),
+                moment_ms(to),
                 state,
                 limit,
                 None if cursor is None else decode_cursor(cursor),
@@ -105,8 +105,8 @@ def table_routes(service: Service) -> APIRouter:
     return router
 
 
-def _table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan] | None:
-    """The stage and table of that name, None for a global table. Refused when there is none."""
+def known_table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan] | None:
+    """The stage and table of that name, None for a global table. Raises Refusal when there is none."""
     plan = service.plan
     found = plan.table(name)
     global_tables = [each.name for each in plan.global_tables]
@@ -117,7 +117,7 @@ def _table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan
     return found
 
 
-def _moment(text: str | None) -> int | None:
+def moment_ms(text: str | None) -> int | None:
     """Milliseconds of a parameter. Raises UserError."""
     if text is None:
         return None

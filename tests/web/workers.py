@@ -12,12 +12,14 @@ from typing import Any
 import httpx
 
 from streamflow.engine.global_table import FollowedTable, GlobalTable
+from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -69,6 +71,8 @@ class StoredWorker:
         self.owners: dict[int, str] = {}
         self.tables = {each.name: GlobalTable(each) for each in plan.global_tables}
         self.ratio = 1.0
+        self.standings: dict[tuple[str, int], TaskStanding] = {}
+        self.histories: dict[tuple[str, int], History] = {}
         self.watermark_ms = 2 * HOUR_MS
         self.published: list[tuple[bytes | None, Any]] = []
         self.asked: list[dict[str, str]] = []
@@ -106,6 +110,14 @@ class StoredWorker:
         table = self.tables[name]
         positions = {p: offset for (topic, p), offset in self.reflected.items() if topic == table.plan.topic}
         return FollowedTable(table, positions, 0, self.ratio)
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """What a test put there."""
+        return self.standings.get((stage, partition))
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What a test put there."""
+        return self.histories.get((stage, partition))
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Where this worker believes the partition is."""

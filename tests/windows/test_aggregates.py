@@ -24,7 +24,7 @@ _TOPOLOGY = """
 topology: t
 schemas: {{A: {{t: timestamp, k: str, v: int?, f: float?, s: str, b: bool, j: json, id: int}}}}
 nodes:
-  s: {{kind: source, topic: in, schema: A, event_time: t, watermark_delay: {delay}ms, max_ahead: 1d, key: k}}
+  s: {{kind: source, topic: in, schema: A, event_time: t, watermark_delay: {delay}ms, future: {{limit: 1d}}, key: k}}
   w: {{kind: window, input: s, {window}aggregate: {{{aggregates}}}}}
   o: {{kind: sink, input: w, topic: out}}
 """
