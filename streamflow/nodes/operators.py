@@ -14,6 +14,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Apply      rows of a function     same         same
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
+    Limit      same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`.
@@ -182,10 +183,26 @@ class Distinct:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Passes rows of a key while its bucket of `burst` tokens has one; `rate` tokens come back per `per_ms`.
+
+    The clock is event time. Rows that do not pass leave for `topic` when there is one.
+    """
+
+    rate: int
+    per_ms: int
+    burst: int
+    table: str
+    topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Emit | Upsert | Apart
+Operator = (
+    Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Limit | Emit | Upsert | Apart
+)

@@ -18,6 +18,7 @@ from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
 from streamflow.nodes.process import Process
 from streamflow.nodes.python import Python
+from streamflow.nodes.rate_limit import RateLimit
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.table import Table
@@ -36,6 +37,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Process,
     Python,
     Deduplicate,
+    RateLimit,
     Join,
     Table,
     TableJoin,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from streamflow.errors import Problem, TopologyError
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
-from streamflow.nodes.operators import Distinct, Fold, Process
+from streamflow.nodes.operators import Distinct, Fold, Limit, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.plan import (
@@ -175,6 +175,8 @@ def _layout(node: LoweredNode) -> str:
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
     if isinstance(operator, Process):
         parts.append(operator.declared.layout)
+    if isinstance(operator, Limit):
+        parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
     if isinstance(operator, Join | VersionLookup | Combine | Upsert):

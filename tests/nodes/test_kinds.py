@@ -109,7 +109,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
-        "process", "python", "deduplicate",
+        "process", "python", "deduplicate", "rate_limit",
         "global_table", "lookup",
         "join", "table", "table_join", "tables_join", "combine",
     }  # fmt: skip
