@@ -3,7 +3,7 @@
 The letter keeps the original key and value byte for byte, so that it can be published again as it was; what is known
 about it is in the headers:
 
-    sf-reason  decode | null_key | event_time_ahead | expression | too_large | too_many_windows
+    sf-reason  decode | null_key | event_time_ahead | expression | too_large | too_many_windows | too_many_rows
     sf-error   message          sf-blame  user | external | internal        sf-node  node at fault
     sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
 """
