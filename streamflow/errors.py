@@ -11,6 +11,7 @@
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
     │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
+    │   ├── TableTooLarge            permanent: a global table has outgrown its bound
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
     └── InternalError                streamflow broke one of its own rules
@@ -143,6 +144,12 @@ class TopicError(ExternalError):
 
 class KafkaRefusal(ExternalError):
     """Kafka does not take this worker as it is: a permission is missing, or a setting is outside of what it allows."""
+
+    recovery = Recovery.REFUSE
+
+
+class TableTooLarge(ExternalError):
+    """A global table has more rows or bytes than its declared bound."""
 
     recovery = Recovery.REFUSE
 

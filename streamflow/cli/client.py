@@ -1,4 +1,4 @@
-"""streamflow publish, query, tail: clients of a running worker's HTTP, and of Kafka."""
+"""streamflow publish, query, why, tail: clients of a running worker's HTTP, and of Kafka."""
 
 import asyncio
 import sys
@@ -100,6 +100,29 @@ def query(
     ]
     print_table(table, ["key", "start", "final", *names], rows)
     console.print(f"watermark {answer['watermark']}, served by {', '.join(answer['served_by'])}")
+
+
+def why(
+    topology: Annotated[str, typer.Argument(help="name of the topology")],
+    table: Annotated[str, typer.Argument(help="one of its windowed tables")],
+    key: Annotated[str, typer.Option(help="the key")],
+    window: Annotated[
+        str | None, typer.Option(help="a moment in the window, ms or ISO 8601; the first open one when left out")
+    ] = None,
+    url: Url = _URL,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+) -> None:
+    """Say why a window has not closed: who holds it, since when, and when it will close."""
+    parameters = {"key": key} | ({} if window is None else {"window": window})
+    with httpx.Client(base_url=url, timeout=30) as client:
+        answer = _ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
+    if as_json:
+        print_json(answer)
+        return
+    for sentence in answer["sentences"]:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if answer["picture"]:
+        console.print("\n" + answer["picture"], highlight=False, markup=False, soft_wrap=True)
 
 
 def _ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:

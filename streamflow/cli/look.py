@@ -8,6 +8,7 @@ import typer
 
 from streamflow.cli.show import console, print_json, print_table, refusals
 from streamflow.plan.describe import describe, mermaid
+from streamflow.plan.notes import notes
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
@@ -43,6 +44,8 @@ def plan(topology: Topology, as_json: Json = False) -> None:
             rows.append([stage.name, ", ".join(stage.input_topics), nodes, tables])
         print_table(f"{made.topology} version {made.version}", ["stage", "reads", "nodes", "tables"], rows)
         _print_topics(topology)
+        for note in notes(made):
+            typer.echo(f"note: {note}")
         typer.echo(mermaid(made))
 
 

@@ -7,9 +7,10 @@ count                                            a = changed[k] or touch(k)     
 unbounded                                        a = changed[k] or touch(k)                  adds
 """
 
+from streamflow.engine.bounded_value import bounded
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.operators import Fold, NamedAggregate
 from streamflow.plan.plan import PlannedNode
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
@@ -48,7 +49,7 @@ class FoldCode:
         arguments: dict[str, str] = {}
         for each in self._fold.aggregates:
             if each.argument is not None:
-                arguments.setdefault(each.argument.python(row), f"v{n}_{len(arguments)}")
+                arguments.setdefault(_value(each, row), f"v{n}_{len(arguments)}")
         tests = []
         if key_of is not None and key_of.nullable:
             tests.append(f"if {key} is None: task.null_key({root}, {self._node.name!r})")
@@ -100,15 +101,12 @@ class FoldCode:
     def _adds(self, row: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
         for index, each in enumerate(self._fold.aggregates):
-            value = "" if each.argument is None else arguments[each.argument.python(row)]
-            lines = self._layout.add_source(index, f"a{n}", value)
-            if each.argument is not None and each.argument.nullable:
-                with code.block(f"if {value} is not None:"):
-                    for line in lines:
-                        code.line(line)
-            else:
-                for line in lines:
-                    code.line(line)
+            value = "" if each.argument is None else arguments[_value(each, row)]
+            lines = self._layout.add_source(index, f"a{n}", value, "t")
+            if lines and each.argument is not None and each.argument.nullable:
+                lines = [f"if {value} is not None:", *(f"    {line}" for line in lines)]
+            for line in lines:
+                code.line(line)
         if not self._fold.aggregates:
             code.line("pass")
 
@@ -140,3 +138,14 @@ class FoldCode:
         if self._fold.corrects:
             values.append("a.revision")
         return ", ".join(values)
+
+
+def _value(each: NamedAggregate, row: str) -> str:
+    """Python of the value that an aggregate adds: its argument, checked and lifted. It may raise for a bad event."""
+    assert each.argument is not None
+    text, lift = bounded(each.argument, row), each.aggregate.lift
+    if not lift:
+        return text
+    if each.argument.nullable:
+        return f"(None if (x := {text}) is None else {lift.format(v='x')})"
+    return lift.format(v=text)

@@ -27,7 +27,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.fold_table import NEVER, Fire, live_max
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -335,7 +335,7 @@ class SessionTable:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
-        if len(self._live) <= MAX_LIVE:
+        if len(self._live) <= live_max(self.layout):
             return
         for key in [key for key in self._live if key not in self._changed]:
             del self._live[key]

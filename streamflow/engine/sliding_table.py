@@ -87,7 +87,7 @@ class SlidingTable(PaneTable):
                 self._load(pane, key)
                 accumulator = live.get(key)
                 if accumulator is None:
-                    self._count_new()
+                    self._count_new(pane)
                     accumulator = live[key] = new()
             self._merge.forget(pane.start, key)
             dirty[key] = accumulator
@@ -109,6 +109,7 @@ class SlidingTable(PaneTable):
             part.live[key] = accumulator
 
     def _complete(self, pane: Pane) -> None:
+        """Bring everything that the store has of a pane into memory; memory is newer."""
         assert isinstance(pane, SharedPane)
         if pane.complete:
             return

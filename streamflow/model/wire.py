@@ -14,10 +14,26 @@ from streamflow.model.schema import Schema, python_type
 TIME = "_event_time_ms"
 
 
+#: Attribute of what a table has to remember of a row that it keeps.
+FLAG = "_flag"
+
+
 @lru_cache(maxsize=1_000)
 def _wire_type(schema: Schema) -> type[Any]:
     fields = [(TIME, int), *((field.name, python_type(field)) for field in schema.fields)]
     return msgspec.defstruct(f"{schema.name}OnWire", fields, array_like=True, gc=False)
+
+
+@lru_cache(maxsize=1_000)
+def kept_type(schema: Schema) -> type[Any]:
+    """Struct of a row kept in a table: JSON array `[time, flag, field, …]`; flag is a bool."""
+    fields = [(TIME, int), (FLAG, bool), *((field.name, python_type(field)) for field in schema.fields)]
+    return msgspec.defstruct(f"{schema.name}Kept", fields, array_like=True, gc=False)
+
+
+def absent_row(schema: Schema) -> Any:
+    """Stands for a row that is not there: every field is null."""
+    return kept_type(schema)(0, False, *(None for _ in schema.fields))
 
 
 class WireCodec:

@@ -77,12 +77,14 @@ class Flow:
     """What travels along an edge: rows of a schema, with a key (None: no key declared) under a name.
 
     repeats: whether one result may come more than once (updates of a window), so that it must not be counted again.
+    table_retention_ms: of what comes right out of a table, how far back its versions go; None for all other rows.
     """
 
     schema: Schema
     key: Expression | None = None
     key_name: str | None = None
     repeats: bool = False
+    table_retention_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,16 @@ class TableShape:
     """A table that a node keeps; the planner adds the changelog. `window` None: one row per key.
 
     lateness_ms: how long after its end a window stays open; retention_ms: how long it answers queries after that.
+    row_schema: the key and what a query shows; the node's output when left out.
+    passing: of rows that wait for others, which leave the table by time, `retention_ms` after their own.
     """
 
     name: str
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    row_schema: Schema | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +116,17 @@ class Lowered:
 
 @dataclass(slots=True)
 class Lowering:
-    """What a kind sees while it lowers one node: the node's name, its input, and where problems go."""
+    """What a kind sees while it lowers one node: the node's name, its input, global tables, and where problems go.
+
+    tables: rows and key of each global table by name; None when something is wrong with the table itself.
+    input: all inputs merged, of one schema; of a kind that takes its inputs apart the first of them.
+    inputs: (name, flow) of every input, for kinds that take them apart.
+    """
 
     name: str
     input: Flow
+    tables: Mapping[str, Flow | None] = field(default_factory=dict)
+    inputs: tuple[tuple[str, Flow], ...] = ()
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, message: str, remedy: str = "", key: str = "") -> None:
@@ -158,6 +171,10 @@ class NodeKind(ABC):
     #: A configuration that is valid over EXAMPLE_SCHEMA (tests/nodes), for reference pages and tests.
     example: ClassVar[Mapping[str, Any]]
     stateful: ClassVar[bool] = False
+    #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.
+    inputs_apart: ClassVar[tuple[int, int] | None] = None
+    #: Whether a single `on` is meant for the first of such inputs only.
+    on_first_only: ClassVar[bool] = False
 
     @abstractmethod
     def lower(self, config: Any, lowering: Lowering) -> Lowered | None:

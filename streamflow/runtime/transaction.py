@@ -18,7 +18,7 @@ after every send was acknowledged; the store may then be ahead of them, and reco
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -229,7 +229,8 @@ class TaskProducer:
         sends: _Sends = []
         dead: list[Output] = []
         for (topic, partition), records in checkpoint.outputs.items():
-            sends += await self._send(producer, topic, partition, records, dead, "")
+            for group in _apart(records) if topic in checkpoint.apart else (records,):
+                sends += await self._send(producer, topic, partition, group, dead, "")
         for each in checkpoint.tables:
             log_of = changelogs[each.table]
             records = log_of.records(each.changes)
@@ -290,6 +291,17 @@ def _no_batch(**_record: object) -> None:
 
 async def _ship(producer: AIOKafkaProducer, batch: "BatchBuilder", topic: str, partition: int, table: str) -> "_Send":
     return table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)
+
+
+def _apart(records: list[Output]) -> Iterator[list[Output]]:
+    """The records in order, each one with headers in a list of its own."""
+    done = 0
+    for place, (_, _, headers) in enumerate(records):
+        if headers is not None:
+            yield records[done:place]
+            yield [records[place]]
+            done = place + 1
+    yield records[done:]
 
 
 def _size(key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] | None) -> int:

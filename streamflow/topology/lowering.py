@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from streamflow.errors import Problem
 from streamflow.model.schema import Field, Schema, parse_fields
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
 from streamflow.nodes.registry import KINDS, near_kinds
 from streamflow.nodes.source import SourceConfig
@@ -25,7 +26,7 @@ class LoweredNode:
 
 
 class TopologyLowering:
-    """Lowers nodes in topological order.
+    """Lowers global tables, then nodes in topological order.
 
     configs: of every node whose configuration is well formed, those that no source leads to included. nodes: what could
     be lowered. A node whose schema or input failed is left out without a problem of its own: mending the first one may
@@ -37,10 +38,11 @@ class TopologyLowering:
         self.configs: dict[str, NodeConfig] = {}
         self.nodes: dict[str, LoweredNode] = {}
         self._schemas: dict[str, Schema | None] = {}
+        self._tables: dict[str, Flow | None] = {node.name: None for node in spec.nodes if node.kind == "global_table"}
         self._parse_schemas(spec)
         for node in spec.nodes:
             self._configure(node)
-        for node in ordered(spec):
+        for node in sorted(ordered(spec), key=lambda each: each.name not in self._tables):
             if node.name in self.configs:
                 self._lower(node, self.configs[node.name])
 
@@ -62,16 +64,26 @@ class TopologyLowering:
             self.problems += problems_of(error, f"nodes.{node.name}", kind.config_type)
 
     def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
-        flow = self._source_flow(node, config) if isinstance(config, SourceConfig) else self._input_flow(node)
+        inputs: tuple[tuple[str, Flow], ...] = ()
+        flow: Flow | None
+        if KINDS[node.kind].inputs_apart is not None:
+            inputs = self._inputs_apart(node)
+            flow = inputs[0][1] if inputs else None
+        elif isinstance(config, SourceConfig | GlobalTableConfig):
+            flow = self._topic_flow(node, config)
+        else:
+            flow = self._input_flow(node)
         if flow is None:
             return
-        lowering = Lowering(node.name, flow)
+        lowering = Lowering(node.name, flow, self._tables, inputs)
         lowered = KINDS[node.kind].lower(config, lowering)
         self.problems += lowering.problems
         if lowered is not None and not lowering.problems:
             self.nodes[node.name] = LoweredNode(node, config, lowered)
+            if node.name in self._tables:
+                self._tables[node.name] = lowered.output
 
-    def _source_flow(self, node: NodeSpec, config: SourceConfig) -> Flow | None:
+    def _topic_flow(self, node: NodeSpec, config: SourceConfig | GlobalTableConfig) -> Flow | None:
         if config.schema_name not in self._schemas:
             near = get_close_matches(config.schema_name, self._schemas, 1)
             remedy = f"did you mean {near[0]!r}?" if near else f"schemas are {', '.join(self._schemas) or 'none'}"
@@ -79,6 +91,21 @@ class TopologyLowering:
             return None
         schema = self._schemas[config.schema_name]
         return None if schema is None else Flow(schema)
+
+    def _inputs_apart(self, node: NodeSpec) -> tuple[tuple[str, Flow], ...]:
+        """Every input with its flow; none when they are too few or many, or one of them failed."""
+        least, most = KINDS[node.kind].inputs_apart or (1, 1)
+        count = len(node.inputs)
+        if not least <= count <= most:
+            takes = f"{least}" if least == most else f"{least} to {most}"
+            remedy = "name them in order, inputs: [first, second]"
+            self.problems.append(
+                Problem(f"nodes.{node.name}.inputs", f"{node.kind} takes {takes} inputs, not {count}", remedy)
+            )
+            return ()
+        named = zip(node.written_inputs or node.inputs, node.inputs, strict=True)
+        found = tuple((name, self.nodes[each].lowered.output) for name, each in named if each in self.nodes)
+        return found if len(found) == count else ()
 
     def _input_flow(self, node: NodeSpec) -> Flow | None:
         """What comes out of the inputs together; None when one of them failed or they do not fit."""

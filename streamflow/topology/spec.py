@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 NODES_MAX = 200
 
 
 class NodeSpec(BaseModel):
-    """One declared node: its kind, the names of its inputs, and the rest of its configuration as written."""
+    """One declared node: its kind, the names of its inputs, and the rest of its configuration as written.
+
+    written_inputs: the inputs as written, when repartitions were put in before some of them.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -17,6 +20,12 @@ class NodeSpec(BaseModel):
     kind: str
     inputs: tuple[str, ...] = ()
     config: Mapping[str, Any] = Field(default_factory=dict)
+    written_inputs: tuple[str, ...] = ()
+
+    @field_serializer("config", when_used="json")
+    def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Classes and functions of a Python topology by their names."""
+        return {key: value.__qualname__ if callable(value) else value for key, value in config.items()}
 
 
 class TopologySpec(BaseModel):

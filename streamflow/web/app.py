@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -13,7 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
-from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits
+from streamflow.web.executing import executing_routes
+from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     JsonResponse,
@@ -26,11 +28,16 @@ from streamflow.web.problems import (
 )
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
+from streamflow.web.why import why_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
+    "execute": "publish",
+    "show_execution": "query",
+    "why_window": "query",
+    "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "healthz": "public",
@@ -48,8 +55,11 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.include_router(publishing_routes(service, limits))
+    buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.include_router(publishing_routes(service, limits, buckets))
+    app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
+    app.include_router(why_routes(service))
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)

@@ -27,6 +27,7 @@ from streamflow.query.request import (
     merge_pages,
     read_until,
 )
+from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
@@ -73,19 +74,14 @@ def table_routes(service: Service) -> APIRouter:
         A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
         query for one key looks into 1,000 windows at a time.
         """
-        found = service.plan.table(table) if topology == service.plan.topology else None
-        if found is None:
-            names = [each.name for stage in service.plan.stages for each in stage.tables]
-            raise Refusal(
-                404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
-            )
+        found = known_table(service, topology, table)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
-                _moment(start),
-                _moment(to),
+                moment_ms(start),
+                moment_ms(to),
                 state,
                 limit,
                 None if cursor is None else decode_cursor(cursor),
@@ -93,6 +89,8 @@ def table_routes(service: Service) -> APIRouter:
             token = None if after is None else decode_token(after)
         except UserError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
+        if found is None:
+            return await answer_global(service, table, query, token, wait_ms / 1_000)
         wanted = _partitions(service, found[0], query) if partitions is None else _numbers(partitions)
         own: Positions = {}
         if token is not None:
@@ -107,7 +105,19 @@ def table_routes(service: Service) -> APIRouter:
     return router
 
 
-def _moment(text: str | None) -> int | None:
+def known_table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan] | None:
+    """The stage and table of that name, None for a global table. Raises Refusal when there is none."""
+    plan = service.plan
+    found = plan.table(name)
+    global_tables = [each.name for each in plan.global_tables]
+    if topology != plan.topology or (found is None and name not in global_tables):
+        names = [each.name for stage in plan.stages for each in stage.tables] + global_tables
+        detail = f"no table {topology}/{name}; tables are {', '.join(names) or 'none'}"
+        raise Refusal(404, Reason.UNKNOWN_TABLE, detail)
+    return found
+
+
+def moment_ms(text: str | None) -> int | None:
     """Milliseconds of a parameter. Raises UserError."""
     if text is None:
         return None

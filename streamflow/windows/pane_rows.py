@@ -28,15 +28,15 @@ class PaneRows:
     def __init__(self, layout: AccumulatorLayout) -> None:
         self._layout = layout
         parts: Any = list[tuple[int | None, layout.type]]  # type: ignore[name-defined]
-        self._decode = msgspec.msgpack.Decoder(parts).decode
+        self._decode = layout.decoder(parts)
         self._raw = msgspec.msgpack.Encoder()
 
     def encode(self, parts: Sequence[Part]) -> bytes:
-        """Bytes of a row."""
+        """Bytes of a row. Raises UserError when it is too large."""
         if len(parts) == 1 and parts[0][0] is None:
             return b"\0" + self._layout.bytes_of(parts[0][1])
         raws = [(since, msgspec.Raw(self._layout.bytes_of(each))) for since, each in parts]
-        return b"\1" + self._raw.encode(raws)
+        return self._layout.checked(b"\1" + self._raw.encode(raws), len(parts))
 
     def decode(self, row: bytes) -> list[Part]:
         """Parts of a row."""

@@ -38,7 +38,9 @@ def _free_port() -> int:
 
 
 class Product:
-    """Workers of one topology."""
+    """Workers of one topology. `launcher`: arguments of Python that run the command line."""
+
+    launcher: tuple[str, ...] = ("-m", "streamflow")
 
     def __init__(self, kafka: str, folder: Path, name: str, topology: str = _TOPOLOGY) -> None:
         self.name = name
@@ -63,7 +65,7 @@ class Product:
             "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
             **environment,
         }
-        command = [sys.executable, "-m", "streamflow", "run", str(self._folder), "--worker"]
+        command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker"]
         with (self._folder / f"worker-{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 

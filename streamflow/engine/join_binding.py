@@ -1,0 +1,83 @@
+"""Binds tables, and nodes that take their inputs apart, to the state of a task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from streamflow.engine.combine_table import CombineTable
+from streamflow.engine.fold_table import FoldTable
+from streamflow.engine.join_table import JoinTable
+from streamflow.engine.letters import incomplete_headers
+from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
+from streamflow.engine.outputs import Outputs, RouteTo
+from streamflow.engine.ports import port_watermark
+from streamflow.engine.table_pair import PairedTables
+from streamflow.engine.versioned_table import VersionedTable
+from streamflow.engine.watermarks import EntryClock
+from streamflow.model.schema import FieldType
+from streamflow.model.wire import kept_type
+from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
+from streamflow.plan.plan import PlannedNode, Stage
+from streamflow.state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A node's table, if time and checkpoints matter to it, and the names that its code uses."""
+
+    table: FoldTable | None
+    names: Mapping[str, Any]
+
+
+def bind_table(
+    node: PlannedNode, upsert: Upsert, number: int, store: Store, of_task: Callable[[], int]
+) -> tuple[VersionedTable, Mapping[str, Any]]:
+    """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
+    table = VersionedTable(upsert, store, of_task)
+    return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
+
+
+def bind_join(
+    stage: Stage,
+    node: PlannedNode,
+    number: int,
+    store: Store,
+    clocks: Sequence[EntryClock],
+    of_task: Callable[[], int],
+    names: Mapping[str, Any],
+    outputs: Outputs,
+) -> Bound:
+    """`names` has what the nodes before it were bound to."""
+    operator = node.operator
+    assert isinstance(operator, Apart)
+    key_type = node.key.type if node.key is not None else FieldType.STR
+    watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
+    kept: dict[str, Any] = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
+    match operator:
+        case Join():
+            table = JoinTable(operator, store, key_type, watermarks)
+            return Bound(table, {f"j_{number}": table, **kept})
+        case VersionLookup():
+            versions = names[f"table_{node.inputs[1]}"]
+            bound = {f"nothing_{number}": NOTHING, f"later_{number}": LATER, **kept}
+            if not operator.as_of:
+                return Bound(None, {f"j_{number}": CurrentLookup(operator, versions), **bound})
+            held = AsOfLookup(operator, versions, store, key_type, watermarks[0], watermarks[1], of_task)
+            return Bound(held, {f"j_{number}": held, **bound})
+        case TablePair():
+            left, right = (names[f"table_{name}"] for name in node.inputs)
+            return Bound(None, {f"j_{number}": PairedTables(operator, left, right)})
+        case Combine():
+            waiting = CombineTable(operator, store, key_type, watermarks)
+            if operator.incomplete_topic is not None:
+                route = outputs.router(operator.incomplete_topic)[1]
+                kept[f"aside_{number}"] = lambda key, row, missing: _aside(route(key), row, node.name, missing)
+            return Bound(waiting, {f"j_{number}": waiting, **kept})
+
+
+def _aside(route: RouteTo, row: Any, node: str, missing: Sequence[str]) -> None:
+    """An incomplete combination leaves as JSON; its headers say what it lacks."""
+    data, append = route
+    append((data, msgspec.json.encode(row), incomplete_headers(node, missing)))

@@ -1,0 +1,67 @@
+"""table: keeps the newest row of every key, and older ones by event time."""
+
+from dataclasses import replace
+
+from pydantic import Field as Option
+
+from streamflow.model.expression import Expression
+from streamflow.nodes.join_operators import Upsert
+from streamflow.nodes.kind import (
+    Category,
+    DurationMs,
+    Flow,
+    Lowered,
+    Lowering,
+    NodeConfig,
+    NodeKind,
+    TableName,
+    TableShape,
+)
+
+
+class TableConfig(NodeConfig):
+    """Configuration of a table."""
+
+    table: TableName | None = Option(None, description="name of the table to query; the node's name when left out")
+    retention: DurationMs = Option(
+        86_400_000, ge=0, description="how far behind the watermark a version is kept for joins as of a time"
+    )
+    versions: int = Option(100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go")
+    delete_when: str | None = Option(None, description="condition over a row that ends its key, such as gone")
+
+
+class Table(NodeKind):
+    """A table by key, fed by a stream. Passes on every row that is its key's newest."""
+
+    kind = "table"
+    display_name = "Table"
+    description = "Keeps the rows of every key by event time, to be queried and joined with."
+    category = Category.DATA_PROCESSING
+    tags = ("stateful", "table")
+    config_type = TableConfig
+    example = {"retention": "1h", "versions": 10, "delete_when": "value < 0"}
+    stateful = True
+
+    def lower(self, config: TableConfig, lowering: Lowering) -> Lowered | None:
+        """Rows come out as they went in, under a key that is not null."""
+        before = lowering.input
+        if before.key is None:
+            lowering.problem("rows have no key here", "put a key_by before it, or declare the source's key")
+        delete = self._delete(config, lowering)
+        if lowering.failed or before.key is None:
+            return None
+        name = config.table or lowering.name
+        upsert = Upsert(before.schema, name, config.retention, config.versions, delete)
+        key = replace(before.key, nullable=False)
+        flow = Flow(before.schema, key, before.key_name, before.repeats, config.retention)
+        return Lowered(upsert, flow, TableShape(name))
+
+    @staticmethod
+    def _delete(config: TableConfig, lowering: Lowering) -> Expression | None:
+        if config.delete_when is None:
+            return None
+        delete = lowering.expression(config.delete_when, "delete_when")
+        if delete is not None and (delete.type != "bool" or delete.nullable):
+            message = f"a condition is true or false, this is {delete.type}{'?' if delete.nullable else ''}"
+            lowering.problem(message, "compare it with something", "delete_when")
+        return delete
