@@ -27,9 +27,9 @@ test: $(STAMP) ## All tests, on a real Kafka that starts by itself
 demo: $(STAMP) ## The flights topology on 336,776 real departures; DEMO_ONCE=1 ends after the check
 	@$(BIN)/streamflow demo
 
-bench: $(STAMP) ## Workload A against plain Faust and Quix Streams; writes bench/RESULTS.md
+bench: $(STAMP) ## Throughput beside plain Faust and Quix Streams, latency, restart; ROUNDS=3 for medians; writes bench/RESULTS.md
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --rounds $(or $(ROUNDS),1)
 
 chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 	$(BIN)/python -m tests.chaos

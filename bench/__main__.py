@@ -1,44 +1,34 @@
-"""Runs the benchmarks: `python -m bench [--events 1000000,4000000] [--rounds 1] [--only streamflow,faust,quix] [--no-latency]`.
+"""Runs the benchmarks and writes RESULTS.md beside this file: throughput, end-to-end latency, restart.
 
-Each contender works through a topic that is full before it starts, alone, one after the other in each round. What it
+    python -m bench [--events 1000000,4000000] [--rounds 1] [--only streamflow,quix,faust] [--parts throughput,latency,restart]
+
+Throughput: each contender works through a topic that is full before it starts, alone, one after the other in each round. What it
 takes to start (process, imports, joining the group) is measured on a topic of 1,000 events and taken off.
 """
 
 import argparse
 import asyncio
-import importlib.metadata
-import statistics
+import math
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import latency, workload
-from bench.processes import Contender, machine, python
+from bench import latency, restart, workload
+from bench.processes import Contender, python
+from bench.report import Found, Measured
 from streamflow.runtime.embedded.broker import EmbeddedBroker
 
 console = Console()
 SMALL = 1_000
 #: Plain Faust does some 3,000 events a second; its rate is taken on fewer events.
 FAUST_EVENTS = 20_000
-_RESULTS = Path(__file__).with_name("RESULTS.md")
 _DEADLINE_S = 240.0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run: events, seconds and CPU seconds without the start, peak bytes, windows that differ, duplicates."""
-
-    name: str
-    events: int
-    wall_s: float
-    cpu_s: float
-    peak_bytes: int
-    wrong: int
-    duplicates: int
+#: Share of a run that the work itself must take to be measured.
+_LEAST = 0.1
 
 
 class Bench:
@@ -115,7 +105,7 @@ async def measure(bench: Bench, names: list[str], sizes: list[int], rounds: int)
                 model = models.setdefault(count, workload.expected(count) if count not in models else models[count])
                 start = await bench.run(name, SMALL, small)
                 full = await bench.run(name, count, model)
-                wall_s, cpu_s = max(0.01, full.wall_s - start.wall_s), max(0.01, full.cpu_s - start.cpu_s)
+                wall_s, cpu_s = _above(start.wall_s, full.wall_s), _above(start.cpu_s, full.cpu_s)
                 events = count - SMALL
                 one = Measured(name, events, wall_s, cpu_s, full.peak_bytes, full.wrong, full.duplicates)
                 found.append(one)
@@ -123,79 +113,55 @@ async def measure(bench: Bench, names: list[str], sizes: list[int], rounds: int)
     return found
 
 
+def _above(start_s: float, full_s: float) -> float:
+    return full_s - start_s if full_s - start_s > _LEAST * full_s else math.nan
+
+
 def _line(m: Measured) -> str:
-    state = "exact" if not m.wrong and not m.duplicates else f"{m.wrong} windows differ, {m.duplicates} came twice"
     rate, cost = m.events / m.wall_s, m.cpu_s / m.events * 1e6
     return (
-        f"{m.name} {m.events:,}: {rate:,.0f} events/s, {cost:.2f} µs CPU per event, {m.peak_bytes >> 20} MiB, {state}"
+        f"{m.name} {m.events:,}: {rate:,.0f} events/s, {cost:.2f} µs CPU per event, {m.peak_bytes >> 20} MiB, {m.state}"
     )
 
 
-def report(found: list[Measured], latencies: list[latency.Latency]) -> str:
-    """bench/RESULTS.md."""
-    versions = {name: importlib.metadata.version(name) for name in ("faust-streaming", "aiokafka", "rocksdict")}
-    lines = [
-        "# Results",
-        "",
-        f"Machine: {machine()}, shared with the broker and the reader of the results. "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ". Medians over rounds; one process each; commits every 100 ms. Made by `make bench`.",
-        "",
-        "## Workload A: filter, 10 s tumbling window per sensor (10,000), count, sum, min, max, JSON, real Kafka, 4 partitions",
-        "",
-        "| system | events | events/s | CPU µs per event | peak MiB | results |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, events in dict.fromkeys((m.name, m.events) for m in found):
-        runs = [m for m in found if (m.name, m.events) == (name, events)]
-        rate = statistics.median(m.events / m.wall_s for m in runs)
-        cost = statistics.median(m.cpu_s / m.events * 1e6 for m in runs)
-        peak = max(m.peak_bytes for m in runs) >> 20
-        wrong, twice = max(m.wrong for m in runs), max(m.duplicates for m in runs)
-        state = "exact" if not wrong and not twice else f"{wrong} windows differ, {twice} came twice"
-        lines.append(f"| {name} | {events:,} | {rate:,.0f} | {cost:.2f} | {peak} | {state} |")
-    if latencies:
-        lines += [
-            "",
-            "## End-to-end latency, stateless topology, 2,000 events/s",
-            "",
-            "| guarantee | p50 ms | p99 ms | events |",
-        ]
-        lines.append("| --- | --- | --- | --- |")
-        lines += [
-            f"| {each.guarantee} | {each.p50_ms:.0f} | {each.p99_ms:.0f} | {each.count:,} |" for each in latencies
-        ]
-    notes = [
-        "",
-        "Plain Faust writes the current value for every event (its closing callback does not get the whole window), so its",
-        "last value per window is compared; its count of results that came again is by design.",
-    ]
-    return "\n".join([*lines, *notes]) + "\n"
+def run(chosen: argparse.Namespace, bootstrap: str, folder: Path) -> Found:
+    """All parts that were asked for."""
+    found, parts = Found(chosen.rounds), chosen.parts.split(",")
+    if "throughput" in parts:
+        sizes = [int(each) for each in chosen.events.split(",")]
+        bench = Bench(bootstrap, folder)
+        found.throughput = asyncio.run(measure(bench, chosen.only.split(","), sizes, chosen.rounds))
+    for number in range(chosen.rounds):
+        for guarantee in latency.TOPOLOGIES if "latency" in parts else ():
+            one = asyncio.run(latency.measure(bootstrap, folder, guarantee, number))
+            found.latency.append(one)
+            console.print(f"round {number + 1}: {one}", highlight=False)
+        if "restart" in parts:
+            found.restart.append(restart.measure(bootstrap, folder, chosen.keys, number))
+            console.print(f"round {number + 1}: {found.restart[-1]}", highlight=False)
+    return found
 
 
-async def main() -> None:
-    """Run what was asked for and write the report."""
+def main() -> int:
+    """Run what was asked for and write the report; 1 when a result of streamflow was not exact."""
     parser = argparse.ArgumentParser(description="streamflow beside plain Faust and Quix Streams")
     parser.add_argument("--events", default="1000000,4000000")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="streamflow,quix,faust")
-    parser.add_argument("--no-latency", action="store_true")
+    parser.add_argument("--parts", default="throughput,latency,restart")
+    parser.add_argument("--keys", type=int, default=1_000_000, help="keys in state for the restart")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RESULTS.md"))
     chosen = parser.parse_args()
-    sizes = [int(each) for each in chosen.events.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         broker = EmbeddedBroker.start(Path(folder) / "kafka", 0, console.print)
         try:
-            bench = Bench(broker.bootstrap, Path(folder))
-            found = await measure(bench, chosen.only.split(","), sizes, chosen.rounds)
-            latencies = (
-                [] if chosen.no_latency else await latency.measure_all(broker.bootstrap, Path(folder), console.print)
-            )
+            found = run(chosen, broker.bootstrap, Path(folder))
         finally:
             broker.stop()
-    text = report(found, latencies)
-    _RESULTS.write_text(text)
-    console.print(text, highlight=False)
+    chosen.output.write_text(found.markdown())
+    console.print(found.markdown(), highlight=False)
+    return 0 if found.is_exact else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())

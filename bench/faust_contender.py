@@ -5,6 +5,7 @@ python -m bench.faust_contender BOOTSTRAP INPUT OUTPUT FOLDER
 """
 
 import sys
+from typing import Any
 
 import faust
 
@@ -12,7 +13,7 @@ bootstrap, source, sink, folder = sys.argv[1:5]
 sys.argv = [sys.argv[0], "worker", "-l", "warn", "--without-web"]
 
 
-class Reading(faust.Record, serializer="json"):
+class Reading(faust.Record, serializer="json"):  # type: ignore[misc,call-arg]
     """An event."""
 
     sensor: str
@@ -30,8 +31,8 @@ results = app.topic(sink)
 windows = app.Table("windows", default=list, partitions=4)
 
 
-@app.agent(readings)
-async def fold(stream):
+@app.agent(readings)  # type: ignore[untyped-decorator]
+async def fold(stream: Any) -> None:
     """Count, sum, min and max per sensor and window; the current value is written out for every event, because Faust's
     closing callback does not get the whole window."""
     async for event in stream:

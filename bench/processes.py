@@ -1,11 +1,19 @@
 """Contenders as processes, measured from outside: CPU time and peak memory of the process and its children."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+_READY_S = 120.0
 
 
 @dataclass
@@ -20,8 +28,9 @@ class Contender:
     """A process that is started, watched and stopped."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
-        self._log = log.open("ab")
-        self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=self._log, stderr=self._log)
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=file, stderr=file)
 
     def usage(self) -> Usage:
         """Usage so far, from /proc."""
@@ -39,7 +48,50 @@ class Contender:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._log.close()
+
+
+class Worker(Contender):
+    """A worker of streamflow that answers over HTTP. `folder`: of the topology; `state`: of its store."""
+
+    def __init__(self, bootstrap: str, topology: Path, state: Path, log: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port: int = probe.getsockname()[1]
+        environment = {
+            "STREAMFLOW_BROKERS": bootstrap,
+            "STREAMFLOW_STATE_DIR": str(state),
+            "STREAMFLOW_HTTP_PORT": str(self._port),
+            "STREAMFLOW_LOG_LEVEL": "warning",
+            "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
+        }
+        super().__init__(python("-m", "streamflow", "run", str(topology), "--worker"), environment, log)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """JSON of a path, empty while there is none."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read()))
+        except OSError:
+            return {}
+
+    def wait_ready(self) -> None:
+        """Wait until it has tasks and all of them run, 120 s at most."""
+        deadline = time.monotonic() + _READY_S
+        while True:
+            state = self.get("/readyz")
+            if state.get("tasks") and state.get("ready"):
+                return
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the worker is not ready, see {self.log}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """kill -9, then wait out the session so that the group has noticed."""
+        self.process.kill()
+        self.process.wait()
+        time.sleep(7)
 
 
 def python(*arguments: str) -> list[str]:
@@ -48,6 +100,6 @@ def python(*arguments: str) -> list[str]:
 
 
 def machine() -> str:
-    """Cores and memory, in a sentence."""
+    """Cores, memory and how busy it is, in a sentence."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {sys.version.split()[0]}"
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, load average {os.getloadavg()[2]:.1f}, Python {sys.version.split()[0]}"

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -50,7 +50,8 @@ def expected(count: int, seed: int = 1) -> Windows:
 
 def partition_of(key: bytes) -> int:
     """Kafka's default partitioner."""
-    return (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+    hashed: int = murmur2(key)
+    return (hashed & 0x7FFFFFFF) % PARTITIONS
 
 
 async def create_topics(bootstrap: str, names: list[str]) -> None:
@@ -61,7 +62,7 @@ async def create_topics(bootstrap: str, names: list[str]) -> None:
     await admin.close()
 
 
-async def publish(bootstrap: str, topic: str, count: int, advance) -> None:
+async def publish(bootstrap: str, topic: str, count: int, advance: Callable[[int], None]) -> None:
     """Write the workload to a topic, in large batches."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=1 << 19, linger_ms=0)
     await producer.start()
@@ -90,7 +91,9 @@ async def publish(bootstrap: str, topic: str, count: int, advance) -> None:
     await producer.stop()
 
 
-async def collect(bootstrap: str, topic: str, wanted: int, deadline_s: float, repeats: bool) -> tuple[dict, int, float]:
+async def collect(
+    bootstrap: str, topic: str, wanted: int, deadline_s: float, repeats: bool
+) -> tuple[Windows, int, float]:
     """Results of a topic, committed only, until `wanted` windows were seen: (windows, duplicates, time of the last).
 
     `repeats`: results come again as they grow; then it ends when nothing new came for 3 s.
@@ -103,7 +106,7 @@ async def collect(bootstrap: str, topic: str, wanted: int, deadline_s: float, re
         fetch_max_wait_ms=50,
     )
     await consumer.start()
-    found: dict[tuple[str, int], tuple[int, float, float, float]] = {}
+    found: Windows = {}
     duplicates, last, deadline = 0, time.monotonic(), time.monotonic() + deadline_s
     try:
         # A little longer than needed, without counting it: a duplicate would come after the last window too.

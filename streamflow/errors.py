@@ -9,6 +9,9 @@
     ├── ExternalError                something outside did not do its part
     │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
+    │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
+    │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
+    │   ├── TableTooLarge            permanent: a global table has outgrown its bound
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
     └── InternalError                streamflow broke one of its own rules
@@ -126,8 +129,27 @@ class BrokerUnavailable(ExternalError):
     recovery = Recovery.RETRY
 
 
+class OwnerUnreachable(ExternalError):
+    """Another worker, which has what is asked for, did not answer in time."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.REFUSE
+
+
 class TopicError(ExternalError):
     """A topic is missing or has another shape than the plan needs."""
+
+    recovery = Recovery.REFUSE
+
+
+class KafkaRefusal(ExternalError):
+    """Kafka does not take this worker as it is: a permission is missing, or a setting is outside of what it allows."""
+
+    recovery = Recovery.REFUSE
+
+
+class TableTooLarge(ExternalError):
+    """A global table has more rows or bytes than its declared bound."""
 
     recovery = Recovery.REFUSE
 

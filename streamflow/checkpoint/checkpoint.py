@@ -18,6 +18,7 @@ class Checkpoint:
 
     outputs: per (topic, partition) the records in the order they must have. In topics that carry watermarks the mark is
         the last record of the partition's list.
+    apart: topics in which records with headers must have batches of their own (model/outcome.py); empty nearly always.
     tables: what changed; goes to each table's changelog, partition = the task's, and to the store after the commit.
     positions: per (topic, partition) of the inputs the offset to continue from.
     progress: encoded `Progress`, committed as metadata of every position.
@@ -27,6 +28,7 @@ class Checkpoint:
 
     sequence: int
     outputs: dict[tuple[str, int], list[Output]] = field(default_factory=dict)
+    apart: frozenset[str] = frozenset()
     tables: list[TableChanges] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
     progress: str = ""

@@ -7,6 +7,7 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
+    …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), base 36
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from streamflow.errors import StateMismatch
 
 #: "no watermark yet": below every event time that Kafka can carry.
 NO_TIME = -(1 << 62)
+#: "no more events": the watermark that closes everything, 9000-01-01. Calendars can still count there.
+END_OF_TIME = 221_845_392_000_000
 METADATA_MAX_BYTES = 4_096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -37,10 +40,16 @@ class EntryProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Watermark of a task in ms and what each of its entries has seen."""
+    """Watermark of a task in ms, what each of its entries has seen, and the counts of a bounded run (else none)."""
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task has seen the end of all its inputs; only in bounded runs."""
+        return self.watermark_ms >= END_OF_TIME
 
     def encode(self) -> str:
         """The metadata string. Raises StateMismatch beyond 4,096 bytes (too many upstream producers)."""
@@ -52,6 +61,8 @@ class Progress:
             else:
                 parts.append(_time(entry.high_ms, base))
         text = ";".join(parts)
+        if self.counts:
+            text += "#" + ",".join(_time(count, 0) for count in self.counts)
         if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
@@ -63,12 +74,14 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
+        text, _, counts = text.partition("#")
         version, watermark, *entries = text.split(";")
         if version != "1":
             raise StateMismatch(f"offset metadata has version {version!r}, this release reads version 1")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
-        return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries))
+        numbers = tuple(int(count, 36) for count in counts.split(",")) if counts else ()
+        return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries), numbers)
 
 
 def _entry(text: str, base: int) -> EntryProgress:

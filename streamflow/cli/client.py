@@ -1,7 +1,9 @@
-"""streamflow publish, query, tail: clients of a running worker's HTTP, and of Kafka."""
+"""streamflow publish, query, why, tail: clients of a running worker's HTTP, and of Kafka."""
 
 import asyncio
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,10 @@ from streamflow.settings.settings import load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
 _URL = "http://127.0.0.1:8080"
-BATCH_EVENTS = 5_000
+#: What a request may have, see the settings BATCH_MAX_EVENTS and BODY_MAX_BYTES.
+BATCH_EVENTS, BATCH_BYTES = 1_000, 1 << 20
+#: How long a worker that asks for patience gets it.
+_PATIENCE_S = 60.0
 
 
 def publish(
@@ -25,22 +30,48 @@ def publish(
 ) -> None:
     """Publish events, one JSON object per line."""
     lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
-    accepted, rejected = 0, 0
+    accepted, rejected, start = 0, 0, 0
     with httpx.Client(base_url=url, timeout=30) as client, Progress(console=error_console) as progress:
         bar = progress.add_task(topic, total=len(lines))
-        for start in range(0, len(lines), BATCH_EVENTS):
-            body = b"\n".join(lines[start : start + BATCH_EVENTS])
-            answer = _ask(client, "POST", f"/v1/topics/{topic}/events", {"key": key} if key else {}, body)
+        for batch in batches(lines):
+            body, parameters = b"\n".join(batch), {"key": key} if key else {}
+            answer = _ask(client, f"/v1/topics/{topic}/events", parameters, body)
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:
                 error_console.print(
                     f"line {start + each['index'] + 1}: {each['reason']}: {each['message']}", highlight=False
                 )
-            progress.advance(bar, min(BATCH_EVENTS, len(lines) - start))
+            start += len(batch)
+            progress.advance(bar, len(batch))
     console.print(f"{accepted} accepted, {rejected} rejected")
     if rejected:
         raise typer.Exit(EXIT_FAILED)
+
+
+def batches(lines: list[bytes]) -> Iterator[list[bytes]]:
+    """Lines in groups that fit into one request each; a line beyond the bound goes alone, to be refused by name."""
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        if batch and (len(batch) == BATCH_EVENTS or size + len(line) + 1 > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line) + 1
+    if batch:
+        yield batch
+
+
+def post_events(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes) -> httpx.Response:
+    """Publish lines; waits and tries again, 60 s at most, when the worker says when to come back (429, 503)."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        answer = client.post(path, params=parameters, content=body, headers={"content-type": "application/x-ndjson"})
+        wait_s = answer.headers.get("retry-after")
+        if answer.status_code not in (429, 503) or wait_s is None or time.monotonic() > deadline:
+            return answer
+        time.sleep(float(wait_s))
 
 
 def query(
@@ -58,7 +89,7 @@ def query(
     given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
     parameters = {each: str(value) for each, value in given.items() if value is not None}
     with httpx.Client(base_url=url, timeout=30) as client:
-        answer = _ask(client, "GET", f"/v1/topologies/{topology}/tables/{name}", parameters)
+        answer = _ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
     if as_json:
         print_json(answer)
         return
@@ -71,11 +102,35 @@ def query(
     console.print(f"watermark {answer['watermark']}, served by {', '.join(answer['served_by'])}")
 
 
-def _ask(
-    client: httpx.Client, method: str, path: str, parameters: dict[str, str], body: bytes | None = None
-) -> dict[str, Any]:
+def why(
+    topology: Annotated[str, typer.Argument(help="name of the topology")],
+    table: Annotated[str, typer.Argument(help="one of its windowed tables")],
+    key: Annotated[str, typer.Option(help="the key")],
+    window: Annotated[
+        str | None, typer.Option(help="a moment in the window, ms or ISO 8601; the first open one when left out")
+    ] = None,
+    url: Url = _URL,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+) -> None:
+    """Say why a window has not closed: who holds it, since when, and when it will close."""
+    parameters = {"key": key} | ({} if window is None else {"window": window})
+    with httpx.Client(base_url=url, timeout=30) as client:
+        answer = _ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
+    if as_json:
+        print_json(answer)
+        return
+    for sentence in answer["sentences"]:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if answer["picture"]:
+        console.print("\n" + answer["picture"], highlight=False, markup=False, soft_wrap=True)
+
+
+def _ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
     try:
-        response = client.request(method, path, params=parameters, content=body)
+        if body is not None:
+            response = post_events(client, path, parameters, body)
+        else:
+            response = client.get(path, params=parameters)
     except httpx.HTTPError as error:
         error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error

@@ -2,7 +2,7 @@
 
 import typer
 
-from streamflow.cli import client, look
+from streamflow.cli import client, look, runs
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.run import run
@@ -14,12 +14,14 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(run)
+app.command()(runs.reset)
 app.command()(demo)
 app.command()(look.check)
 app.command()(look.plan)
 app.command()(look.topics)
 app.command()(client.publish)
 app.command()(client.query)
+app.command()(client.why)
 app.command()(client.tail)
 app.command()(doctor)
 app.add_typer(broker, name="broker")

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_run
 from streamflow.cli.show import error_console, refusals
+from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
 
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
@@ -22,34 +25,55 @@ def run(
     brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
     port: Annotated[int | None, typer.Option(help="HTTP port of the first worker; STREAMFLOW_HTTP_PORT")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="folder for state; STREAMFLOW_STATE_DIR")] = None,
+    bounded: Annotated[
+        bool, typer.Option("--bounded", help="end where the sources end now, close all windows")
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", help="where a run begins: earliest, an offset, an ISO 8601 time, a token")
+    ] = None,
+    into: Annotated[
+        str, typer.Option(help="run of its own: group, state and outputs get this name behind theirs")
+    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="bounded: exit code 3 when there are dead letters")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="bounded: the report as JSON")] = False,
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
 ) -> None:
-    """Run a topology against Kafka until Ctrl-C."""
-    from streamflow.plan.planner import make_plan
+    """Run a topology against Kafka until Ctrl-C, or with --bounded until the end of what is there."""
     from streamflow.topology.load import load_topology
 
     with refusals():
+        if (strict or as_json) and not bounded:
+            raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
+        which = Run(bounded, into or (BOUNDED if bounded else ""))
+        if bounded and port is None:
+            port = 0  # it may run beside a live worker
         settings = load_settings(brokers=brokers, http_port=port, state_dir=state_dir)
-        spec = load_topology(topology)
-        make_plan(spec)
+        plan = which.plan(load_topology(topology))
         if worker:
-            work(topology, settings)
-        else:
-            raise typer.Exit(supervise(topology, settings, processes))
+            work(topology, settings, which)
+            return
+        record = begin_run(plan, settings, start, which)
+        began = time.monotonic()
+        code = supervise(topology, settings, processes, which)
+        if record is not None and bounded and code == 0:
+            code = report_run(plan, settings, record, time.monotonic() - began, strict=strict, as_json=as_json)
+        raise typer.Exit(code)
 
 
-def supervise(topology: Path, settings: Settings, processes: int) -> int:
+def supervise(topology: Path, settings: Settings, processes: int, which: Run = LIVE) -> int:
     """Run worker processes under the supervisor; its exit code."""
     from streamflow.runtime.supervisor import Supervisor
 
     return Supervisor(
         processes,
-        lambda number: spawn(topology, settings, number, processes),
+        lambda number: spawn(topology, settings, number, processes, which),
         lambda text: error_console.print(text, highlight=False),
     ).run()
 
 
-def spawn(topology: Path, settings: Settings, number: int, processes: int) -> "subprocess.Popen[bytes]":
+def spawn(
+    topology: Path, settings: Settings, number: int, processes: int, which: Run = LIVE
+) -> "subprocess.Popen[bytes]":
     """Start worker `number` with a state folder, a port and an instance id of its own."""
     environment = {**_MALLOC, **os.environ}
     environment["STREAMFLOW_BROKERS"] = settings.brokers
@@ -57,17 +81,17 @@ def spawn(topology: Path, settings: Settings, number: int, processes: int) -> "s
     environment["STREAMFLOW_HTTP_PORT"] = str(settings.http_port + number if settings.http_port else 0)
     if settings.instance_id:
         environment["STREAMFLOW_INSTANCE_ID"] = f"{settings.instance_id}-{number}"
-    command = [sys.executable, "-m", "streamflow", "run", str(topology), "--worker"]
+    command = [sys.executable, "-m", "streamflow", "run", str(topology), "--worker", *which.options()]
     return subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
 
 
-def work(topology: Path, settings: Settings) -> None:
+def work(topology: Path, settings: Settings, which: Run = LIVE) -> None:
     """Be a worker: runs until it is asked to stop."""
     import uvloop
 
     from streamflow.cli.service import WorkerService
     from streamflow.logs.setup import set_up_logs
-    from streamflow.plan.planner import make_plan
+    from streamflow.runtime.run_end import RunEnd
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
     from streamflow.web.app import HttpServer
@@ -77,8 +101,11 @@ def work(topology: Path, settings: Settings) -> None:
 
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url)
-        worker = Worker(make_plan(spec), settings, server.url)
+        plan = which.plan(spec)
+        worker = Worker(plan, settings, server.url, await ends_of(plan, settings) if which.bounded else None)
         worker.companions.append(WorkerService(spec, worker, server))
+        if which.bounded:
+            worker.companions.append(RunEnd(worker))
         await worker.run()
 
     uvloop.run(main())

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,21 +13,28 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import NO_TIME
+from streamflow.engine.global_table import FollowedTable
+from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
+from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
-from streamflow.web.ports import LocalTable, OwnerUnreachable
+from streamflow.web.executions import KEPT_S, Executions
+from streamflow.web.limits import PublishLimits
+from streamflow.web.ports import LocalTable
+from streamflow.web.tables import ASK_S
 
-_ASK_TIMEOUT_S = 2.0
 _STEP_S = 0.01
 
 
@@ -38,7 +46,9 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self._publisher = Publisher(worker.settings)
-        self._client = httpx.AsyncClient(timeout=_ASK_TIMEOUT_S, limits=httpx.Limits(max_connections=100))
+        self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
+        self.executions = Executions()
+        self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -51,12 +61,15 @@ class WorkerService:
         await self._publisher.start()
         await self._admin.start()
         await self._offsets.start()
-        self._server.serve(create_app(self, self._worker.settings.body_max_bytes))
+        settings = self._worker.settings
+        limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
+        self._server.serve(create_app(self, limits))
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._server.stop()
         await self._client.aclose()
+        await self._outcomes.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -82,6 +95,29 @@ class WorkerService:
         if task.store is None or task.committed_watermark_ms is None:
             return task.restore.ratio
         return LocalTable(task.store, task.committed_watermark_ms, task.reflected_positions)
+
+    def global_table(self, name: str) -> FollowedTable:
+        """A global table of the plan."""
+        return self._worker.global_tables.view(name)
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """Where an own task stands in time, with the ends of its inputs as far as the consumer knows them."""
+        task = self._worker.task(stage, partition)
+        if task is None or task.state is TaskState.CLOSED:
+            return None
+        if task.state in (TaskState.OPENING, TaskState.RESTORING):
+            missing = f"it is being restored, {task.restore.ratio:.0%} done"
+            return TaskStanding(stage, partition, worker=self.url, missing=missing)
+        made = task.task.standing()
+        ends = {entry.topic: self._end((entry.topic, partition)) for entry in made.entries}
+        entries = tuple(replace(entry, end=ends[entry.topic]) for entry in made.entries)
+        return replace(made, worker=self.url, entries=entries)
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What an own task remembers about time."""
+        task = self._worker.task(stage, partition)
+        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
+        return task.task.history if task is not None and running else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -138,7 +174,7 @@ class WorkerService:
             else:
                 remote[tp] = end
         if remote:
-            group = f"{self._worker.settings.application}.{self.plan.topology}"
+            group = f"{self._worker.settings.application}.{self.plan.identity}"
             committed = await self._admin.list_consumer_group_offsets(group, partitions=list(remote))
             missing += sum(max(0, end - max(0, committed[tp].offset)) for tp, end in remote.items())
         return missing
@@ -163,9 +199,18 @@ class WorkerService:
         """Whether a publish should come back later."""
         return self._publisher.is_busy
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records)
+        return await self._publisher.publish(topic, records, headers)
+
+    async def follow_outcomes(self) -> None:
+        """Read the outcome topic from now on."""
+        await self._outcomes.follow()
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
@@ -177,11 +222,18 @@ class WorkerService:
             "plan": describe(self.plan),
             "state": "running" if self._worker.is_ready else "opening",
             "worker": self.url,
+            "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
         }
+
+    def _table_view(self, name: str) -> dict[str, Any]:
+        found = self.global_table(name)
+        table = found.table
+        counts = {"rows": len(table.rows), "bytes": table.size_bytes, "bad": table.bad_count}
+        return {**counts, "lag": found.lag, "ratio": round(found.ratio, 3)}
 
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
@@ -202,12 +254,16 @@ class WorkerService:
         }
 
     def _lags(self, task: HostedTask) -> dict[tuple[str, int], int | None]:
-        consumer = self._worker.app.consumer
         lags: dict[tuple[str, int], int | None] = {}
         for place, offset in task.reflected_positions.items():
-            end = consumer.highwater(TopicPartition(*place)) if place in self._worker.host.ready else None
+            end = self._end(place)
             lags[place] = None if end is None else max(0, end - offset)
         return lags
+
+    def _end(self, place: tuple[str, int]) -> int | None:
+        """End of an input that is fetched here, as far as the consumer knows it."""
+        ready = place in self._worker.host.ready
+        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""
@@ -218,12 +274,13 @@ class WorkerService:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
         opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
-            "restoring": opening,
+            "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
     def metrics(self) -> bytes:
@@ -245,11 +302,20 @@ class WorkerService:
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead)):
                     counts[place] += number
+        for table in self.plan.global_tables:
+            self._fill_table(table.name)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
+
+    def _fill_table(self, name: str) -> None:
+        families, labels, found = self._metrics, (self.plan.topology, name), self.global_table(name)
+        families.table_rows.labels(*labels).set(len(found.table.rows))
+        families.table_bytes.labels(*labels).set(found.table.size_bytes)
+        families.table_lag.labels(*labels).set(found.lag)
+        families.table_bad.labels(*labels).set(found.table.bad_count)
 
     def _count_chunk(self, task: HostedTask, count: int, took_s: float) -> None:
         labels = (self.plan.topology, task.stage.name)

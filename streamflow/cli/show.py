@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from streamflow.errors import StreamflowError, TopologyError, UserError
@@ -26,16 +27,16 @@ def refusals() -> Iterator[None]:
     except TopologyError as error:
         for problem in error.problems:
             at = f", line {problem.line}" if problem.line is not None else ""
-            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]{at}: {problem.message}", highlight=False)
+            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]{at}: {escape(problem.message)}", highlight=False)
             if problem.remedy:
-                error_console.print(f"    {problem.remedy}", style="dim", highlight=False)
+                error_console.print(f"    {escape(problem.remedy)}", style="dim", highlight=False)
         error_console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}")
         raise typer.Exit(EXIT_USER) from error
     except UserError as error:
-        error_console.print(f"[red]✗[/] {error}", highlight=False)
+        error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(EXIT_USER) from error
     except StreamflowError as error:
-        error_console.print(f"[red]✗[/] {error}", highlight=False)
+        error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
 
 

@@ -11,6 +11,8 @@ _BASE_BYTES = 120 << 20
 _PRODUCER_BYTES = 1 << 20
 #: Chunks between fetcher and tasks: one being fetched, one being processed, eight in the stream's buffer.
 _CHUNKS_PER_STAGE = 10
+#: Memory that a global table takes per byte of its bound, with rows of some 50 bytes; larger ones take less.
+_GLOBAL_TABLE_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,12 @@ class MemoryEstimate:
     base_bytes: int
     buffer_bytes: int
     state_bytes: int
+    global_table_bytes: int
 
     @property
     def total_bytes(self) -> int:
         """Everything."""
-        return self.base_bytes + self.buffer_bytes + self.state_bytes
+        return self.base_bytes + self.buffer_bytes + self.state_bytes + self.global_table_bytes
 
 
 def estimate_memory(plan: Plan, settings: Settings, partitions: int, workers: int) -> MemoryEstimate:
@@ -38,4 +41,5 @@ def estimate_memory(plan: Plan, settings: Settings, partitions: int, workers: in
         base_bytes=_BASE_BYTES + tasks * _PRODUCER_BYTES,
         buffer_bytes=len(plan.stages) * _CHUNKS_PER_STAGE * settings.fetch_max_bytes,
         state_bytes=rocksdb if has_state else 0,
+        global_table_bytes=_GLOBAL_TABLE_FACTOR * sum(table.max_bytes for table in plan.global_tables),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Filter, Fold
+from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Lookup, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +16,30 @@ class NodeCounts:
     late: int
     dead: int
 
+    def plus(self, other: "NodeCounts | None") -> "NodeCounts":
+        """The sum; None counts nothing."""
+        if other is None:
+            return self
+        return NodeCounts(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.late + other.late,
+            self.dead + other.dead,
+        )
+
 
 @dataclass(slots=True)
 class TaskCounters:
     """Monotone counts since the task opened.
 
-    events_in: records per entry. passed, late: rows per node number (rows that passed a filter, results of a window).
+    events_in: records per entry; clamped: those whose time was replaced by their record's.
+    passed, late: rows per node number (rows that passed a filter, or that a node made).
     dead: rows per (node, reason).
     """
 
     program: Program
     events_in: list[int] = field(init=False)
+    clamped: list[int] = field(init=False)
     passed: list[int] = field(init=False)
     late: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -34,6 +47,7 @@ class TaskCounters:
 
     def __post_init__(self) -> None:
         self.events_in = [0] * len(self.program.stage.entries)
+        self.clamped = [0] * len(self.program.stage.entries)
         self.passed = [0] * len(self.program.stage.nodes)
         self.late = [0] * len(self.program.stage.nodes)
 
@@ -47,11 +61,32 @@ class TaskCounters:
         count, self._dead_untaken = self._dead_untaken, 0
         return count
 
+    def flat(self) -> tuple[int, ...]:
+        """Everything `by_node` needs, as it travels in the progress of a bounded run: entries, passed, late, dead."""
+        dead = dict.fromkeys(self._names(), 0)
+        for (name, _), count in self.dead.items():
+            dead[name] += count
+        return (*self.events_in, *self.passed, *self.late, *dead.values())
+
+    def resume(self, flat: tuple[int, ...]) -> None:
+        """Continue from `flat` of an earlier life; which reason a dead letter had is not in it."""
+        entries, nodes = len(self.events_in), len(self.passed)
+        self.events_in[:] = flat[:entries]
+        self.passed[:] = flat[entries : entries + nodes]
+        self.late[:] = flat[entries + nodes : entries + 2 * nodes]
+        dead = zip(self._names(), flat[entries + 2 * nodes :], strict=True)
+        self.dead = {(name, ""): count for name, count in dead if count}
+
+    def _names(self) -> list[str]:
+        stage = self.program.stage
+        return [*(entry.node for entry in stage.entries), *(node.name for node in stage.nodes)]
+
     def by_node(self) -> dict[str, NodeCounts]:
         """Rows in and out of every node, the entries included.
 
-        What passes through unchanged in number is derived, so that the loop counts only at filters, windows and joins:
-        in = sum of the inputs' out; out = in - dead, except filters (what passed), windows and joins (results).
+        What passes through unchanged in number is derived, so that the loop counts only where rows end or begin:
+        in = sum of the inputs' out; out = in - dead, except filters and lookups (what passed), windows and joins
+        (results).
         """
         counts: dict[str, NodeCounts] = {}
         dead: dict[str, int] = {}
@@ -64,7 +99,7 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Fold | Upsert | Apart)
+            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Upsert | Apart)
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -1,19 +1,21 @@
 """The statements of windows in the fused code, by the shape of the window.
 
-panes       late?  pane of t (two comparisons)   a = changed[k] or touch(k)                  adds
+panes       late?  pane of t (the last one's,    a = changed[k] or touch(k)                  adds
+                   its cell's, or entered)
 session                                          a = recent[k], t inside it, or enter(k, t)  adds
 count                                            a = changed[k] or touch(k)                  adds  full?
 unbounded                                        a = changed[k] or touch(k)                  adds
 """
 
+from streamflow.engine.bounded_value import bounded
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.operators import Fold, NamedAggregate
 from streamflow.plan.plan import PlannedNode
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
-from streamflow.windows.shape import PANE_SHAPES
+from streamflow.windows.shape import PANE_SHAPES, PaneShape
 from streamflow.windows.unbounded import Unbounded
 
 
@@ -29,6 +31,7 @@ class FoldCode:
         if isinstance(self._fold.window, PANE_SHAPES):
             code.line(f"open_{n} = w_{n}.open_from")
             code.line(f"lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.current")
+            code.line(f"cell_{n} = w_{n}.cells.get")
         elif isinstance(self._fold.window, Session):
             code.line(f"get_{n}, enter_{n} = w_{n}.get, w_{n}.enter")
         else:
@@ -46,7 +49,7 @@ class FoldCode:
         arguments: dict[str, str] = {}
         for each in self._fold.aggregates:
             if each.argument is not None:
-                arguments.setdefault(each.argument.python(row), f"v{n}_{len(arguments)}")
+                arguments.setdefault(_value(each, row), f"v{n}_{len(arguments)}")
         tests = []
         if key_of is not None and key_of.nullable:
             tests.append(f"if {key} is None: task.null_key({root}, {self._node.name!r})")
@@ -62,13 +65,13 @@ class FoldCode:
                     self._into_session(self._fold.window, row, key, arguments)
                 case Counted() | Unbounded():
                     self._into_key(row, key, arguments)
-                case _:
-                    self._into_pane(row, key, arguments)
+                case shape:
+                    self._into_pane(shape, row, key, arguments)
 
-    def _into_pane(self, row: str, key: str, arguments: dict[str, str]) -> None:
+    def _into_pane(self, shape: PaneShape, row: str, key: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
         with code.block(f"if not lo_{n} <= t < hi_{n}:"):
-            code.line(f"w_{n}.current = lo_{n}, hi_{n}, get_{n}, touch_{n} = w_{n}.enter(t)")
+            code.line(f"lo_{n}, hi_{n}, get_{n}, touch_{n} = cell_{n}(t // {shape.cell_ms}) or w_{n}.enter(t)")
         code.line(f"a{n} = get_{n}({key})")
         code.line(f"if a{n} is None: a{n} = touch_{n}({key})")
         self._adds(row, arguments)
@@ -98,15 +101,12 @@ class FoldCode:
     def _adds(self, row: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
         for index, each in enumerate(self._fold.aggregates):
-            value = "" if each.argument is None else arguments[each.argument.python(row)]
-            lines = self._layout.add_source(index, f"a{n}", value)
-            if each.argument is not None and each.argument.nullable:
-                with code.block(f"if {value} is not None:"):
-                    for line in lines:
-                        code.line(line)
-            else:
-                for line in lines:
-                    code.line(line)
+            value = "" if each.argument is None else arguments[_value(each, row)]
+            lines = self._layout.add_source(index, f"a{n}", value, "t")
+            if lines and each.argument is not None and each.argument.nullable:
+                lines = [f"if {value} is not None:", *(f"    {line}" for line in lines)]
+            for line in lines:
+                code.line(line)
         if not self._fold.aggregates:
             code.line("pass")
 
@@ -138,3 +138,14 @@ class FoldCode:
         if self._fold.corrects:
             values.append("a.revision")
         return ", ".join(values)
+
+
+def _value(each: NamedAggregate, row: str) -> str:
+    """Python of the value that an aggregate adds: its argument, checked and lifted. It may raise for a bad event."""
+    assert each.argument is not None
+    text, lift = bounded(each.argument, row), each.aggregate.lift
+    if not lift:
+        return text
+    if each.argument.nullable:
+        return f"(None if (x := {text}) is None else {lift.format(v='x')})"
+    return lift.format(v=text)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from streamflow.state.store import TableChanges
+from streamflow.windows.layout import AccumulatorLayout
 
 #: Results of a window leave: (start, end, rows of (key, accumulator), final). Shapes whose windows differ from key to
 #: key pass 0 as start and end: their accumulators know.
@@ -18,9 +19,16 @@ Fire = Callable[[int, int, Iterable[tuple[Any, Any]], bool], None]
 
 #: Accumulators of one task and table kept in memory; 64 bytes and two dictionary slots each, some 150 MB.
 MAX_LIVE = 1_000_000
+#: The same in bytes, for accumulators that hold sketches, texts and the like.
+_LIVE_MAX_BYTES = 256 << 20
 
 #: Above every event time.
 NEVER = 1 << 62
+
+
+def live_max(layout: AccumulatorLayout) -> int:
+    """How many accumulators of a layout may be in memory."""
+    return min(MAX_LIVE, _LIVE_MAX_BYTES // layout.live_bytes)
 
 
 class FoldTable(Protocol):

@@ -1,4 +1,4 @@
-"""Fusion: a stage's nodes become one generated function per entry and one per window.
+"""Fusion: a stage's nodes become one generated function per entry, per window, and per node of a person's code.
 
     departures ─► flown ─► hourly        entry_0(rows):                       close_0(start, end, rows, final):
                              │ result      for e in rows:                       for k, a in rows:
@@ -15,13 +15,26 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
-from streamflow.model.schema import FieldType
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Count, Emit, Filter, Fold, Pass, Project, Rekey
+from streamflow.nodes.operators import (
+    Apply,
+    Count,
+    Distinct,
+    Emit,
+    Filter,
+    Fold,
+    Lookup,
+    Missing,
+    Pass,
+    Process,
+    Project,
+    Rekey,
+)
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -30,8 +43,9 @@ from streamflow.windows.session import Session
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
-    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `u_i`
-    VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
+    Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
+    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `u_i` VersionedTable, `j_i` table
+    of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
     outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -57,6 +71,8 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
+            elif isinstance(node.operator, Apply | Process):
+                self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
@@ -71,12 +87,12 @@ class Fusion:
         return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
-        """Nodes whose statements stand in the same function as `name`'s, in order. A window ends the run of rows."""
+        """Nodes whose statements stand in the same function as `name`'s, in order. See `_ends_run`."""
         found: list[PlannedNode] = []
         for child in self._children.get(name, []):
             if self._inline(child):
                 found.append(child)
-                if not isinstance(child.operator, Fold) and not _leaves(child):
+                if not _ends_run(child):
                     found += self._inline_below(child.name)
         return found
 
@@ -85,7 +101,7 @@ class Fusion:
     def _entry_function(self, number: int, entry: Entry) -> None:
         code = self.source
         inlined = self._inline_below(entry.node)
-        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, ahead):"):
+        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
             self._prologue(inlined)
             is_source = entry.kind is EntryKind.SOURCE
             if is_source:
@@ -96,18 +112,22 @@ class Fusion:
                 if from_field:
                     code.line(f"t = e.{entry.event_time}")
                 if is_source:
-                    self._follow_time(number, inlined)
+                    self._follow_time(number, entry, inlined)
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
                 code.line(f"clock_{number}.high_ms = high")
             self._epilogue(inlined)
 
-    def _follow_time(self, number: int, inlined: list[PlannedNode]) -> None:
+    def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
         code, stage = self.source, self._stage.nodes
+        tests = ["t > ahead"] * (entry.future is not None) + ["t < behind"] * (entry.past is not None)
+        if tests:
+            with code.block(f"if {' or '.join(tests)}:"):
+                code.line("t = task.far_time(e, t)")
+                code.line("if t is None: continue")
         with code.block("if t > high:"):
-            code.line("if t > ahead and task.is_too_far(e, t): continue")
             code.line(f"clock_{number}.high_ms = high = t" if self._needs_time(stage) else "high = t")
             with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
@@ -115,12 +135,14 @@ class Fusion:
                 for node in inlined:
                     if isinstance(node.operator, Fold):
                         self._fold_code(node, node.operator).advanced()
+        if entry.processing_time:
+            code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
 
     @staticmethod
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
-        if any(isinstance(node.operator, Apart) for node in nodes):
+        if any(isinstance(node.operator, Apart | Process | Distinct) for node in nodes):
             return True
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
@@ -139,12 +161,26 @@ class Fusion:
             code.line(f"passed[{number}] += results")
             self._epilogue(inlined)
 
+    def _emit_function(self, node: PlannedNode) -> None:
+        """Rows that a person's code gave go on. `root`: the row they were made of, None for rows of a timer."""
+        code, number = self.source, self.number(node)
+        inlined = self._inline_below(node.name)
+        with code.owned_by(node.name), code.block(f"def emit_{number}(rows, k, t, root):"):
+            self._prologue(inlined)
+            code.line(f"passed[{number}] += len(rows)")
+            code.line("o = root")
+            code.line("events = iter(rows)")
+            with self._guarded_loop("for r in events:", "o"):
+                code.line("o = r if root is None else root")
+                self._forward(node.name, "r", "k", self._incoming_key(node), "o")
+            self._epilogue(inlined)
+
     def _fold_code(self, node: PlannedNode, fold: Fold) -> FoldCode:
         return FoldCode(self.source, node, fold, self.number(node), self._layouts[node.name])
 
     def _node_function(self, node: PlannedNode) -> None:
         code, number = self.source, self.number(node)
-        inlined = [node] if _leaves(node) or isinstance(node.operator, Fold) else [node, *self._inline_below(node.name)]
+        inlined = [node] if _ends_run(node) else [node, *self._inline_below(node.name)]
         with code.owned_by(node.name), code.block(f"def node_{number}(e, k, t, root):"):
             self._prologue(inlined)
             with code.block("try:"):
@@ -182,8 +218,10 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter():
+                case Filter() | Distinct():
                     code.line(f"n_{number} = 0")
+                case Lookup():
+                    code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
                 case Fold():
                     self._fold_code(node, node.operator).prologue()
                 case _:
@@ -193,7 +231,7 @@ class Fusion:
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter):
+            if isinstance(node.operator, Filter | Lookup | Distinct):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -229,19 +267,55 @@ class Fusion:
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
             case Project():
-                values = ", ".join(_bounded(value, row) for value in operator.values)
+                values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
             case Rekey():
                 self._rekey(node, operator, row, root)
+            case Lookup():
+                self._lookup(node, operator, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
+            case Apply() | Process():
+                self._python_code(node, row, key, key_of, root)
+            case Distinct():
+                self._distinct(node, operator, row, key, key_of, root)
             case Upsert():
                 self._upsert(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
+
+    def _distinct(
+        self, node: PlannedNode, operator: Distinct, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
+        with code.block(self._keyed_head(node, key, key_of, root)):
+            code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
+            code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
+            with code.block(f"elif x{number}:"):
+                code.line(f"n_{number} += 1")
+                self._forward(node.name, row, key, None, root)
+
+    def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        code, number = self.source, self.number(node)
+        if isinstance(node.operator, Apply):
+            code.line(f"x{number} = f_{number}({row})")
+            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            return
+        with code.block(self._keyed_head(node, key, key_of, root)):
+            code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
+            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            code.line(f"if w_{number}.overdue: w_{number}.settle()")
+
+    def _keyed_head(self, node: PlannedNode, key: str, key_of: Expression | None, root: str) -> str:
+        """Head of a block for rows that have a key; those without are put aside before."""
+        if key_of is None or not key_of.nullable:
+            return "if True:"
+        self.source.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
+        return "else:"
 
     def _rekey(self, node: PlannedNode, operator: Rekey, row: str, root: str) -> None:
         code, number = self.source, self.number(node)
@@ -258,15 +332,28 @@ class Fusion:
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
 
+    def _lookup(
+        self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        code, number = self.source, self.number(node)
+        otherwise = f", absent_{number}" if operator.missing is Missing.NULL else ""
+        code.line(f"g{number} = find_{number}({operator.key.python(row)}{otherwise})")
+        head = f"if g{number} is not None:" if operator.missing is Missing.DROP else "if True:"
+        if operator.missing is Missing.DEAD_LETTER:
+            code.line(f"if g{number} is None: task.missing_row({root}, {node.name!r}, {operator.table!r})")
+            head = "else:"
+        with code.block(head):
+            code.line(f"n_{number} += 1")
+            own = node.schema.names[: -len(operator.fields)]
+            values = [f"{row}.{name}" for name in own] + [f"g{number}.{name}" for name in operator.fields]
+            code.line(f"r{number} = Row_{number}({', '.join(values)})")
+            self._forward(node.name, f"r{number}", key, key_of, root)
+
     def _count(
         self, node: PlannedNode, operator: Count, row: str, key: str, key_of: Expression | None, root: str
     ) -> None:
         code, number = self.source, self.number(node)
-        head = "if True:"
-        if key_of is not None and key_of.nullable:
-            code.line(f"if {key} is None: task.null_key({root}, {node.name!r})")
-            head = "else:"
-        with code.block(head):
+        with code.block(self._keyed_head(node, key, key_of, root)):
             values = [
                 f"c_{number}.next({key})" if name == operator.field else f"{row}.{name}" for name in node.schema.names
             ]
@@ -316,18 +403,9 @@ class _GuardedLoop:
         self._blocks[0].__exit__(None, None, None)
 
 
-def _bounded(value: Expression, row: str) -> str:
-    """Python of a value; what was computed is checked to be a number that JSON and 64 bits can hold.
-
-    x - x is 0.0 for every float but infinity and not-a-number.
-    """
-    text = value.python(row)
-    if value.source in value.fields or value.type not in (FieldType.INT, FieldType.FLOAT):
-        return text
-    test = "x - x == 0.0" if value.type is FieldType.FLOAT else f"{-(2**63)} <= x <= {2**63 - 1}"
-    if value.nullable:
-        return f"(x if (x := {text}) is None or {test} else task.refuse_number(x))"
-    return f"(x if {test.replace('x', f'(x := {text})', 1)} else task.refuse_number(x))"
+def _ends_run(node: PlannedNode) -> bool:
+    """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Process)
 
 
 def _leaves(node: PlannedNode) -> bool:

@@ -18,7 +18,7 @@ from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, TablePair, Upsert
+from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
 from streamflow.plan.plan import PlannedNode, Stage
 from streamflow.state.store import Store
 
@@ -59,7 +59,7 @@ def bind_join(
         case Join():
             table = JoinTable(operator, store, key_type, watermarks)
             return Bound(table, {f"j_{number}": table, **kept})
-        case Lookup():
+        case VersionLookup():
             versions = names[f"table_{node.inputs[1]}"]
             bound = {f"nothing_{number}": NOTHING, f"later_{number}": LATER, **kept}
             if not operator.as_of:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-from streamflow.nodes.join_operators import Apart, Combine, Join, Lookup, Pick, TablePair
+from streamflow.nodes.join_operators import Apart, Combine, Join, Pick, TablePair, VersionLookup
 from streamflow.plan.plan import PlannedNode
 
 
@@ -48,7 +48,7 @@ class JoinCode:
                 match self._operator:
                     case Join():
                         self._join(port, self._operator)
-                    case Lookup():
+                    case VersionLookup():
                         self._lookup(port, self._operator)
                     case TablePair():
                         self._pair(port)
@@ -83,7 +83,7 @@ class JoinCode:
                 self._result(["e", "m"] if port == 0 else ["m", "e"], "root")
                 code.line(f"passed[{n}] += 1")
 
-    def _lookup(self, port: int, lookup: Lookup) -> None:
+    def _lookup(self, port: int, lookup: VersionLookup) -> None:
         code, n = self._code, self._number
         if port == 1:
             code.line("pass  # the table has it already")

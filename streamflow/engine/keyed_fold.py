@@ -11,7 +11,7 @@ A count window of several panes (`slide` smaller than `size`) keeps its finished
 
 from typing import Any
 
-from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.fold_table import NEVER, Fire, live_max
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -155,7 +155,7 @@ class KeyedFold:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
-        if len(self._live) <= MAX_LIVE:
+        if len(self._live) <= live_max(self.layout):
             return
         for key in [key for key in self._live if key not in self._dirty]:
             del self._live[key]

@@ -27,7 +27,7 @@ from streamflow.engine.versioned_table import VersionedTable
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import absent_row, kept_type
-from streamflow.nodes.join_operators import Lookup
+from streamflow.nodes.join_operators import VersionLookup
 from streamflow.state.keys import START_BYTES, checked_key_bytes, key_from_bytes, pane_prefix
 from streamflow.state.store import Change, Store, TableChanges
 
@@ -42,7 +42,7 @@ NOTHING, LATER = object(), object()
 class CurrentLookup:
     """Looks up the newest version."""
 
-    def __init__(self, lookup: Lookup, versions: VersionedTable) -> None:
+    def __init__(self, lookup: VersionLookup, versions: VersionedTable) -> None:
         self._versions = versions
         self._absent = absent_row(lookup.ports[1]) if lookup.optional else NOTHING
 
@@ -60,7 +60,7 @@ class AsOfLookup:
 
     def __init__(
         self,
-        lookup: Lookup,
+        lookup: VersionLookup,
         versions: VersionedTable,
         store: Store,
         key_type: FieldType,

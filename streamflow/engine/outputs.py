@@ -1,6 +1,6 @@
 """Outputs of a task between two checkpoints: one list per topic and partition, filled by the fused code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streamflow.checkpoint.checkpoint import Output
@@ -31,6 +31,12 @@ class Outputs:
                 raise InternalError(f"partition count of topic {topic!r} is not known")
             found = self._lists[topic] = [[] for _ in range(self._counts[topic])]
         return found
+
+    def all(self) -> Iterator[tuple[str, list[Output]]]:
+        """Every list there is, with its topic."""
+        for topic, lists in self._lists.items():
+            for records in lists:
+                yield topic, records
 
     def append(self, topic: str, output: Output) -> None:
         """Add a record to the partition that belongs to this task (for records without a key of their own)."""

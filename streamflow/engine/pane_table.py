@@ -19,15 +19,16 @@ in the store stay in memory, so a read never misses them.
 Rows that change after their window fired are corrections. They are told apart by `pane.settled`: what was dirty when a
 window fired is moved there, so that whatever is dirty later came later. Both are written.
 
-Memory is bounded by MAX_LIVE: when more accumulators are in memory and no checkpoint is in flight, all panes but the
+Memory is bounded by `live_max`: when more accumulators are in memory and no checkpoint is in flight, all panes but the
 two newest forget what the store has.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
-from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.fold_table import NEVER, Fire, live_max
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -38,6 +39,7 @@ from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.shape import PANE_SHAPES
 
 _KEPT_PANES = 2
+_MAX_CELLS = 4_096
 _LONG_AGO = -(1 << 61)
 
 Touch = Callable[[Any], Any]
@@ -45,13 +47,14 @@ Current = tuple[int, int, Callable[[Any], Any], Touch]
 
 
 class Pane:
-    """One pane: its borders in ms and the accumulators in memory, by key value."""
+    """One pane: its borders in ms and the accumulators in memory, by key value. `count`: those made here."""
 
-    __slots__ = ("complete", "dirty", "end", "live", "settled", "start")
+    __slots__ = ("complete", "count", "dirty", "end", "live", "settled", "start")
 
     def __init__(self, start: int, end: int, complete: bool) -> None:
         self.start, self.end = start, end
         self.complete = complete
+        self.count = 0
         self.live: dict[Any, Any] = {}
         self.dirty: dict[Any, Any] = {}
         self.settled: dict[Any, Any] = {}
@@ -84,8 +87,10 @@ class PaneTable:
         #: Starts below this are closed: their events are late.
         self.open_from = -NEVER
         self.panes: dict[int, Pane] = {}
-        #: The pane last entered: (start, end, look-up, touch). Empty at first, so that no time lies in it.
+        #: A pane entered before: (start, end, look-up, touch). Empty at first, so that no time lies in it.
         self.current: Current = (0, 0, _nothing, _nothing)
+        #: Panes entered since a window last closed, by `time // cell_ms`; for disorder around borders.
+        self.cells: dict[int, Current] = {}
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -129,6 +134,12 @@ class PaneTable:
 
     def enter(self, time_ms: int) -> Current:
         """Pane of `time_ms` as (start, end, look-up among the changed, touch); created when missing."""
+        if len(self.cells) >= _MAX_CELLS:
+            self.cells.clear()
+        self.current = self.cells[time_ms // self.shape.cell_ms] = self._entered(time_ms)
+        return self.current
+
+    def _entered(self, time_ms: int) -> Current:
         start, end = self.shape.pane_of(time_ms)
         pane = self.panes.get(start)
         if pane is None:
@@ -147,7 +158,7 @@ class PaneTable:
                     raw = self._store.get(self.name, pane_prefix(pane.start) + data)
                     accumulator = None if raw is None else self.layout.decode(raw)
                 if accumulator is None:
-                    self._count_new()
+                    self._count_new(pane)
                     accumulator = new()
                 live[key] = accumulator
             dirty[key] = accumulator
@@ -155,17 +166,19 @@ class PaneTable:
 
         return touch
 
-    def _count_new(self) -> None:
+    def _count_new(self, pane: Pane) -> None:
         if self._opened >= self._fold.max_open:
             raise EventError(
                 "too_many_windows", f"{self._opened} windows are open in this task, max_open allows no more"
             )
         self._opened += 1
+        pane.count += 1
 
     # -- firing and closing -------------------------------------------------------------------------------------------
 
     def close(self, watermark_ms: int, fire: Fire) -> None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
+        self.cells.clear()
         self._fire_due(watermark_ms - self._fire_lag, fire)
         early = self._fold.early_ms
         if early and watermark_ms // early > self._early_to // early:
@@ -213,30 +226,25 @@ class PaneTable:
         pane.settle()
 
     def _rows(self, start: int, _end: int) -> Iterable[tuple[Any, Any]]:
-        """(key, accumulator) of everything in a window that fires."""
+        """(key, accumulator) of everything in a window that fires; of the store's rows, one at a time is in memory."""
         pane = self.panes[start]
-        self._complete(pane)
-        return list(pane.live.items())
+        return pane.live.items() if pane.complete else chain(pane.live.items(), self._stored_rows(pane))
+
+    def _stored_rows(self, pane: Pane) -> Iterator[tuple[Any, Any]]:
+        """What only the store has of a pane: memory is newer."""
+        for stored, raw in self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1)):
+            key = key_from_bytes(split_window_key(stored)[1], self._integer_keys)
+            if key not in pane.live:
+                yield key, self.layout.decode(raw)
 
     def _open_rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
         """The same of a window that is still open."""
         return self._rows(start, end)
 
-    def _complete(self, pane: Pane) -> None:
-        """Bring everything that the store has of a pane into memory; memory is newer."""
-        if pane.complete:
-            return
-        decode, live = self.layout.decode, pane.live
-        for stored, raw in self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1)):
-            key = key_from_bytes(split_window_key(stored)[1], self._integer_keys)
-            if key not in live:
-                live[key] = decode(raw)
-        pane.complete = True
-
     def _drop(self, start: int) -> None:
         """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
         pane = self.panes.pop(start)
-        self._opened = max(0, self._opened - len(pane.live))
+        self._opened -= pane.count
         self._closed += self._changes_of(pane)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -301,7 +309,7 @@ class PaneTable:
 
     def evict(self) -> None:
         """All panes but the newest forget what the store has, when memory is full."""
-        if self.live_count <= MAX_LIVE:
+        if self.live_count <= live_max(self.layout):
             return
         for start in sorted(self.panes)[:-_KEPT_PANES]:
             self._evict_pane(self.panes[start])

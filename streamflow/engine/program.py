@@ -6,7 +6,6 @@ object in a namespace that holds one task's tables and outputs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from types import CodeType
 from typing import Any
 
@@ -19,10 +18,10 @@ from streamflow.model.expression import FUNCTIONS
 from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
 from streamflow.nodes.join_operators import Apart
-from streamflow.nodes.operators import Count, Fold, Project
+from streamflow.nodes.operators import Count, Fold, Lookup, Project
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
-from streamflow.windows.layout import AccumulatorLayout
+from streamflow.windows.layout import AccumulatorLayout, Slot
 from streamflow.windows.session import Session
 from streamflow.windows.unbounded import Unbounded
 
@@ -42,7 +41,9 @@ class Program:
 
     def bind(self, names: dict[str, Any]) -> dict[str, Any]:
         """Run the module in a namespace with these names; the functions are in what is returned."""
-        namespace: dict[str, Any] = {"inf": inf, **FUNCTIONS, **names}
+        namespace: dict[str, Any] = {**FUNCTIONS, **names}
+        for layout in self.layouts.values():
+            namespace |= layout.names
         for node, row_type in self.row_types.items():
             namespace[f"Row_{self.numbers[node]}"] = row_type
         exec(self.code, namespace)  # noqa: S102 - the source is generated from checked expressions only
@@ -79,11 +80,12 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
             extras = {"last": -far}
         case _:
             extras = {"revision": 0} if fold.corrects else {}
-    return AccumulatorLayout([(each.name, each.aggregate) for each in fold.aggregates], tuple(extras.items()))
+    slots = [Slot(e.name, e.aggregate, e.argument.source if e.argument else "") for e in fold.aggregates]
+    return AccumulatorLayout(slots, tuple(extras.items()))
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Count | Fold | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

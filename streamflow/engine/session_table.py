@@ -1,6 +1,6 @@
 """Session windows of one task: sessions of each key, a write-back cache over the store.
 
-    event of key k ──► recent[k]      the session last entered since the last checkpoint: one look-up
+    event of key k ──► recent[k]      the last session of k, entered since the last checkpoint: one look-up
                          │ not in it
                        live[k]        all open sessions of k in memory, ascending
                          │ miss, and not everything is in memory
@@ -27,7 +27,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.fold_table import NEVER, Fire, live_max
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -78,7 +78,7 @@ class SessionTable:
         self._watermark = self._early_to = -NEVER
         self._expired_below: int | None = None
         self._recent: dict[Any, Any] = {}
-        #: The session last entered since the last checkpoint.
+        #: The last session of a key, once entered since the last checkpoint.
         self.get = self._recent.get
         self._live: dict[Any, list[Any]] = {}
         self._complete = True
@@ -124,10 +124,11 @@ class SessionTable:
             return None
         self._changed[key] = None
         if self._has_fired(session):
-            self._recent.pop(key, None)
             self._corrected[id(session)] = (key, session)
+        if session is sessions[-1] and not self._has_fired(session):
+            self._recent[key] = session  # one that grows without a look must have none after it to grow into
         else:
-            self._recent[key] = session
+            self._recent.pop(key, None)
         if fired:
             self._register(session, key)
         return session
@@ -334,7 +335,7 @@ class SessionTable:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
-        if len(self._live) <= MAX_LIVE:
+        if len(self._live) <= live_max(self.layout):
             return
         for key in [key for key in self._live if key not in self._changed]:
             del self._live[key]

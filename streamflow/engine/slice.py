@@ -10,6 +10,9 @@ from typing import Any
 from streamflow.model.chunk import Chunk, Record
 from streamflow.plan.plan import Entry
 
+#: Beyond every event time.
+FAR = 1 << 62
+
 
 @dataclass(slots=True)
 class Slice:
@@ -29,16 +32,20 @@ class Slice:
             index = (self._next + place) % len(rows)
             if rows[index] is row:
                 self._next = index
-                return self.start + (index if self.kept is None else self.kept[index])
+                return self.place(index)
         raise LookupError("row is not of this slice")
+
+    def place(self, index: int) -> int:
+        """Place in the chunk of the value that a row was decoded from."""
+        return self.start + (index if self.kept is None else self.kept[index])
 
     def record_of(self, row: Any) -> Record:
         """The record a row was decoded from."""
         return self.chunk.record(self.index_of(row))
 
-    def reference_ms(self) -> int:
-        """Earliest batch time of the slice's records: below it plus `max_ahead` no event needs a closer look."""
-        first = self.chunk.run_at(self.start)
-        times = [first.max_timestamp_ms]
+    def near_ms(self) -> tuple[int, int]:
+        """(behind, ahead): event times from one to the other are near enough to every batch of the slice."""
+        times = [self.chunk.run_at(self.start).max_timestamp_ms]
         times += [run.max_timestamp_ms for run in self.chunk.runs if run.index > self.start]
-        return min(times)
+        future, past = self.entry.future, self.entry.past
+        return max(times) - past.limit_ms if past else -FAR, min(times) + future.limit_ms if future else FAR

@@ -64,9 +64,9 @@ class SlidingTable(PaneTable):
     def _pane(self, start: int, end: int, complete: bool) -> Pane:
         return SharedPane(start, end, complete)
 
-    def enter(self, time_ms: int) -> Current:
+    def _entered(self, time_ms: int) -> Current:
         """As in PaneTable; the late pane when the first windows of the pane have closed."""
-        start, end, look_up, touch = super().enter(time_ms)
+        start, end, look_up, touch = super()._entered(time_ms)
         if self.shape.start_of_end(self.shape.next_end(start)) >= self.open_from:
             return start, end, look_up, touch
         pane = self.panes[start]
@@ -87,7 +87,7 @@ class SlidingTable(PaneTable):
                 self._load(pane, key)
                 accumulator = live.get(key)
                 if accumulator is None:
-                    self._count_new()
+                    self._count_new(pane)
                     accumulator = live[key] = new()
             self._merge.forget(pane.start, key)
             dirty[key] = accumulator
@@ -109,6 +109,7 @@ class SlidingTable(PaneTable):
             part.live[key] = accumulator
 
     def _complete(self, pane: Pane) -> None:
+        """Bring everything that the store has of a pane into memory; memory is newer."""
         assert isinstance(pane, SharedPane)
         if pane.complete:
             return

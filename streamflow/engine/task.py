@@ -11,39 +11,33 @@ into chunks gives the same results.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
+from streamflow.engine.binding import Binding, TaskHooks
+from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
-from streamflow.engine.fold_table import Fire, FoldTable
-from streamflow.engine.join_binding import bind_join, bind_table
-from streamflow.engine.keyed_fold import KeyedFold
-from streamflow.engine.keyed_table import KeyedTable
-from streamflow.engine.letters import late_headers, letter, result_letter
-from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.ending import Ending
+from streamflow.engine.global_table import GlobalTable
+from streamflow.engine.history import History
+from streamflow.engine.letters import Headers, late_headers, letter, result_letter
+from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.session_table import SessionTable
 from streamflow.engine.slice import Slice
-from streamflow.engine.sliding_table import SlidingTable
-from streamflow.engine.versioned_table import VersionedTable
+from streamflow.engine.standing import standing_of
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
-from streamflow.model.schema import FieldType
-from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Count, Fold
-from streamflow.plan.plan import Entry, EntryKind, PlannedNode, TablePlan
+from streamflow.plan.plan import Entry, EntryKind, FarPolicy
+from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
-from streamflow.windows.count import Counted
-from streamflow.windows.session import Session
-from streamflow.windows.sliding import Sliding
-from streamflow.windows.unbounded import Unbounded
 
 _NEVER = 1 << 62
 
@@ -53,7 +47,7 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read.
     """
 
     def __init__(
@@ -66,6 +60,7 @@ class Task:
         progress: Progress,
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
+        tables: Mapping[str, GlobalTable] | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
@@ -76,6 +71,9 @@ class Task:
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
         self._watermark_ms = progress.watermark_ms
+        self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
+        self._ending: Ending | None = None
+        self._counts = progress.counts
         self._clocks = [
             EntryClock.resume(
                 entry,
@@ -85,9 +83,7 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._folds: list[tuple[int, FoldTable, Fire]] = []
-        self._keyed: list[KeyedTable | VersionedTable] = []
-        self._late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = {}
+        self._advancing = False
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
@@ -95,13 +91,21 @@ class Task:
         self._changed = False
         self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
+        self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
-        self._functions = self._bind(store)
-        self._clock = TaskClock(self._clocks)
-        self._clock.judge(now_ms)
-        self._now_ms = now_ms
+        self._clock = TaskClock(self._clocks, now_ms)
+        names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
+        binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
+        self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
+        self._processes = binding.processes
+        try:
+            self._functions = binding.bind()
+        except BaseException:
+            self.close()
+            raise
         self.due = [self._next_due(clock) for clock in self._clocks]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
@@ -110,59 +114,24 @@ class Task:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
-    def _bind(self, store: Store) -> dict[str, Any]:
-        names: dict[str, Any] = {
-            "task": self,
-            "passed": self.counters.passed,
-            "encode": msgspec.json.Encoder().encode,
-        }
-        for number, clock in enumerate(self._clocks):
-            names[f"clock_{number}"] = clock
-        tables = {table.node: table for table in self.stage.tables}
-        for node in self.stage.nodes:
-            number, operator = self.program.numbers[node.name], node.operator
-            if isinstance(operator, Fold):
-                names[f"w_{number}"] = self._bind_fold(number, node, operator, tables[node.name], store)
-            elif isinstance(operator, Count):
-                names[f"c_{number}"] = keyed = KeyedTable(operator.table, store)
-                self._keyed.append(keyed)
-            elif isinstance(operator, Upsert):
-                kept, bound = bind_table(node, operator, number, store, lambda: self._watermark_ms)
-                names |= bound
-                self._keyed.append(kept)
-            elif isinstance(operator, Apart):
-                made = bind_join(
-                    self.stage, node, number, store, self._clocks, lambda: self._watermark_ms, names, self.outputs
-                )
-                names |= made.names
-                if made.table is not None:
-                    self._add_table(number, node.name, made.table, operator.late_topic)
-            topic = node.repartition_topic or getattr(operator, "topic", None)
-            if topic is not None:
-                names[f"routes_{number}"], names[f"route_{number}"] = self.outputs.router(topic)
-        return self.program.bind(names)
+    def _hooks(self) -> TaskHooks:
+        return TaskHooks(
+            emit=self._emit,
+            give=self._give,
+            timer_failed=self._timer_failed,
+            border_moved=self._border_moved,
+            closed_to=lambda: self._watermark_ms,
+            watermark_now=self._watermark_now,
+            settled_watermark=self._settled_watermark,
+            now=lambda: self._clock.now_ms,
+        )
 
-    def _bind_fold(self, number: int, node: PlannedNode, fold: Fold, table: TablePlan, store: Store) -> FoldTable:
-        key_type = node.key.type if node.key is not None else FieldType.STR
-        layout, fire = self.program.layouts[node.name], partial(self._emit, number, node.name)
-        made: FoldTable
-        match fold.window:
-            case Session():
-                made = SessionTable(table, fold, layout, store, key_type, self._border_moved, self._watermark_now)
-            case Counted() | Unbounded():
-                made = KeyedFold(table, fold, layout, store, key_type, fire)
-            case Sliding():
-                made = SlidingTable(table, fold, layout, store, key_type)
-            case _:
-                made = PaneTable(table, fold, layout, store, key_type)
-        self._add_table(number, node.name, made, fold.late_topic)
-        return made
-
-    def _add_table(self, number: int, node: str, table: FoldTable, late_topic: str | None) -> None:
-        if late_topic is not None:
-            self._late[number] = node, table, self.outputs.router(late_topic)[1]
-        table.open_at(self._watermark_ms)
-        self._folds.append((number, table, partial(self._emit, number, node)))
+    def end_at(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Make it a task of a bounded run: source entries end at these offsets. Call before any work."""
+        self._ending = Ending(ends)
+        if self._counts:
+            self.counters.resume(self._counts)
+        self._look_for_ends()
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
@@ -188,6 +157,8 @@ class Task:
                 self._hear(entry_index, clock, chunk, stop, stop + 1)
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
         self._changed = True
+        if self._ending is not None:
+            self._look_for_ends()
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
@@ -195,19 +166,41 @@ class Task:
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset
+        if self._ending is not None:
+            self._look_for_ends()
+
+    def room(self, chunk: Chunk) -> int:
+        """How many of a chunk's values may be processed: those before the end of a bounded run, else all."""
+        return len(chunk.values) if self._ending is None else self._ending.room(chunk)
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run has been read up to its end."""
+        return self._ending is not None and self._ending.is_read(place, self._positions.get(place, 0))
+
+    def _look_for_ends(self) -> None:
+        assert self._ending is not None
+        for number in self._ending.reached(self._clocks, self.partition, self._positions):
+            self._changed = True
+            self.advance(number)
 
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
         times, decoded = self.program.decoders[number](values)
         entry = clock.entry
         for index, error in decoded.bad:
-            self._dead(chunk, start + index, entry.node, error.reason, str(error))
+            with self._correlator.about(chunk, start + index):
+                self._dead(chunk, start + index, entry.node, error.reason, str(error))
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        if chunk.correlations:
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = self._record_times(chunk, start, len(values), decoded.kept)
-            function(rows, times, current.reference_ms() + entry.max_ahead_ms)
+            function(rows, times, *current.near_ms())
+            if rows:
+                clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
+                clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -215,10 +208,10 @@ class Task:
         for mark in chunk.marks:
             if start <= mark.index < start + len(values):
                 upto = _rows_before(mark.index - start, decoded.kept)
-                function(rows[done:upto], times[done:upto], 0)
+                function(rows[done:upto], times[done:upto], 0, 0)
                 self._apply_mark(number, clock, mark.value)
                 done = upto
-        function(rows[done:], times[done:], 0) if done else function(rows, times, 0)
+        function(rows[done:], times[done:], 0, 0) if done else function(rows, times, 0, 0)
 
     @staticmethod
     def _record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
@@ -236,22 +229,41 @@ class Task:
         body = orjson.loads(value)
         time = body["watermark"]
         clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
-        self._clock.judge(self._now_ms)
-        self.advance(number)
+        self._clock.judge(self._clock.now_ms)
+        self.advance(number, "mark", body["producer"])
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def advance(self, number: int) -> None:
+    def advance(self, number: int, cause: str = "event", producer: int | None = None) -> None:
         """Recompute the watermark, close what is due, and find the entry's next due high time."""
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
+            if watermark_ms < END_OF_TIME:
+                self._before_end_ms = watermark_ms
+            if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
+                self._remember(watermark_ms, number, cause, producer)
             self._watermark_ms = watermark_ms
+            self._advancing = True
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
+            self._advancing = False
         self.due[number] = self._next_due(self._clocks[number])
+
+    def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
+        clock, current = self._clocks[number], self._slice
+        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        if cause == "event" and current is not None and current.rows:
+            offset_at, place = current.chunk.offset_at, current.place
+            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
+            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
+        self.history.closed(closing)
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
+
+    def _settled_watermark(self) -> int:
+        """The watermark up to this event; below every time while tables are being closed, as each will be told."""
+        return -_NEVER if self._advancing else self._watermark_now()
 
     def _border_moved(self, watermark_ms: int) -> None:
         """Something is due at this watermark that was not known when the dues were found."""
@@ -269,39 +281,66 @@ class Task:
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
         before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
+        self._correlator.come_back(correlation)
+
+    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
+        """Rows of a timer go on."""
+        before, self._closing = self._closing, node
+        correlation = self._correlator.leave()
+        try:
+            self._functions[f"emit_{number}"](rows, key, time_ms, None)
+        finally:
+            self._closing = before
+        self._correlator.come_back(correlation)
+
+    def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
+        """A timer has no record: its dead letter says which it was."""
+        value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
+        self.outputs.append(self._dead_topic, result_letter(value, node, error.reason, str(error)))
+        self.counters.count_dead(node, error.reason)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
-        self._now_ms = max(self._now_ms, now_ms)
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
-            self._clock.judge(self._now_ms)
+            self._clock.judge(now_ms)
 
-    def tick(self, now_ms: int) -> None:
-        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows."""
-        self._now_ms = max(self._now_ms, now_ms)
-        if self._clock.judge(self._now_ms):
+    def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
+        """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
+        timers fire.
+
+        waits: whether records of a source are known to be there that were not fetched; then it is not idle.
+        """
+        if self._clock.judge(now_ms, waits):
             self._changed = True
             for number in range(len(self._clocks)):
-                self.advance(number)
+                self.advance(number, "silence")
+        for table in self._processes:
+            self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
-    def is_too_far(self, row: Any, time_ms: int) -> bool:
-        """Whether an event's time lies further ahead of its record's batch than the source allows; then it is dead."""
+    def far_time(self, row: Any, time_ms: int) -> int | None:
+        """Time of a row that may lie too far from its record's batch: by the source's policy; None when it is dead."""
         assert self._slice is not None
-        index = self._slice.index_of(row)
+        index, entry = self._slice.index_of(row), self._slice.entry
         reference_ms = self._slice.chunk.run_at(index).max_timestamp_ms
-        entry = self._slice.entry
-        if time_ms <= reference_ms + entry.max_ahead_ms:
-            return False
-        ahead = time_ms - reference_ms
-        message = f"event time {time_ms} is {ahead} ms ahead of its record; max_ahead is {entry.max_ahead_ms} ms"
-        self._dead(self._slice.chunk, index, entry.node, "event_time_ahead", message)
-        return True
+        distance_ms, ahead = abs(time_ms - reference_ms), time_ms > reference_ms
+        bound = entry.future if ahead else entry.past
+        if bound is None or distance_ms <= bound.limit_ms:
+            return time_ms
+        if bound.policy is FarPolicy.CLAMP:
+            self.counters.clamped[self.stage.entries.index(entry)] += 1
+            return reference_ms
+        side = "ahead" if ahead else "behind"
+        message = f"event time {time_ms} is {distance_ms} ms {side} of its record, {bound.limit_ms} ms are allowed"
+        more = ("sf-event-time", b"%d" % time_ms), ("sf-distance-ms", b"%d" % distance_ms)
+        self._dead(self._slice.chunk, index, entry.node, f"event_time_{side}", message, more)
+        return None
 
     def refuse_number(self, value: float) -> None:
         """A computed number is infinite, no number, or beyond 64 bits."""
@@ -311,9 +350,14 @@ class Task:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")
 
+    def missing_row(self, row: Any, node: str, table: str) -> None:
+        """A global table has nothing under a row's key."""
+        self._fail(row, node, "missing_row", f"global table {table!r} has no row of the key at node {node!r}")
+
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
         self.counters.late[number] += 1
+        self.history.was_late(number, key, time_ms)
         late = self._late.get(number)
         if late is not None:
             node, table, route = late
@@ -331,7 +375,8 @@ class Task:
         if not node:
             raise error
         reason = error.reason if isinstance(error, EventError) else "expression"
-        self._fail(row, node, reason, f"{type(error).__name__}: {error}")
+        said = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
+        self._fail(row, node, reason, said)
 
     def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
         if self._closing:
@@ -342,9 +387,9 @@ class Task:
         assert self._slice is not None
         self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message)
 
-    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str) -> None:
+    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str, more: Headers = ()) -> None:
         record = chunk.record(index)
-        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message))
+        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message, more))
         self.counters.count_dead(node, reason)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -366,18 +411,24 @@ class Task:
             self._sequence,
             tables=self._take_tables(watermark_ms),
             positions=dict(self._positions),
-            progress=Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks)).encode(),
+            progress=self._progress(watermark_ms).encode(),
             record_count=self.pending_records,
             output_count=self.outputs.count,
             dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
-        checkpoint.outputs = self.outputs.take()
+        checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 
+    def _progress(self, watermark_ms: int) -> Progress:
+        counts = () if self._ending is None else self.counters.flat()
+        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
+        # Retention counts from the last event's time: the end of a bounded run lets nothing go.
+        watermark_ms = min(watermark_ms, self._before_end_ms)
         changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]
@@ -403,6 +454,12 @@ class Task:
         for keyed in self._keyed:
             keyed.evict()
 
+    def close(self) -> None:
+        """Close the nodes of a person's code, last first. What one raises is raised when all are closed."""
+        with ExitStack() as nodes:
+            for table in self._processes:
+                nodes.callback(table.node.close)
+
     # -- seen from outside --------------------------------------------------------------------------------------------
 
     @property
@@ -410,10 +467,11 @@ class Task:
         """The task's watermark, NO_TIME before the first event."""
         return self._clock.watermark_ms(self._watermark_ms)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether every entry is idle."""
-        return self._clock.is_idle
+    def standing(self) -> TaskStanding:
+        """Where the task stands in time, for whoever asks why."""
+        positions = {topic: offset for (topic, _), offset in self._positions.items()}
+        clamped = self.counters.clamped
+        return standing_of(self.stage.name, self.partition, self._clock, self.watermark_ms, positions, clamped)
 
     @property
     def in_flight(self) -> bool:

@@ -1,48 +1,63 @@
 """The watermark of a task: the time up to which it has seen everything.
 
     source entry         highest event time seen - delay             a function of the partition's prefix
-    repartition entry    min of the marks of its producers           nothing until every producer was heard
-    task                 min over its entries, never going back
+    repartition entry    of the marks of its producers               nothing until every producer was heard
+    task                 of its entries, never going back
 
 Idleness is the one rule that looks at a clock, through `now_ms` from the caller's clock port:
 
     a source entry is idle at `now` when    now - last_active >= idle_after
-        last_active = when its last chunk was fetched, or when the task opened
+        last_active = when its last chunk was fetched, when records were last known to wait, or when the task opened
     a repartition entry is idle when        every producer's last mark says idle
-    a task is idle when                     every entry is idle; its watermark stays, and its own marks say so
+    a task is idle when                     every entry is idle; its own marks say so
 
-    what is idle is left out of the minimum when, besides,
-                                            now - awake_since >= idle_after
-        awake_since = when the first of the producers (or entries) stopped being idle, after all of them were
+Producers (or entries) are *settled* when whether all of them are idle has not changed for `idle_after`. They give:
 
-The second condition is for bursts: after a silence of everything, the first producer that is read again would carry the
-watermark past what the others, just as awake but read a moment later, still hold.
+    not settled                the least of all
+    settled, not all idle      the least of those that are not idle
+    settled, all idle          the greatest of all
+
+Waiting to be settled is for bursts: after a silence of everything, the first producer that is read again would carry
+the watermark past what the others, just as awake but read a moment later, still hold. The greatest of all is for ends:
+when nothing comes any more, a producer that never had an event, or an old one, must not hold what the others gave.
 
 What is left out comes back with its first event or mark. Events that were held up longer than `idle_after` may then be
 late: that is the price of not waiting, and why the time-out is a setting of the source.
+
+A source on processing time has no need to be left out: when nothing waits there, its time follows the clock, at a
+distance of `idle_after` and in steps of it, so that a partition gives at most one watermark per `idle_after`.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark
+from streamflow.errors import StateMismatch
 from streamflow.plan.plan import Entry, EntryKind
 
 
 @dataclass(slots=True)
-class Awakening:
-    """Since when not everything is idle, and whether that is long enough to leave idle ones out."""
+class Silence:
+    """Since when all are idle, or not all are, and whether that is long enough to go by it."""
 
     idle_after_ms: int
-    since_ms: int | None = None
-    leaves_idle_out: bool = False
+    since_ms: int
+    all_idle: bool = False
+    settled: bool = False
 
     def judge(self, all_idle: bool, now_ms: int) -> None:
-        """Apply the second condition above."""
-        if all_idle:
-            self.since_ms = None
-        elif self.since_ms is None:
-            self.since_ms = now_ms
-        self.leaves_idle_out = self.since_ms is not None and now_ms - self.since_ms >= self.idle_after_ms
+        """Apply the definition of settled above."""
+        if all_idle is not self.all_idle:
+            self.all_idle, self.since_ms = all_idle, now_ms
+        self.settled = now_ms - self.since_ms >= self.idle_after_ms
+
+    def watermark_ms(self, members: Iterable[tuple[int, bool]]) -> int:
+        """What (watermark, idle) of each give together, by the table above; NO_TIME of nobody."""
+        known = list(members)
+        if not self.settled:
+            return min((time for time, _ in known), default=NO_TIME)
+        awake = [time for time, idle in known if not idle]
+        return min(awake) if awake else max((time for time, _ in known), default=NO_TIME)
 
 
 @dataclass(slots=True)
@@ -53,8 +68,11 @@ class EntryClock:
     high_ms: int
     marks: list[ProducerMark | None]
     last_active_ms: int
-    awakening: Awakening
+    silence: Silence
     idle: bool = False
+    #: The event read last, for whoever asks.
+    last_offset: int | None = None
+    last_time_ms: int | None = None
 
     @classmethod
     def resume(cls, entry: Entry, progress: EntryProgress | None, producer_count: int, now_ms: int) -> "EntryClock":
@@ -63,33 +81,55 @@ class EntryClock:
         if progress is not None:
             for producer, mark in enumerate(progress.marks[:producer_count]):
                 marks[producer] = mark if mark.watermark_ms != NO_TIME or mark.idle else None
-        return cls(entry, progress.high_ms if progress else NO_TIME, marks, now_ms, Awakening(entry.idle_after_ms))
+        return cls(
+            entry, progress.high_ms if progress else NO_TIME, marks, now_ms, Silence(entry.idle_after_ms, now_ms)
+        )
 
     @property
     def watermark_ms(self) -> int:
         """Watermark of this entry alone, NO_TIME when it has none."""
         if self.entry.kind is EntryKind.SOURCE:
             return NO_TIME if self.high_ms == NO_TIME else self.high_ms - self.entry.watermark_delay_ms
-        out = self.awakening.leaves_idle_out
-        times = [
-            NO_TIME if mark is None else mark.watermark_ms for mark in self.marks if not (out and mark and mark.idle)
-        ]
-        return min(times, default=NO_TIME)
+        return self.silence.watermark_ms(
+            (NO_TIME, False) if mark is None else (mark.watermark_ms, mark.idle) for mark in self.marks
+        )
 
     def hear(self, producer: int, mark: ProducerMark) -> None:
-        """A producer's mark. A producer's watermark never goes back, whatever a mark says."""
+        """A producer's mark. A producer's watermark never goes back, whatever a mark says.
+
+        Producers are tasks, so one that moved to another worker goes on under its number. Raises StateMismatch for one
+        that there was not when the task opened: its rows would not be waited for.
+        """
+        if producer >= len(self.marks):
+            raise StateMismatch(
+                f"{self.entry.topic} has a watermark of producer {producer}, {len(self.marks)} were known at start: "
+                "partitions were added while it ran. Stop every worker and reset the topology"
+            )
         before = self.marks[producer]
         if before is not None and before.watermark_ms > mark.watermark_ms:
             mark = ProducerMark(before.watermark_ms, mark.idle)
         self.marks[producer] = mark
 
-    def judge(self, now_ms: int) -> None:
-        """Apply the rules above at `now_ms`."""
-        if self.entry.kind is EntryKind.SOURCE:
-            self.idle = now_ms - self.last_active_ms >= self.entry.idle_after_ms
-        else:
+    def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None) -> None:
+        """Apply the rules above at `now_ms`; `waits` is asked when it was silent for long enough.
+
+        Without it a source can only wake: whether records wait is known when the clock ticks.
+        """
+        if self.entry.kind is EntryKind.REPARTITION:
             self.idle = all(mark is not None and mark.idle for mark in self.marks)
-            self.awakening.judge(self.idle, now_ms)
+            self.silence.judge(self.idle, now_ms)
+            return
+        silent = now_ms - self.last_active_ms >= self.entry.idle_after_ms
+        if waits is None:
+            self.idle = self.idle and silent
+            return
+        if silent and waits(self.entry):
+            self.last_active_ms, silent = now_ms, False
+        self.idle = silent and not self.entry.processing_time
+        if silent and self.entry.processing_time:
+            behind_ms = now_ms - self.entry.idle_after_ms
+            if behind_ms - self.high_ms >= self.entry.idle_after_ms:
+                self.high_ms = behind_ms
 
     def progress(self) -> EntryProgress:
         """What must survive of it."""
@@ -99,25 +139,31 @@ class EntryClock:
 
 @dataclass(slots=True)
 class TaskClock:
-    """All entries of a task."""
+    """All entries of a task, opened at `now_ms`."""
 
     entries: list[EntryClock]
-    awakening: Awakening = field(init=False)
+    now_ms: int
+    silence: Silence = field(init=False)
 
     def __post_init__(self) -> None:
-        self.awakening = Awakening(max(clock.entry.idle_after_ms for clock in self.entries))
+        self.silence = Silence(max(clock.entry.idle_after_ms for clock in self.entries), self.now_ms)
+        self.judge(self.now_ms)
 
-    def judge(self, now_ms: int) -> bool:
-        """Apply the rules to everything; whether anything that the watermark depends on changed."""
+    def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None = None) -> bool:
+        """Apply the rules to everything; whether anything that the watermark depends on changed.
+
+        `now_ms` never goes back. waits: whether records of a source are known that were not fetched; given by ticks.
+        """
+        self.now_ms = max(self.now_ms, now_ms)
         before = self._standing()
         for clock in self.entries:
-            clock.judge(now_ms)
-        self.awakening.judge(self.is_idle, now_ms)
+            clock.judge(self.now_ms, waits)
+        self.silence.judge(self.is_idle, self.now_ms)
         return self._standing() != before
 
-    def _standing(self) -> list[tuple[bool, bool]]:
-        standing = [(clock.idle, clock.awakening.leaves_idle_out) for clock in self.entries]
-        return [*standing, (self.is_idle, self.awakening.leaves_idle_out)]
+    def _standing(self) -> list[tuple[bool, bool, int]]:
+        standing = [(clock.idle, clock.silence.settled, clock.high_ms) for clock in self.entries]
+        return [*standing, (self.is_idle, self.silence.settled, 0)]
 
     @property
     def is_idle(self) -> bool:
@@ -126,6 +172,4 @@ class TaskClock:
 
     def watermark_ms(self, before_ms: int) -> int:
         """Watermark of the task, at least `before_ms`. An entry that has none yet holds everything."""
-        out = self.awakening.leaves_idle_out
-        times = [clock.watermark_ms for clock in self.entries if not (out and clock.idle)]
-        return max(before_ms, min(times, default=NO_TIME))
+        return max(before_ms, self.silence.watermark_ms((clock.watermark_ms, clock.idle) for clock in self.entries))

@@ -56,6 +56,19 @@ class Metrics:
             "streamflow_restore_ratio", "how far a restore is, 1 when done", task, registry=registry
         )
 
+        table = ("topology", "table")
+        self.table_rows = Gauge("streamflow_global_table_rows", "rows of a global table", table, registry=registry)
+        self.table_bytes = Gauge(
+            "streamflow_global_table_bytes", "keys and rows as JSON, what max_bytes bounds", table, registry=registry
+        )
+        self.table_lag = Gauge(
+            "streamflow_global_table_lag_records", "records of its topic not yet applied", table, registry=registry
+        )
+        self.table_bad = Gauge(
+            "streamflow_global_table_bad_records", "records since the start that could not be used", table,
+            registry=registry,
+        )  # fmt: skip
+
     def render(self) -> bytes:
         """Text exposition."""
         return generate_latest(self.registry)

@@ -57,6 +57,7 @@ class Chunk:
     record_at: reads the record at an offset again, whole. It must not refer to the chunk: a cycle would live until the
         collector looks, which is seldom.
     timestamps: record timestamps in ms, beside `values`; only for entries without an event time field.
+    correlations: ids of records that somebody waits for, by place in `values`; empty nearly always.
     position: where fetching began; None when unknown. A task that is not there yet has missed records.
     generation: assignment generation it was fetched under.
     """
@@ -69,6 +70,7 @@ class Chunk:
     marks: list[Mark] = field(default_factory=list)
     record_at: Callable[[int], Record] | None = None
     timestamps: list[int] | None = None
+    correlations: dict[int, bytes] = field(default_factory=dict)
     position: int | None = None
     generation: int = 0
     size_bytes: int = 0

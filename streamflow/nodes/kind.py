@@ -92,6 +92,7 @@ class TableShape:
     """A table that a node keeps; the planner adds the changelog. `window` None: one row per key.
 
     lateness_ms: how long after its end a window stays open; retention_ms: how long it answers queries after that.
+    row_schema: the key and what a query shows; the node's output when left out.
     passing: of rows that wait for others, which leave the table by time, `retention_ms` after their own.
     """
 
@@ -99,6 +100,7 @@ class TableShape:
     window: WindowShape | None = None
     lateness_ms: int = 0
     retention_ms: int = 0
+    row_schema: Schema | None = None
     passing: bool = False
 
 
@@ -114,14 +116,16 @@ class Lowered:
 
 @dataclass(slots=True)
 class Lowering:
-    """What a kind sees while it lowers one node: the node's name, its input, and where problems go.
+    """What a kind sees while it lowers one node: the node's name, its input, global tables, and where problems go.
 
+    tables: rows and key of each global table by name; None when something is wrong with the table itself.
     input: all inputs merged, of one schema; of a kind that takes its inputs apart the first of them.
     inputs: (name, flow) of every input, for kinds that take them apart.
     """
 
     name: str
     input: Flow
+    tables: Mapping[str, Flow | None] = field(default_factory=dict)
     inputs: tuple[tuple[str, Flow], ...] = ()
     problems: list[Problem] = field(default_factory=list)
 

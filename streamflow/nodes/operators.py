@@ -8,8 +8,12 @@ with its key and its event time, so what an operator does not name it passes on:
     Filter     same, or gone          same         same
     Project    new struct             same         same
     Rekey      same                   new          same
+    Lookup     new struct (+ fields)  same         same         reads a global table
     Count      new struct (+ field)   same         same         stateful, per key (per partition without key)
     Fold       result row per window  same         end - 1      stateful, per key and window
+    Apply      rows of a function     same         same
+    Process    rows of a node class   same         same; of timers their time   stateful, per key
+    Distinct   same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`.
@@ -17,7 +21,9 @@ Operators with more than one kind of input are in `join_operators.py`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
@@ -48,6 +54,24 @@ class Rekey:
     """Sets the key. A row whose key is null leaves for the dead letters (reason `null_key`)."""
 
     key: Expression
+
+
+class Missing(StrEnum):
+    """What becomes of a row that a global table has nothing for."""
+
+    NULL = "null"
+    DROP = "drop"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Adds `fields` of the row that global table `table` has under `key`, behind the row's own fields."""
+
+    table: str
+    key: Expression
+    fields: tuple[str, ...]
+    missing: Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +149,43 @@ class Fold:
 
 
 @dataclass(frozen=True, slots=True)
+class Apply:
+    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name."""
+
+    declared: Declaration
+    arguments: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Gives the rows of a node class, made with `arguments` once per task; its states are in `table`."""
+
+    declared: Declaration
+    arguments: tuple[tuple[str, Any], ...]
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Passes the first row of an id: the key and the values of `parts`, or the key alone.
+
+    A row is a duplicate when it comes less than `within_ms` (event time) after one that passed, or before it. Rows at
+    or behind the watermark - `lateness_ms` are late. The table keeps ids in slots of `slot_ms`.
+    """
+
+    parts: tuple[Expression, ...]
+    within_ms: int
+    lateness_ms: int
+    slot_ms: int
+    table: str
+    late_topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Count | Fold | Emit | Upsert | Apart
+Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Emit | Upsert | Apart

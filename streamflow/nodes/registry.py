@@ -5,14 +5,19 @@ from difflib import get_close_matches
 
 from streamflow.errors import InternalError
 from streamflow.nodes.combine import Combine
+from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
+from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
 from streamflow.nodes.kind import Category, NodeKind
+from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.pass_through import PassThrough
+from streamflow.nodes.process import Process
+from streamflow.nodes.python import Python
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.table import Table
@@ -28,6 +33,9 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Map,
     KeyBy,
     Window,
+    Process,
+    Python,
+    Deduplicate,
     Join,
     Table,
     TableJoin,
@@ -37,6 +45,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Echo,
     Multiply,
     Threshold,
+    GlobalTable,
+    Lookup,
 )
 
 

@@ -4,8 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from streamflow.model.durations import format_duration
 from streamflow.nodes.kind import Category, DurationMs, Flow, Lowered, Lowering, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Pass
+
+
+class FarTime(NodeConfig):
+    """What to do with event times that lie too far from when the record was written."""
+
+    limit: DurationMs = Field(ge=0, description="how far is allowed")
+    policy: Literal["dead_letter", "clamp", "accept"] = Field(
+        "dead_letter", description="put the event aside, take the record's time instead, or let it be"
+    )
 
 
 class SourceConfig(NodeConfig):
@@ -20,7 +30,11 @@ class SourceConfig(NodeConfig):
         None, description="timestamp field that says when it happened; without it, the record's"
     )
     watermark_delay: DurationMs = Field(0, ge=0, description="how far events may be out of order before they are late")
-    max_ahead: DurationMs = Field(86_400_000, ge=0, description="how far an event time may lie ahead of its record")
+    time: Literal["event", "processing"] = Field(
+        "event", description="when it happened, or when the broker appended it"
+    )
+    future: FarTime = Field(FarTime(limit=3_600_000), description="event times ahead of their records")
+    past: FarTime | None = Field(None, description="event times behind their records; all are taken when left out")
     idle_after: DurationMs = Field(
         10_000, ge=100, description="silence after which a partition no longer holds the others"
     )
@@ -56,4 +70,19 @@ class Source(NodeKind):
             if time is not None and (time.type != "timestamp" or time.nullable):
                 what = f"{config.event_time!r} is {time.type}{'?' if time.nullable else ''}"
                 lowering.problem(f"event time must be a timestamp that is never null, {what}", key="event_time")
+        _check_time(config, lowering)
         return None if lowering.failed else Lowered(Pass(), Flow(schema, key, config.key))
+
+
+def _check_time(config: SourceConfig, lowering: Lowering) -> None:
+    if config.time == "processing":
+        for key in ("event_time", "watermark_delay"):
+            if getattr(config, key):
+                lowering.problem("processing time is the broker's, it has none", f"remove {key}", key)
+    for key in sorted({"future", "past"} & config.model_fields_set):
+        if config.event_time is None:
+            lowering.problem("only a field can be far from the record's time", f"remove {key}, or name event_time", key)
+    if config.past is not None and config.past.limit < config.watermark_delay:
+        lowering.problem(
+            f"{format_duration(config.past.limit)} is less than watermark_delay", "raise it, or lower the delay", "past"
+        )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field as Option
 
-from streamflow.nodes.join_operators import Lookup
+from streamflow.nodes.join_operators import VersionLookup
 from streamflow.nodes.joined_fields import JoinedConfig, check_keys, joined
 from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind, TableName, TableShape, TopicName
 
@@ -53,7 +53,7 @@ class TableJoin(NodeKind):
         picks, output = found
         waits = config.at == "as_of" and config.wait
         held = config.table or lowering.name
-        operator = Lookup(
+        operator = VersionLookup(
             (stream.schema, table.schema), picks, config.at == "as_of", waits, config.type == "left",
             table.table_retention_ms, held, config.late, config.max_rows,
         )  # fmt: skip

@@ -1,7 +1,5 @@
 """window: folds rows of a key into windows of event time, of so many rows, or of all time."""
 
-import ast
-from difflib import get_close_matches
 from typing import Literal
 
 from pydantic import Field as Option
@@ -24,13 +22,12 @@ from streamflow.nodes.kind import (
     TopicName,
 )
 from streamflow.nodes.operators import Firing, Fold, NamedAggregate
+from streamflow.nodes.window_aggregates import aggregate_of
 from streamflow.nodes.window_shapes import WindowConfigShape
-from streamflow.windows.aggregates import AGGREGATES, Aggregate
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
 from streamflow.windows.unbounded import Unbounded
 
-_SYNONYMS = {"mean": "average", "avg": "average", "total": "sum", "maximum": "max", "minimum": "min"}
 #: Fields that a result row may have besides the key and the results.
 _BORDERS = ("number", "start", "end", "final", "revision")
 
@@ -81,7 +78,7 @@ class Window(NodeKind):
         before, shape = lowering.input, config.window.shape()
         table = config.table or lowering.name
         self._check(config, shape, lowering)
-        aggregates = [self._aggregate(name, text, lowering) for name, text in config.aggregate.items()]
+        aggregates = [aggregate_of(name, text, lowering) for name, text in config.aggregate.items()]
         key_name = before.key_name or "key"
         if key_name in _BORDERS:
             lowering.problem(
@@ -122,51 +119,6 @@ class Window(NodeKind):
             remedy = f"at least {format_duration(needed)}"
             lowering.problem("retention is shorter than window and lateness", remedy, "retention")
 
-    def _aggregate(self, name: str, text: str, lowering: Lowering) -> NamedAggregate | None:
-        key = f"aggregate.{name}"
-        parsed = _parse_call(text)
-        if parsed is None:
-            lowering.problem(f"{text!r} is not an aggregate", "write count(), average(field) or the like", key)
-            return None
-        function, argument = parsed
-        aggregate = AGGREGATES.get(function)
-        if aggregate is None:
-            near = get_close_matches(_SYNONYMS.get(function, function), AGGREGATES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(AGGREGATES)}"
-            lowering.problem(f"unknown aggregate {function!r}", hint, key)
-            return None
-        return self._with_argument(name, aggregate, argument, lowering, key)
-
-    @staticmethod
-    def _with_argument(
-        name: str, aggregate: Aggregate, argument: str, lowering: Lowering, key: str
-    ) -> NamedAggregate | None:
-        if not argument:
-            if aggregate.takes_argument:
-                lowering.problem(f"{aggregate.name} needs a field or expression", f"{aggregate.name}(field)", key)
-            return NamedAggregate(name, aggregate, None)
-        value = lowering.expression(argument, key)
-        if value is None:
-            return None
-        if not aggregate.accepts(value.type):
-            kinds = " or ".join(sorted(aggregate.argument_types))
-            lowering.problem(f"{aggregate.name} takes {kinds}, {argument!r} is {value.type}", key=key)
-        return NamedAggregate(name, aggregate, value)
-
-
-def _parse_call(text: str) -> tuple[str, str] | None:
-    """(function, argument source) of "name(argument)", None when it is no such call.
-
-    The argument is written anew from its tree, so that spaces do not change the layout of a table.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) > 1 or node.keywords:
-            return None
-        return node.func.id, ast.unparse(node.args[0]) if node.args else ""
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
 
 def _check_timeless(config: WindowConfig, shape: Counted | Unbounded, lowering: Lowering) -> None:
     """Windows without an end in time have no lateness, and their rows stay."""
@@ -203,6 +155,5 @@ def _result_schema(name: str, key: Field, fold: Fold) -> Schema:
 
 
 def _result_field(each: NamedAggregate) -> Field:
-    argument = each.argument
-    kind, nullable = each.aggregate.result(argument.type if argument else None, bool(argument and argument.nullable))
-    return Field(each.name, kind, nullable)
+    nullable = each.aggregate.may_be_null(bool(each.argument and each.argument.nullable))
+    return Field(each.name, each.aggregate.result_type, nullable)

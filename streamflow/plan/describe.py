@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from streamflow.nodes.operators import Emit
+from streamflow.nodes.operators import Emit, Lookup
 from streamflow.plan.notes import notes
-from streamflow.plan.plan import Entry, Plan, PlannedNode, TablePlan
+from streamflow.plan.plan import Entry, GlobalTablePlan, Plan, PlannedNode, TablePlan
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             }
             for stage in plan.stages
         ],
+        "global_tables": [_global_table(table) for table in plan.global_tables],
         "topics": [
             {
                 "name": topic.name,
@@ -68,6 +69,17 @@ def _table(table: TablePlan) -> dict[str, Any]:
     return about | {"changelog": table.changelog_topic, "layout": table.layout}
 
 
+def _global_table(table: GlobalTablePlan) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "topic": table.topic,
+        "key": table.key_name,
+        "max_rows": table.max_rows,
+        "max_bytes": table.max_bytes,
+        "fields": {field.name: f"{field.type}{'?' if field.nullable else ''}" for field in table.schema.fields},
+    }
+
+
 def _written(node: PlannedNode) -> str | None:
     """Topic that a node's rows leave for, None when they do not."""
     return node.repartition_topic or (node.operator.topic if isinstance(node.operator, Emit) else None)
@@ -77,7 +89,8 @@ def mermaid(plan: Plan) -> str:
     """The plan as a Mermaid flowchart: topics and tables as cylinders, stages as boxes around their nodes."""
     lines, edges = ["flowchart LR"], []
     written = [topic for stage in plan.stages for topic in map(_written, stage.nodes) if topic is not None]
-    names = sorted({*written, *(topic for stage in plan.stages for topic in stage.input_topics)})
+    read = [topic for stage in plan.stages for topic in stage.input_topics]
+    names = sorted({*written, *read, *(table.topic for table in plan.global_tables)})
     # Numbered, because two topics may differ in a dot only, which Mermaid does not take in a name.
     topics = {name: f"topic{number}" for number, name in enumerate(names)}
     for number, stage in enumerate(plan.stages):
@@ -90,10 +103,15 @@ def mermaid(plan: Plan) -> str:
             for name in node.inputs:
                 start = topics[entries[name]] if name in entries else _id(number, name)
                 edges.append(f"  {start} --> {_id(number, node.name)}")
+            if isinstance(node.operator, Lookup):
+                edges.append(f"  global_{node.operator.table} -.- {_id(number, node.name)}")
             topic = _written(node)
             if topic is not None:
                 edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
         edges += [f"  {_id(number, table.node)} -.- table_{table.name}" for table in stage.tables]
+    for table in plan.global_tables:
+        lines.append(f'  global_{table.name}[("{table.name}<br/><i>global table</i>")]')
+        edges.append(f"  {topics[table.topic]} --> global_{table.name}")
     lines += [f'  {topics[name]}[("{name}")]' for name in names]
     return "\n".join([*lines, *edges]) + "\n"
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
-from streamflow.nodes.join_operators import Combine, Join, Lookup, Upsert
-from streamflow.nodes.operators import Count, Emit, Fold, Rekey
+from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
+from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -16,7 +16,7 @@ def notes(plan: Plan) -> list[str]:
 
 
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
-    windows = any(isinstance(node.operator, Fold | Join | Lookup | Combine) for node in stage.nodes)
+    windows = any(isinstance(node.operator, Fold | Join | VersionLookup | Combine) for node in stage.nodes)
     for entry in stage.entries:
         if entry.kind is EntryKind.SOURCE:
             yield from _source_notes(entry, bool(stage.tables), windows)
@@ -37,8 +37,12 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
     match node.operator:
         case Rekey() if node.operator.key.nullable:
             yield f"rows whose {node.operator.key.source} is null become dead letters (null_key)"
+        case Lookup():
+            yield f"takes the row that {node.operator.table} has while a row is processed, not as of its event time"
         case Count():
             yield f"table {node.operator.table} keeps one row per key for ever"
+        case Process() if any(state.ttl_ms is None for state in node.operator.declared.states):
+            yield f"table {node.operator.table} keeps states without a ttl until the node clears them"
         case Fold():
             keep = format_duration(node.operator.retention_ms)
             if isinstance(node.operator.window, Counted | Unbounded):
@@ -47,6 +51,14 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
                 yield f"table {node.operator.table} keeps a window for {keep} of event time after its end"
             if node.operator.repeats:
                 yield "gives a result again whenever it changes; the last one of a key and start is right"
+        case Emit() if node.key_name is None:
+            yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"
+        case _:
+            yield from _join_notes(node)
+
+
+def _join_notes(node: PlannedNode) -> Iterator[str]:
+    match node.operator:
         case Join():
             wait = format_duration(max(node.operator.reach_ms) + node.operator.allowed_lateness_ms)
             yield f"table {node.operator.table} keeps a row until the watermark is {wait} past it, for partners to come"
@@ -54,13 +66,11 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
             keep = format_duration(node.operator.retention_ms)
             most = f"at most {node.operator.versions} of a key"
             yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, the newest for ever"
-        case Lookup() if node.operator.waits:
+        case VersionLookup() if node.operator.waits:
             yield "rows wait until the table's watermark has passed their time"
-        case Lookup() if not node.operator.as_of:
+        case VersionLookup() if not node.operator.as_of:
             yield "takes the table as it is when a row is read, so what is read first decides; as_of does not"
         case Combine():
             wait = format_duration(node.operator.timeout_ms)
             where = node.operator.incomplete_topic
             yield f"what is incomplete {wait} after its first row {f'leaves for {where}' if where else 'passes on'}"
-        case Emit() if node.key_name is None:
-            yield f"rows have no key, so they are spread over {node.operator.topic} by the partition they came from"

@@ -5,6 +5,7 @@ topology ──plan──► Plan
                    │     ├── entries: Entry       the topics it reads, co-partitioned
                    │     ├── nodes: PlannedNode   in topological order
                    │     └── tables: TablePlan    its stores and their changelogs
+                   ├── global_tables: GlobalTablePlan   held whole by every worker, in no stage
                    └── topics: TopicPlan     what must exist before start
 """
 
@@ -41,6 +42,23 @@ class TopicRole(StrEnum):
     REPARTITION = "repartition"
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
+    OUTCOMES = "outcomes"
+    GLOBAL_TABLE = "global_table"
+
+
+class FarPolicy(StrEnum):
+    """What becomes of an event whose time is too far from its record's: put aside, or given the record's time."""
+
+    DEAD_LETTER = "dead_letter"
+    CLAMP = "clamp"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBound:
+    """How far an event time may lie from when its record's batch was written."""
+
+    limit_ms: int
+    policy: FarPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +68,8 @@ class Entry:
     node: the source node, or the key_by node whose output the repartition topic carries.
     key: expression of the key over the row, None when the source declares none.
     event_time: field with the event time; None means the record's own timestamp (sources only).
-    watermark_delay_ms, max_ahead_ms, idle_after_ms: of sources; see docs/guarantees.md.
+    processing_time: time is when the broker appended the record, and follows the clock where nothing comes.
+    watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
     """
 
@@ -60,8 +79,10 @@ class Entry:
     schema: Schema
     key: Expression | None
     event_time: str | None = None
+    processing_time: bool = False
     watermark_delay_ms: int = 0
-    max_ahead_ms: int = 86_400_000
+    future: TimeBound | None = None
+    past: TimeBound | None = None
     idle_after_ms: int = 10_000
     reject_unknown_fields: bool = False
     producer_stage: str = ""
@@ -112,6 +133,21 @@ class TablePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalTablePlan:
+    """A table that every worker holds whole. `key_name`: its key field, whose text is the record's key.
+
+    max_rows, max_bytes (keys and rows as JSON): bounds that end the worker.
+    """
+
+    name: str
+    topic: str
+    schema: Schema
+    key_name: str
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
 
@@ -131,7 +167,8 @@ class TopicPlan:
     """A topic that must exist. `partitions` None: as many as the topic named by `partitions_like` has.
 
     config: broker configuration for topics that we create (cleanup.policy, retention.ms, max.message.bytes, …).
-    owned: ours to create and to check strictly; sources and sinks are created when missing, else only checked.
+    owned: ours to create and to check strictly; sources and sinks are created when missing, else only checked. Those of
+    global tables likewise, but they must be compacted.
     """
 
     name: str
@@ -144,7 +181,11 @@ class TopicPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything the runtime needs to know of a topology. repairs: notes on repartitions that were not declared."""
+    """Everything the runtime needs to know of a topology.
+
+    run: name of a run of its own (plan/runs.py), empty for the live one. repairs: notes on repartitions that were not
+    declared.
+    """
 
     topology: str
     version: int
@@ -152,6 +193,15 @@ class Plan:
     stages: tuple[Stage, ...]
     topics: tuple[TopicPlan, ...]
     dead_letter_topic: str
+    outcome_topic: str
+    run: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Name that groups, transactional ids and state folders are made of."""
+        return f"{self.topology}.{self.run}" if self.run else self.topology
+
+    global_tables: tuple[GlobalTablePlan, ...] = ()
     repairs: tuple[str, ...] = ()
 
     def stage(self, name: str) -> Stage:

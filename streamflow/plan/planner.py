@@ -8,14 +8,26 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
-from streamflow.nodes.join_operators import Combine, Join, Lookup, Upsert
-from streamflow.nodes.operators import Fold
+from streamflow.nodes.global_table import GlobalTableConfig
+from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
+from streamflow.nodes.operators import Distinct, Fold, Process
 from streamflow.nodes.sink import SinkConfig
-from streamflow.nodes.source import SourceConfig
-from streamflow.plan.plan import Entry, EntryKind, Guarantee, Plan, PlannedNode, Stage, TablePlan
+from streamflow.nodes.source import FarTime, SourceConfig
+from streamflow.plan.plan import (
+    Entry,
+    EntryKind,
+    FarPolicy,
+    GlobalTablePlan,
+    Guarantee,
+    Plan,
+    PlannedNode,
+    Stage,
+    TablePlan,
+    TimeBound,
+)
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, repartition_topic
+from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -27,14 +39,17 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = _Stages(resolved.spec, resolved.nodes).all()
-    dead_letters = dead_letter_topic(spec.topology)
+    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
+    tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, _declared_partitions(resolved.nodes)),
+        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
         dead_letter_topic=dead_letters,
+        outcome_topic=outcomes,
+        global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )
 
@@ -94,7 +109,9 @@ class _Stages:
                 key=flow.key,
                 event_time=config.event_time,
                 watermark_delay_ms=config.watermark_delay,
-                max_ahead_ms=config.max_ahead,
+                processing_time=config.time == "processing",
+                future=_bound(config, config.future),
+                past=_bound(config, config.past),
                 idle_after_ms=config.idle_after,
                 reject_unknown_fields=config.unknown_fields == "reject",
             )
@@ -131,13 +148,20 @@ class _Stages:
             node=node.spec.name,
             changelog_topic=changelog_topic(self._topology, shape.name),
             layout=_layout(node),
-            row_schema=flow.schema,
+            row_schema=shape.row_schema or flow.schema,
             key_name=flow.key_name,
             window=shape.window,
             lateness_ms=shape.lateness_ms,
             retention_ms=shape.retention_ms,
             passing=shape.passing,
         )
+
+
+def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:
+    """Only a field can differ from the record's time."""
+    if source.event_time is None or bound is None or bound.policy == "accept":
+        return None
+    return TimeBound(bound.limit, FarPolicy(bound.policy))
 
 
 def _layout(node: LoweredNode) -> str:
@@ -148,8 +172,12 @@ def _layout(node: LoweredNode) -> str:
         parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
-            parts.append(f"{each.name}={each.aggregate.name}/{each.aggregate.version}({argument})")
-    if isinstance(operator, Join | Lookup | Combine | Upsert):
+            parts.append(f"{each.name}={each.aggregate.state}({argument})")
+    if isinstance(operator, Process):
+        parts.append(operator.declared.layout)
+    if isinstance(operator, Distinct):
+        parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
+    if isinstance(operator, Join | VersionLookup | Combine | Upsert):
         parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -157,6 +185,16 @@ def _layout(node: LoweredNode) -> str:
 def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
     found = {}
     for node in nodes.values():
-        if isinstance(node.config, SourceConfig | SinkConfig) and node.config.partitions is not None:
-            found[node.config.topic] = node.config.partitions
+        config = node.config
+        if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
+            found[config.topic] = config.partitions
     return found
+
+
+def _global_tables(nodes: Mapping[str, LoweredNode]) -> tuple[GlobalTablePlan, ...]:
+    found = []
+    for name, node in nodes.items():
+        config, schema = node.config, node.lowered.output.schema
+        if isinstance(config, GlobalTableConfig):
+            found.append(GlobalTablePlan(name, config.topic, schema, config.key, config.max_rows, config.max_bytes))
+    return tuple(found)

@@ -1,25 +1,36 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
-from streamflow.nodes.join_operators import Combine, Join, Lookup
-from streamflow.nodes.operators import Emit, Fold, Operator
-from streamflow.plan.plan import Entry, EntryKind, Stage, TablePlan, TopicPlan, TopicRole
+from streamflow.nodes.join_operators import Combine, Join, VersionLookup
+from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
+from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 _CHANGELOG_SLACK_MS = DAY_MS
+#: Whose clock a topic's records have: the broker's, where a source runs on processing time.
+TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 
 
-def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[str, int]) -> tuple[TopicPlan, ...]:
-    """Every topic of the stages, each once."""
+def plan_topics(
+    stages: tuple[Stage, ...],
+    dead_letters: str,
+    outcomes: str,
+    partitions: dict[str, int],
+    tables: tuple[GlobalTablePlan, ...] = (),
+) -> tuple[TopicPlan, ...]:
+    """Every topic of the stages and global tables, each once."""
     topics: dict[str, TopicPlan] = {}
     leaders = _leaders(stages)
     for stage in stages:
         leader = leaders[stage.name]
         for entry in stage.entries:
-            topics[entry.topic] = _entry_topic(entry, leader, partitions)
+            made = _entry_topic(entry, leader, partitions)
+            if entry.topic not in topics or entry.processing_time:
+                topics[entry.topic] = made
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
@@ -27,7 +38,14 @@ def plan_topics(stages: tuple[Stage, ...], dead_letters: str, partitions: dict[s
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
+    for each in tables:
+        compacted = (("cleanup.policy", "compact"), *_limits())
+        count = partitions[each.topic]
+        topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
     topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
+    config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
+    topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
     return tuple(topics.values())
 
 
@@ -46,7 +64,8 @@ def _leaders(stages: tuple[Stage, ...]) -> dict[str, str]:
 
 def _entry_topic(entry: Entry, leader: str, partitions: dict[str, int]) -> TopicPlan:
     if entry.kind is EntryKind.SOURCE:
-        return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, _limits(), False)
+        clock = ((TIMESTAMP_TYPE, APPEND_TIME),) if entry.processing_time else ()
+        return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, (*clock, *_limits()), False)
     # Records are worked off within seconds; a week lets a stopped topology come back.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(7 * DAY_MS)), *_limits())
     return TopicPlan(entry.topic, TopicRole.REPARTITION, None, leader, config, True)
@@ -71,7 +90,7 @@ def _written(operator: Operator) -> list[str]:
     match operator:
         case Emit():
             names: tuple[str | None, ...] = (operator.topic,)
-        case Fold() | Join() | Lookup():
+        case Fold() | Distinct() | Join() | VersionLookup():
             names = (operator.late_topic,)
         case Combine():
             names = operator.incomplete_topic, operator.late_topic

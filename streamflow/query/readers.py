@@ -1,7 +1,12 @@
 """The reader that a table's shape needs."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from streamflow.kit.keystate import KeyState
+from streamflow.kit.states import State
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, PaneReader, TableReader
 from streamflow.query.sessions import SessionReader
@@ -26,6 +31,16 @@ def window_reader(table: TablePlan, layout: AccumulatorLayout) -> TableReader:
             return KeyedReader(table, lambda raw: layout.named(layout.decode_all(raw)[-1]))
         case _:
             return PaneReader(table, layout.as_dict)
+
+
+def process_reader(table: TablePlan, states: Sequence[State]) -> TableReader:
+    """Reader of a process node's table: the states of a key by name."""
+    decode = msgspec.msgpack.Decoder(KeyState).decode
+
+    def shown(raw: bytes) -> dict[str, Any]:
+        return {state.name: state.shown(cell) for state, cell in zip(states, decode(raw).cells, strict=True)}
+
+    return KeyedReader(table, shown)
 
 
 def _running(layout: AccumulatorLayout, raw: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Combine, Lookup, Upsert
+from streamflow.nodes.join_operators import Combine, Upsert, VersionLookup
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, TableReader, behind
 from streamflow.query.request import RowState, TableQuery
@@ -35,7 +35,7 @@ class VersionsReader(KeyedReader):
 class HeldReader(TableReader):
     """Rows that wait for the table's watermark, by time. `start` and `end` are their time."""
 
-    def __init__(self, table: TablePlan, lookup: Lookup) -> None:
+    def __init__(self, table: TablePlan, lookup: VersionLookup) -> None:
         super().__init__(table)
         self._decode, self._names = msgspec.json.Decoder(kept_type(lookup.ports[0])).decode, lookup.ports[0].names
 

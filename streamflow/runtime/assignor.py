@@ -7,6 +7,7 @@ members and what they owned; the class below adapts it to aiokafka's group proto
     leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}}       the same map to every member
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,50 +33,65 @@ class Member:
 
 
 def decide(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[str, set[TaskId]]:
-    """Tasks per member: sizes differ by at most one in all and per stage as far as possible, few tasks move.
+    """Tasks per member: in all and of every stage, two members' numbers differ by at most one, and few tasks move.
 
     tasks: partitions per stage. Of two members that claim a task, the one with the newer generation keeps it.
     """
-    every = [(stage, partition) for stage in sorted(tasks) for partition in range(tasks[stage])]
     given: dict[str, set[TaskId]] = {member: set() for member in members}
     if not members:
         return given
-    low, extra = divmod(len(every), len(members))
-    stage_most = {stage: -(-count // len(members)) for stage, count in tasks.items()}
-    owner = _claims(set(every), members)
-    room = extra
-    for task in every:  # keep what may be kept
-        member = owner.get(task)
-        if member is None or _held(given[member], task[0]) >= stage_most[task[0]]:
-            continue
-        if len(given[member]) < low:
+    owner = _claims(tasks, members)
+    held = Counter((member, stage) for (stage, _), member in owner.items())
+    more = _one_more(tasks, sorted(members), held)
+    for stage, count in sorted(tasks.items()):
+        quota = {member: count // len(members) + (member in more[stage]) for member in sorted(members)}
+        free = []
+        for task in ((stage, partition) for partition in range(count)):
+            keeper = owner.get(task)
+            if keeper is not None and quota[keeper] > 0:
+                quota[keeper] -= 1
+                given[keeper].add(task)
+            else:
+                free.append(task)
+        takers = (member for member, room in quota.items() for _ in range(room))
+        for task, member in zip(free, takers, strict=True):
             given[member].add(task)
-        elif len(given[member]) == low and room > 0:
-            given[member].add(task)
-            room -= 1
-    kept = set().union(*given.values())
-    for task in every:
-        if task not in kept:
-            # Who has too few comes first, then who has fewest of this stage; names break ties, so leaders decide alike.
-            target = min(given, key=lambda m: _fullness(len(given[m]), low, _held(given[m], task[0]), m))
-            given[target].add(task)
     return given
 
 
-def _claims(every: set[TaskId], members: Mapping[str, Member]) -> dict[TaskId, str]:
+def _claims(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[TaskId, str]:
     owner: dict[TaskId, str] = {}
     for member in sorted(members, key=lambda m: (members[m].generation, m)):
-        for task in members[member].owned & every:
-            owner[task] = member
+        for stage, partition in members[member].owned:
+            if partition < tasks.get(stage, 0):
+                owner[stage, partition] = member
     return owner
 
 
-def _fullness(size: int, low: int, held: int, member: str) -> tuple[bool, bool, int, int, str]:
-    return size >= low, size > low, held, size, member
+def _one_more(tasks: Mapping[str, int], members: list[str], held: Mapping[tuple[str, str], int]) -> dict[str, set[str]]:
+    """Per stage the members that get one task more than the others: who holds it now where possible, evenly in all."""
+    least = {stage: count // len(members) for stage, count in tasks.items()}
+    more: dict[str, set[str]] = {stage: set() for stage in sorted(tasks)}
+    extras = Counter(dict.fromkeys(members, 0))
 
+    def holds(member: str, stage: str) -> bool:
+        return held.get((member, stage), 0) > least[stage]
 
-def _held(tasks: set[TaskId], stage: str) -> int:
-    return sum(1 for task in tasks if task[0] == stage)
+    for stage, chosen in more.items():
+        ranked = sorted(members, key=lambda m: (not holds(m, stage), extras[m], m))
+        chosen.update(ranked[: tasks[stage] % len(members)])
+        extras.update(chosen)
+    while True:
+        full = max(members, key=lambda m: (extras[m], m))
+        poor = min(members, key=lambda m: (extras[m], m))
+        if extras[full] - extras[poor] <= 1:
+            return more
+        # There is one: the fuller member has more of them than the other.
+        stages = [stage for stage, chosen in more.items() if full in chosen and poor not in chosen]
+        stage = min(stages, key=lambda s: (holds(full, s), not holds(poor, s), s))
+        more[stage] ^= {full, poor}
+        extras[full] -= 1
+        extras[poor] += 1
 
 
 @dataclass

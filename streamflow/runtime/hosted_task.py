@@ -13,20 +13,22 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
-from streamflow.checkpoint.progress import Progress
+from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -63,8 +65,11 @@ class HostedTask:
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
+        tables: Mapping[str, GlobalTable],
+        ends: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
-        self._clock, self._on_chunk = clock, on_chunk
+        self._ends = ends
+        self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
@@ -78,7 +83,7 @@ class HostedTask:
         self._meta = StoreMeta()
         self._commit: asyncio.Task[None] | None = None
         self._started_ms = 0.0
-        self._changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
+        self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
 
     @property
@@ -109,6 +114,7 @@ class HostedTask:
         self._store, self._meta = opened.store, opened.meta
         self.committed_positions = dict(opened.positions)
         self.committed_watermark_ms = opened.progress.watermark_ms
+        self._producer.continue_from(opened.positions, opened.progress)
         self._task = Task(
             self._program,
             self.partition,
@@ -117,8 +123,20 @@ class HostedTask:
             progress=opened.progress,
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
+            tables=self._tables,
         )
+        if self._ends is not None:
+            self._task.end_at(self._ends)
         self.state = TaskState.RUNNING
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end of a bounded run is committed."""
+        return (self.committed_watermark_ms or 0) >= END_OF_TIME
+
+    def is_read(self, place: tuple[str, int]) -> bool:
+        """Whether an input of a bounded run is read up to its end, so that it need not be fetched."""
+        return self.task.is_read(place)
 
     def has_missed(self, chunk: Chunk) -> bool:
         """Whether the chunk begins behind what comes next: one before it was dropped, and must be fetched again."""
@@ -134,7 +152,7 @@ class HostedTask:
         if not chunk.values and not chunk.marks:
             task.skip(chunk)
             return
-        count = len(chunk.values)
+        count = task.room(chunk)
         start = _first_at(chunk, position)
         spent_s = 0.0
         while self.state is TaskState.RUNNING:
@@ -167,10 +185,13 @@ class HostedTask:
         assert self._commit is not None
         return self._commit
 
-    def tick(self) -> None:
-        """Judge idleness, and commit what waits. Called some times a second."""
+    def tick(self, waits: Callable[[tuple[str, int]], bool]) -> None:
+        """Judge idleness, and commit what waits. Called some times a second.
+
+        waits: whether records of an input (topic, partition) are known that the task has not come to.
+        """
         if self.state is TaskState.RUNNING:
-            self.task.tick(self._clock.wall_ms())
+            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
 
     def commit_if_due(self) -> None:
@@ -269,7 +290,12 @@ class HostedTask:
         if self._store is not None:
             store, self._store = self._store, None
             store.abandon() if dirty else store.close()
-        self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            try:
+                task.close()
+            except Exception:
+                log.exception("task %s: a node could not be closed; its state is safe", self.name)
 
 
 def _first_at(chunk: Chunk, position: int) -> int:

@@ -15,6 +15,10 @@ from streamflow.settings.settings import Settings
 MAX_IN_FLIGHT = 256
 
 
+#: Key and value of a record.
+Pair = tuple[bytes | None, bytes | None]
+
+
 class Publisher:
     """One idempotent producer per worker process."""
 
@@ -47,23 +51,28 @@ class Publisher:
         """Whether a further request should come back later."""
         return self._in_flight >= MAX_IN_FLIGHT
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
-        """Append (key, value) records; gives the next offset per partition once all replicas have them.
+    async def publish(
+        self, topic: str, records: Sequence[Pair], headers: Sequence[tuple[str, bytes]] = ()
+    ) -> dict[int, int]:
+        """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
+        have them.
 
         Records without a key go to one partition per call, in turn. Raises BrokerUnavailable.
         """
         self._in_flight += 1
         try:
             partitions = await self._producer.partitions_for(topic)
-            return await self._send(topic, records, len(partitions))
+            return await self._send(topic, records, list(headers), len(partitions))
         except KafkaError as error:
             raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
         finally:
             self._in_flight -= 1
 
-    async def _send(self, topic: str, records: Sequence[tuple[bytes | None, bytes]], count: int) -> dict[int, int]:
+    async def _send(
+        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int
+    ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
-        groups: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        groups: dict[int, list[Pair]] = {}
         for record in records:
             partition = self._turn if record[0] is None else partition_of(record[0], count)
             groups.setdefault(partition, []).append(record)
@@ -72,10 +81,10 @@ class Publisher:
         for partition, group in groups.items():
             batch = self._producer.create_batch()
             for key, value in group:
-                if batch.append(timestamp=now_ms, key=key, value=value) is None:
+                if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                     sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
                     batch = self._producer.create_batch()
-                    batch.append(timestamp=now_ms, key=key, value=value)
+                    batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
             sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
         ends: dict[int, int] = {}
         for partition, number, future in sends:

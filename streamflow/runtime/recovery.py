@@ -3,7 +3,8 @@
     1. initialise the producer        the predecessor is fenced, its open transaction ended   (transaction.py)
     2. open the store, read its meta  unreadable or of another format: deleted, rebuilt from the changelog
     3. replay the changelog           [meta, end) with a consumer of its own, in read_committed, by position: control
-                                      records leave gaps, and an empty changelog is done at once
+                                      records leave gaps, and an empty changelog is done at once; rows of another
+                                      layout are refused (changelog.py)
     4. read the committed offsets     stable now; with the progress in their metadata; compared with the store's
     5. seek, resume                   (task_host.py)
 
@@ -18,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
@@ -26,6 +26,8 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
 from streamflow.plan.plan import Guarantee, Stage, TablePlan
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog, LayoutCheck, OtherLayout
+from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
@@ -91,6 +93,10 @@ class Recovery:
                     shutil.rmtree(self._path(stage, partition), ignore_errors=True)
                     store, meta = self._open_store(stage, partition)
                     meta = await self._replay(store, meta, stage, partition, report)
+                except OtherLayout:
+                    store.close()  # some of the rows may have reached it
+                    shutil.rmtree(self._path(stage, partition), ignore_errors=True)
+                    raise
             progress, positions = await self._positions(stage, partition)
             progress, positions = self._reconciled(meta, progress, positions, stage)
         except KafkaError as error:
@@ -169,26 +175,23 @@ class Recovery:
     async def _positions(self, stage: Stage, partition: int) -> tuple[Progress, dict[Place, int]]:
         """Committed offsets (the log's start where there is none) and the progress in their metadata."""
         tps = [TopicPartition(topic, partition) for topic in stage.input_topics]
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.brokers.split(","))
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers.split(","), enable_auto_commit=False)
         try:
-            await admin.start()
             await consumer.start()
-            committed = await admin.list_consumer_group_offsets(self._group, partitions=tps)
+            committed = await committed_offsets(self._settings, self._group, tps)
             first = await consumer.beginning_offsets(tps)
         finally:
-            await admin.close()
             await consumer.stop()
         positions: dict[Place, int] = {}
         progress = Progress()
         for tp in tps:
             found = committed.get(tp)
-            offset = found.offset if found is not None and found.offset >= 0 else first[tp]
+            offset = found.offset if found is not None else first[tp]
             if offset < first[tp]:
                 log.error("%s/%s: records %s to %s are gone by retention before they were read", *tp, offset, first[tp])
                 offset = first[tp]
             positions[tp.topic, tp.partition] = offset
-            if found is not None and found.offset >= 0 and found.metadata:
+            if found is not None and found.metadata:
                 progress = Progress.decode(found.metadata)
         return progress, positions
 
@@ -223,13 +226,15 @@ async def _read_to_end(
 ) -> StoreMeta:
     """Apply batches until every position is at its end; compares positions, because control records leave gaps."""
     waiting = {tp for tp in by_tp if positions[tp] < last[tp]}
+    checks = {tp: LayoutCheck(Changelog(tp.topic, tp.partition, table.layout)) for tp, table in by_tp.items()}
     moved_at = time.monotonic()
     while waiting:
         for tp, (pairs, position) in (await drain.next_pairs(consumer, 0.5)).items():
             moved_at = time.monotonic()
             table = by_tp[tp]
+            rows = checks[tp].rows(list(pairs), is_end=position >= last[tp])
             meta = replace(meta, changelog={**meta.changelog, table.name: position})
-            store.write([TableChanges(table.name, list(pairs))], meta)
+            store.write([TableChanges(table.name, rows)], meta)
             report.done += len(pairs)
             if position >= last[tp]:
                 waiting.discard(tp)

@@ -11,6 +11,7 @@ are fetched only when they run (`ready`).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.errors import BrokerUnavailable, Fenced
@@ -89,7 +90,7 @@ class TaskHost:
             positions = dict(task.task.positions)
             await self._seek(positions)
             task.resume()
-            self.ready.update(positions)
+            self.ready.update(place for place in positions if not task.is_read(place))
         except asyncio.CancelledError:
             raise
         except Fenced as error:
@@ -173,11 +174,13 @@ class TaskHost:
             await self._seek({place: task.task.positions[place]})
             return
         await task.work(chunk)
+        if task.state is TaskState.RUNNING and task.is_read(place):
+            self.ready.discard(place)
 
-    def tick(self) -> None:
+    def tick(self, waits: Callable[[HostedTask, tuple[str, int]], bool]) -> None:
         """Idleness and waiting commits of every task."""
         for task in list(self.tasks.values()):
-            task.tick()
+            task.tick(partial(waits, task))
 
     async def stop(self) -> None:
         """Finish: commit what is done and close every task."""

@@ -1,7 +1,8 @@
 """Creates or checks the topics of a plan at start. Nothing is ever created by use.
 
-Topics of our own (repartition, changelog, dead letters) must be as the plan says; sources and sinks are created when
-missing and otherwise taken as they are, as long as partitions that meet are equally many.
+Topics of our own (repartition, changelog, dead letters) must be as the plan says; sources, sinks and global tables are
+created when missing and otherwise taken as they are, as long as partitions that meet are equally many and the topics of
+global tables are compacted.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
+from streamflow.plan.topics import TIMESTAMP_TYPE
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ async def _ensure(admin: AIOKafkaAdminClient, plan: Plan, replication: int) -> d
     for topic in plan.topics:
         if topic.name in existing and topic.owned and existing[topic.name] != counts[topic.name]:
             problems.append(_wrong_count(topic, existing[topic.name], counts[topic.name]))
-    problems += await _wrong_policies(admin, [topic for topic in plan.topics if topic.owned and topic.name in existing])
+    problems += await _wrong_configs(admin, [topic for topic in plan.topics if topic.name in existing])
     if problems:
         raise TopicError("; ".join(problems))
     if missing:
@@ -95,17 +97,18 @@ def _wrong_count(topic: TopicPlan, found: int, wanted: int) -> str:
     return f"{why}: delete it (`kafka-topics --delete --topic {topic.name}`) while the topology is stopped and reset"
 
 
-async def _wrong_policies(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) -> list[str]:
+async def _wrong_configs(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) -> list[str]:
+    """Cleanup policies of our own topics, and the clock of whoever's topics are read on processing time."""
     if not topics:
         return []
     found = await _configs(admin, [topic.name for topic in topics])
     problems = []
     for topic in topics:
-        wanted = dict(topic.config).get("cleanup.policy")
-        has = found.get(topic.name, {}).get("cleanup.policy")
-        if wanted and has and set(has.split(",")) != set(wanted.split(",")):
-            command = f"kafka-configs --alter --topic {topic.name} --add-config cleanup.policy=[{wanted}]"
-            problems.append(f"topic {topic.name} has cleanup.policy {has}, the plan needs {wanted}: {command}")
+        for name in ("cleanup.policy", TIMESTAMP_TYPE):
+            wanted, has = dict(topic.config).get(name), found.get(topic.name, {}).get(name)
+            if wanted and has and set(has.split(",")) != set(wanted.split(",")):
+                command = f"kafka-configs --alter --topic {topic.name} --add-config {name}=[{wanted}]"
+                problems.append(f"topic {topic.name} has {name} {has}, the plan needs {wanted}: {command}")
     return problems
 
 

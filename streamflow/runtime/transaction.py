@@ -6,6 +6,11 @@ aiokafka commits a transaction although a send in it failed (offset committed, r
 waiting for every single send before the commit. The transactional id comes from the source (application, topology,
 stage, partition), so initialising it fences the task's previous owner, whoever that was.
 
+A batch that the broker refuses as too large, although it fits the limit that is known, and a record beyond that limit
+are tried again with a producer initialised anew (which aborts the transaction), after the limits were read again
+(`record_limits.py`). A producer that was initialised anew must not undo a newer owner, whom it has just fenced: it goes
+on only when the group's offsets are still those it committed last.
+
 At least once: the same order without the transaction. Offsets follow in the background, the newest ones at a time,
 after every send was acknowledged; the store may then be ahead of them, and recovery goes on from the store.
 """
@@ -13,34 +18,43 @@ after every send was acknowledged; the store may then be ahead of them, and reco
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     CommitFailedError,
     IllegalGenerationError,
     InvalidProducerEpoch,
     KafkaError,
+    MessageSizeTooLargeError,
     ProducerFenced,
     RebalanceInProgressError,
+    RecordListTooLargeError,
+    TransactionalIdAuthorizationFailed,
 )
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
+from streamflow.checkpoint.progress import Progress
 from streamflow.engine.letters import result_letter
-from streamflow.errors import Fenced, TransactionFailed
+from streamflow.errors import Fenced, KafkaRefusal, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
+from streamflow.runtime.changelog import Changelog
+from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
+from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BATCH_MAX_BYTES = 1 << 20
 _LETTER_MAX_BYTES = 64 << 10
 _OFFSETS_S = 5.0
-#: Room for the framing of records and batches.
-_FRAMING_BYTES = 512
+#: Attempts at a checkpoint whose records are refused as too large.
+_ATTEMPTS = 6
+_BACKOFF_S = 0.1
 
 Place = tuple[str, int]
 #: Commits offsets of the group outside of a transaction; for at-least-once.
@@ -57,9 +71,11 @@ class TaskProducer:
         transactional_id: str | None,
         dead_letters: str,
         commit_offsets: CommitOffsets,
-        record_limits: Mapping[str, int],
+        record_limits: RecordLimits,
     ) -> None:
         self._limits = record_limits
+        self._batch_bytes = 0
+        self._base: dict[Place, tuple[int, Progress]] = {}
         taint.install()
         self._commit_offsets = commit_offsets
         self._settings = settings
@@ -74,6 +90,7 @@ class TaskProducer:
     async def start(self) -> None:
         """Initialise the producer: fences the predecessor and finishes or aborts what it left open."""
         settings = self._settings
+        self._batch_bytes = self._limits.batch_bytes
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.brokers.split(","),
             transactional_id=self._id,
@@ -81,16 +98,23 @@ class TaskProducer:
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
-            max_batch_size=min([BATCH_MAX_BYTES, *self._limits.values()]) - _FRAMING_BYTES,
+            max_batch_size=self._batch_bytes,
             max_request_size=RECORD_MAX_BYTES + BATCH_MAX_BYTES,
             retry_backoff_ms=10,
             request_timeout_ms=max(5_000, settings.transaction_timeout_ms // 2),
         )
         try:
             await self._producer.start()
+        except (ClusterAuthorizationFailedError, TransactionalIdAuthorizationFailed) as error:
+            remedy = "give this worker's principal Write and Describe on its transactional id"
+            raise KafkaRefusal(f"Kafka does not take the producer {self._id}: {remedy} ({error})") from error
         except KafkaError as error:
             raise TransactionFailed(f"the producer {self._id} cannot be initialised: {error!r}") from error
         faults.reach("after_init")
+
+    def continue_from(self, positions: Mapping[Place, int], progress: Progress) -> None:
+        """What the group has committed, or nothing, where the task begins."""
+        self._base = {place: (offset, progress) for place, offset in positions.items()}
 
     async def close(self) -> None:
         """Close without finishing anything; an open transaction is aborted by the next owner or by its time-out.
@@ -103,25 +127,50 @@ class TaskProducer:
             producer, self._producer = self._producer, None
             await producer.stop()
 
-    async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+    async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
 
         Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown,
         and the process must end.
         """
+        commit = self._commit_plainly if self._id is None else self._commit_transaction
         try:
-            if self._id is None:
-                return await self._commit_plainly(checkpoint, changelogs)
-            return await self._commit_transaction(checkpoint, changelogs)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    return await commit(checkpoint, changelogs)
+                except _Unfit as unfit:
+                    log.warning("%s; its limit is read again", unfit)
+                    await self._renew()
+                    await self._limits.settle(unfit.topic, unfit.size_bytes)
+                except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+                    # Nothing of it is committed, and every other send has ended too.
+                    log.warning("%s: a batch within the known limits is refused (%r)", self._id, error)
+                    await self._renew()
+                    await self._limits.read()
+                    await asyncio.sleep(_BACKOFF_S * 2**attempt)
+            raise TransactionFailed(f"transaction {checkpoint.sequence} of {self._id} was refused {_ATTEMPTS} times")
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Fenced(f"a newer owner has initialised {self._id}") from error
         except KafkaError as error:
             raise TransactionFailed(f"transaction {checkpoint.sequence} of {self._id} failed: {error!r}") from error
 
-    async def _commit_transaction(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
-        if self._producer is not None and taint.is_tainted(self._producer):
-            await self.close()
-            await self.start()
+    async def _renew(self) -> None:
+        """Initialise a producer anew, which aborts what was open. Raises Fenced when somebody else has committed."""
+        await self.close()
+        await self.start()
+        if self._id is None:
+            return
+        found = await committed_offsets(self._settings, self._group, [TopicPartition(*place) for place in self._base])
+        for tp, committed in found.items():
+            offset, progress = self._base[tp.topic, tp.partition]
+            same = committed.offset == offset and Progress.decode(committed.metadata) == progress
+            # Retention may have moved the beginning on, so an older offset is nobody's work.
+            if committed.offset > offset or (committed.offset == offset and not same):
+                raise Fenced(f"a newer owner of {self._id} has committed {tp.topic}/{tp.partition} {committed.offset}")
+
+    async def _commit_transaction(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
+        if taint.is_tainted(self._running()) or self._batch_bytes != self._limits.batch_bytes:
+            await self._renew()
         producer = self._running()
         await producer.begin_transaction()
         faults.reach("after_begin")
@@ -129,16 +178,14 @@ class TaskProducer:
         faults.reach("after_sends")
         await producer.send_offsets_to_transaction(self._offsets(checkpoint), self._group)
         faults.reach("after_offsets")
-        if self._mistake != "commit_before_sends":
-            offsets = await _settle(sends)
+        offsets = await _settle(sends) if self._mistake != "commit_before_sends" else {}
         faults.reach("before_commit")
         await producer.commit_transaction()
         faults.reach("after_commit")
-        if self._mistake == "commit_before_sends":
-            offsets = await _settle(sends)
+        self.continue_from(checkpoint.positions, Progress.decode(checkpoint.progress))
         return offsets
 
-    async def _commit_plainly(self, checkpoint: Checkpoint, changelogs: Mapping[str, Place]) -> dict[str, int]:
+    async def _commit_plainly(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         producer = self._running()
         offsets = await _settle(await self._send_all(producer, checkpoint, changelogs))
         faults.reach("before_commit")
@@ -177,16 +224,17 @@ class TaskProducer:
         }
 
     async def _send_all(
-        self, producer: AIOKafkaProducer, checkpoint: Checkpoint, changelogs: Mapping[str, Place]
+        self, producer: AIOKafkaProducer, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]
     ) -> "_Sends":
         sends: _Sends = []
         dead: list[Output] = []
         for (topic, partition), records in checkpoint.outputs.items():
-            sends += await self._send(producer, topic, partition, records, dead, "")
+            for group in _apart(records) if topic in checkpoint.apart else (records,):
+                sends += await self._send(producer, topic, partition, group, dead, "")
         for each in checkpoint.tables:
-            topic, partition = changelogs[each.table]
-            changes: list[Output] = [(key, value, None) for key, value in each.changes]
-            sends += await self._send(producer, topic, partition, changes, dead, each.table)
+            log_of = changelogs[each.table]
+            records = log_of.records(each.changes)
+            sends += await self._send(producer, log_of.topic, log_of.partition, records, dead, each.table)
         if dead:
             sends += await self._send(producer, self._dead_letters, 0, dead, [], "")
         return sends
@@ -200,29 +248,60 @@ class TaskProducer:
         dead: list[Output],
         table: str,
     ) -> "_Sends":
-        """Send records in as few batches as fit. A record beyond the limit becomes a dead letter `too_large`."""
+        """Send records in as few batches as fit. A record beyond a limit that is final becomes a dead letter
+        `too_large`; beyond one that is not, _Unfit is raised.
+        """
         sends: _Sends = []
-        limit = self._limits.get(topic, RECORD_MAX_BYTES) - _FRAMING_BYTES
+        limit = self._limits.bytes_for(topic)
         now_ms = int(time.time() * 1_000)  # never event time: retention would delete history
-        batch = producer.create_batch()
-        append = batch.append
+        batch: BatchBuilder | None = None
+        append = _no_batch
         for key, value, headers in records:
             if append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers)) is not None:
                 continue
-            if batch.record_count():
-                sends.append(
-                    (table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition))
-                )
-            batch = producer.create_batch()
-            append = batch.append
-            if _size(key, value, headers) > limit:
+            if batch is not None:
+                sends.append(await _ship(producer, batch, topic, partition, table))
+            batch, append = None, _no_batch
+            size_bytes = _size(key, value, headers)  # a batch takes its first record, whatever its size
+            if size_bytes <= limit:
+                batch = producer.create_batch()
+                append = batch.append
+                append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
+            elif self._limits.is_final(topic):
                 dead.append(_too_large(topic, limit, key, value))
             else:
-                append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
-        if batch.record_count():
+                raise _Unfit(topic, size_bytes, limit)
+        if batch is not None:
             batch.close()
-            sends.append((table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)))
+            sends.append(await _ship(producer, batch, topic, partition, table))
         return sends
+
+
+class _Unfit(Exception):
+    """A record exceeds the known limit of its topic, which may be out of date."""
+
+    def __init__(self, topic: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"a record for {topic} has {size_bytes} bytes, it takes {limit_bytes}")
+        self.topic, self.size_bytes = topic, size_bytes
+
+
+def _no_batch(**_record: object) -> None:
+    """Appends to nothing."""
+
+
+async def _ship(producer: AIOKafkaProducer, batch: "BatchBuilder", topic: str, partition: int, table: str) -> "_Send":
+    return table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)
+
+
+def _apart(records: list[Output]) -> Iterator[list[Output]]:
+    """The records in order, each one with headers in a list of its own."""
+    done = 0
+    for place, (_, _, headers) in enumerate(records):
+        if headers is not None:
+            yield records[done:place]
+            yield [records[place]]
+            done = place + 1
+    yield records[done:]
 
 
 def _size(key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] | None) -> int:
@@ -236,8 +315,9 @@ def _too_large(topic: str, limit: int, key: bytes | None, value: bytes | None) -
     return (key or b"")[:_LETTER_MAX_BYTES], start, headers
 
 
-#: (table or "", records, future of the send) per batch.
-_Sends = list[tuple[str, int, "asyncio.Future[object]"]]
+#: (table or "", records, future of the send) of a batch.
+_Send = tuple[str, int, "asyncio.Future[object]"]
+_Sends = list[_Send]
 
 
 async def _settle(sends: _Sends) -> dict[str, int]:

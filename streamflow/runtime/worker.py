@@ -1,6 +1,7 @@
 """A worker: one process that runs the tasks of one topology it is given by the group.
 
-    topics checked → Faust app with one agent per stage → tasks as assigned → stop: commit, leave the group
+    topics checked → global tables read → Faust app with one agent per stage → tasks as assigned
+                                                                              → stop: commit, leave the group
 
 Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
 restart cannot help (a mismatch somebody has to look at).
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -27,8 +28,11 @@ from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.global_tables import GlobalTables
+from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
@@ -42,6 +46,8 @@ log = logging.getLogger(__name__)
 EXIT_FAILED = 70
 EXIT_REFUSED = 78
 _TICK_S = 0.05
+#: How often errors of the group are looked for.
+_GROUP_S = 0.5
 
 
 class Companion(Protocol):
@@ -55,21 +61,28 @@ class Companion(Protocol):
 
 
 class Worker:
-    """Runs a plan. `run` returns when it was asked to stop; failures end the process."""
+    """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    def __init__(self, plan: Plan, settings: Settings, url: str) -> None:
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: Settings, url: str, ends: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
         self.plan, self.settings = plan, settings
+        self._ends = ends
         self.assignor = StageAssignor(plan, url)
+        self.global_tables = GlobalTables(plan, settings)
         self.partition_counts: dict[str, int] = {}
-        self.record_limits: dict[str, int] = {}
+        self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
         self._memory = RocksMemory.of(settings.rocksdb_cache_bytes, settings.rocksdb_write_buffer_bytes)
-        self._group = f"{settings.application}.{plan.topology}"
+        self._group = f"{settings.application}.{plan.identity}"
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
-        recovery = Recovery(settings, self._group, settings.state_dir / plan.topology, self._memory, plan.guarantee)
+        recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
         self.app = StageApp(plan, settings, self.assignor)
@@ -99,7 +112,7 @@ class Worker:
         stage = self.plan.stage(name)
         settings = self.settings
         transactional = self.plan.guarantee is Guarantee.EXACTLY_ONCE
-        identity = f"sf.{settings.application}.{self.plan.topology}.{name}.{partition}"
+        identity = f"sf.{settings.application}.{self.plan.identity}.{name}.{partition}"
         if faults.mistake() == "id_per_worker":
             identity = f"{identity}.{settings.instance_id or os.getpid()}"
         producer = TaskProducer(
@@ -122,6 +135,8 @@ class Worker:
             host.on_commit,
             host.on_chunk,
             SystemClock(),
+            self.global_tables.tables,
+            self._ends,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -142,18 +157,32 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
-        self.record_limits.update(await record_limits(self.plan, self.settings))
+        await self.record_limits.read()
         for companion in self.companions:
             await companion.start()
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
-        tune_collector()
         self.watchdog.start()
-        ticker = asyncio.create_task(self._tick(), name="tick")
-        await self.app.start()
-        log.info("worker of topology %s runs", self.plan.topology)
+        watchers = [
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._watch_group(), name="group"),
+        ]
+        await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
+        watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+        if not self._stop.is_set():
+            tune_collector()
+            await self.app.start()
+            log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
-        ticker.cancel()
+        for watcher in watchers:
+            watcher.cancel()
         await self._shut_down()
+
+    async def _or_fail(self, work: Coroutine[Any, Any, None]) -> None:
+        """End the worker when this fails."""
+        try:
+            await work
+        except Exception as error:
+            self.fail(error)
 
     def request_stop(self) -> None:
         """Ask for a stop in order; a second time ends at once."""
@@ -162,13 +191,20 @@ class Worker:
         log.info("stopping")
         self._stop.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop.is_set()
+
     async def _shut_down(self) -> None:
         deadline_s = self.settings.shutdown_deadline_ms / 1_000
         asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
         await self.host.stop()
         for companion in reversed(self.companions):
             await companion.stop()
-        await self.app.stop()
+        await self.global_tables.stop()
+        if self.app.started:
+            await self.app.stop()
         self.watchdog.stop()
         log.info("stopped")
 
@@ -181,7 +217,15 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK_S)
             self.watchdog.turn()
-            self.host.tick()
+            self.host.tick(self._waits)
+
+    async def _watch_group(self) -> None:
+        while True:
+            await asyncio.sleep(_GROUP_S)
+            try:
+                await group.check(self.app.consumer._thread, self._group, self.settings)
+            except StreamflowError as error:
+                self.fail(error)
 
     def _look(self) -> tuple[float, bool]:
         """When the task that is worst off moved last, and whether any has something to do (watchdog's thread)."""
@@ -193,10 +237,25 @@ class Worker:
         """Whether records are known that a running task has not come to."""
         if task.state is not TaskState.RUNNING:
             return False
-        places = [place for place in task.committed_positions if place in self.host.ready]
-        ends = {place: self.app.consumer.highwater(TopicPartition(*place)) for place in places}
+        ready = [place for place in task.committed_positions if place in self.host.ready]
+        return any(self._is_behind(task, place, self._readable_end(place)) for place in ready)
+
+    def _readable_end(self, place: tuple[str, int]) -> int | None:
+        """Where what may be read ends: behind it, somebody's transaction is open."""
+        consumer = self.app.consumer._thread._ensure_consumer()
+        end: int | None = consumer.last_stable_offset(TopicPartition(*place))
+        return end
+
+    def _waits(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether records of an input are known that a task has not come to, also ones that may not be read yet."""
+        if place not in self.host.ready:
+            return False
+        return self._is_behind(task, place, self.app.consumer.highwater(TopicPartition(*place)))
+
+    @staticmethod
+    def _is_behind(task: HostedTask, place: tuple[str, int], end: int | None) -> bool:
         # The last offset may be a transaction's marker, which is never handed out.
-        return any((ends[place] or 0) - 1 > task.read_position(place) for place in places)
+        return (end or 0) - 1 > task.read_position(place)
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))

@@ -46,7 +46,11 @@ class Settings(BaseSettings):
         60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
-    body_max_bytes: int = Field(16 << 20, ge=1 << 10, description="largest HTTP body to publish")
+    body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
+    batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
+    topic_max_events_per_s: int = Field(
+        200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 

@@ -22,6 +22,7 @@ from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
+from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
 from streamflow.nodes.operators import Count
 from streamflow.plan.plan import EntryKind, Plan, Stage
@@ -29,6 +30,7 @@ from streamflow.query.request import TableQuery
 from streamflow.state.keys import key_bytes
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
 
 
@@ -57,9 +59,11 @@ class Driver:
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions
+        self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
+        self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
 
@@ -71,17 +75,30 @@ class Driver:
         events: Iterable[dict[str, Any] | bytes],
         key: str | None = None,
         timestamp_ms: int | None = None,
+        correlation: str | None = None,
     ) -> None:
-        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0."""
+        """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
+
+        correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        """
+        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
             value = event.get(field) if field is not None and isinstance(event, dict) else None
             record_key = None if value is None else key_bytes(value)
             partition = 0 if record_key is None else partition_of(record_key, self._partitions)
-            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms)
+            self.log.partitions[topic, partition].append(record_key, data, timestamp_ms or self.now_ms, headers)
+
+    def delete(self, topic: str, key: str | int) -> None:
+        """Append a record without a value, which deletes the row of a global table."""
+        data = key_bytes(key)
+        self.log.partitions[topic, partition_of(data, self._partitions)].append(data, None, self.now_ms)
 
     def _key_field(self, topic: str) -> str | None:
+        for table in self.plan.global_tables:
+            if table.topic == topic:
+                return table.key_name
         for stage in self.plan.stages:
             for entry in stage.entries:
                 if entry.topic == topic and entry.key is not None and entry.key.source in entry.schema.names:
@@ -98,18 +115,38 @@ class Driver:
     def idle(self, by_ms: int = 3_600_000) -> None:
         """Move the clock, let every source become idle, and work on."""
         self.now_ms += by_ms
+        self._global.catch_up()
         for stage in self.plan.stages:
             for partition in range(self._partitions):
                 self._task(stage, partition).tick(self.now_ms)
+        self.run()
+
+    def finish(self) -> None:
+        """Run to the end of what is published now, close every window, and end (`--bounded`).
+
+        For plans made by `plan.runs.bounded`. What is published later is not read.
+        """
+        if self._ends is None:
+            entries = [entry for stage in self.plan.stages for entry in stage.entries]
+            self._ends = {
+                (entry.topic, partition): self.log.partitions[entry.topic, partition].next_offset
+                for entry in entries
+                if entry.kind is EntryKind.SOURCE
+                for partition in range(self._partitions)
+            }
+            for task in self._tasks.values():
+                task.end_at(self._ends)
         self.run()
 
     def crash(self) -> None:
         """Every task dies here: what was not committed is gone."""
         self._tasks.clear()
         self._chunks_since.clear()
+        self._global.read_again()
 
     def _pass(self) -> bool:
         moved = False
+        self._global.catch_up()
         for stage in self.plan.stages:
             for partition in range(self._partitions):
                 moved |= self._step(stage, partition)
@@ -122,8 +159,8 @@ class Driver:
             position = task.positions[entry.topic, partition]
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
-            if chunk is not None:
-                task.process(number, chunk, 0, len(chunk.values))
+            if chunk is not None and not task.is_read((entry.topic, partition)):
+                task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
         if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
@@ -162,7 +199,7 @@ class Driver:
         self._replay(stage, partition, store)
         inputs = [(topic, partition) for topic in stage.input_topics]
         committed = {place: self.log.committed.get(place, (0, "")) for place in inputs}
-        return Task(
+        task = Task(
             self._programs[stage.name],
             partition,
             store=store,
@@ -170,7 +207,11 @@ class Driver:
             progress=Progress.decode(committed[inputs[0]][1]),
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
+            tables=self._global.tables,
         )
+        if self._ends is not None:
+            task.end_at(self._ends)
+        return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:
         """Bring the store up to the changelog, as recovery does."""
@@ -201,11 +242,22 @@ class Driver:
         """Headers of every dead letter."""
         return [{name: value.decode() for name, value in r.headers} for r in self.records(self.plan.dead_letter_topic)]
 
+    def outcome(self, correlation: str) -> Outcome:
+        """What became of the event published with that correlation."""
+        outcome = Outcome()
+        for record in self.records(self.plan.outcome_topic):
+            if record.key == correlation.encode() and record.value is not None:
+                outcome.add(orjson.loads(record.value), len(record.value))
+        return outcome
+
     def table(self, name: str) -> dict[Any, Any]:
         """A table as queries show it: {(key, start): results} of a windowed one, {key: results} of others.
 
-        The table of an `echo` gives {key: count}.
+        The table of an `echo` gives {key: count}, that of a `process` its states by name.
         """
+        if name in self._global.tables:
+            self._global.catch_up()
+            return self._global.tables[name].values()
         found = self.plan.table(name)
         if found is None:
             raise KeyError(name)

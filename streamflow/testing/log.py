@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.outcome import CORRELATION
 
 
 @dataclass(slots=True)
@@ -65,13 +66,18 @@ class MemoryLog:
         values: list[bytes | None] = []
         kept: list[Record] = []
         taken_marks: list[Mark] = []
+        correlations: dict[int, bytes] = {}
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
                 taken_marks.append(Mark(len(values), record.value))
                 continue
-            if not runs or record.offset != kept[-1].offset + 1:
+            last = kept[-1] if runs else None
+            if last is None or (record.offset, record.timestamp_ms) != (last.offset + 1, last.timestamp_ms):
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
+            correlation = dict(record.headers).get(CORRELATION)
+            if correlation is not None:
+                correlations[len(values)] = correlation
             values.append(record.value)
             kept.append(record)
         return Chunk(
@@ -82,6 +88,7 @@ class MemoryLog:
             next_offset,
             marks=taken_marks,
             record_at={record.offset: record for record in kept}.__getitem__,
+            correlations=correlations,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -10,6 +10,7 @@
 Branches hang several nodes behind one handle; `merge` brings handles together.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,10 @@ class NodeHandle:
         """Rows aggregated per key and window."""
         return self.node(name, "window", **config)
 
+    def lookup(self, name: str, *, table: "NodeHandle", key: str, **config: Any) -> "NodeHandle":
+        """Rows with fields of a global table."""
+        return self.node(name, "lookup", table=table.name, key=key, **config)
+
     def echo(self, name: str, **config: Any) -> "NodeHandle":
         """Rows with a running count of their key."""
         return self.node(name, "echo", **config)
@@ -61,9 +66,31 @@ class NodeHandle:
         """The same rows, under a name."""
         return self.node(name, "pass_through")
 
+    def process(self, name: str, call: Any, *, arguments: dict[str, Any] | None = None, **config: Any) -> "NodeHandle":
+        """Rows of a node class with states and timers: the class, or its import path."""
+        return self.node(name, "process", call=_call(call), **_with(arguments), **config)
+
+    def deduplicate(self, name: str, *, within: str | int, **config: Any) -> "NodeHandle":
+        """The first row of each id within a time."""
+        return self.node(name, "deduplicate", within=within, **config)
+
+    def python(self, name: str, call: Any, *, arguments: dict[str, Any] | None = None) -> "NodeHandle":
+        """Rows that a function makes of each: the function, or its import path."""
+        return self.node(name, "python", call=_call(call), **_with(arguments))
+
     def sink(self, name: str, *, topic: str, **config: Any) -> "NodeHandle":
         """Rows written to a topic."""
         return self.node(name, "sink", topic=topic, **config)
+
+
+def _with(arguments: dict[str, Any] | None) -> dict[str, Any]:
+    return {"with": arguments} if arguments else {}
+
+
+def _call(call: Any) -> Any:
+    """The import path of a class or function that has one, so that the topology is plain data; else itself."""
+    module, name = getattr(call, "__module__", ""), getattr(call, "__qualname__", "")
+    return f"{module}:{name}" if getattr(sys.modules.get(module), name, None) is call else call
 
 
 class Builder:
@@ -83,6 +110,10 @@ class Builder:
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""
         return self.node(name, "source", topic=topic, schema=schema, **config)
+
+    def global_table(self, name: str, *, topic: str, schema: str, key: str, **config: Any) -> NodeHandle:
+        """A table that every worker holds whole, for lookups."""
+        return self.node(name, "global_table", topic=topic, schema=schema, key=key, **config)
 
     def merge(self, name: str, *inputs: NodeHandle) -> NodeHandle:
         """The rows of several nodes of one schema and key."""

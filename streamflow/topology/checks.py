@@ -8,7 +8,9 @@ from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo", "table"}
+_ENDS = {"sink", "window", "echo", "process", "table", "global_table"}
+#: Kinds that read a topic.
+_STARTS = {"source", "global_table"}
 
 
 def check_graph(spec: TopologySpec) -> list[Problem]:
@@ -38,9 +40,9 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
     kinds = {node.name: node.kind for node in spec.nodes}
     for node in spec.nodes:
         place = f"nodes.{node.name}"
-        if node.kind == "source" and node.inputs:
-            problems.append(Problem(place, "a source has no input", "remove it"))
-        if node.kind != "source" and not node.inputs:
+        if node.kind in _STARTS and node.inputs:
+            problems.append(Problem(place, f"a {node.kind} has no input", "remove it"))
+        if node.kind not in _STARTS and not node.inputs:
             problems.append(Problem(place, "the node has no input and cannot be reached", "add `input: name`"))
         if len(set(node.inputs)) < len(node.inputs):
             problems.append(Problem(place, "an input is named twice", "name it once"))
@@ -51,6 +53,9 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
             elif kinds[name] == "sink":
                 message = f"input {name!r} is a sink and gives nothing"
                 problems.append(Problem(place, message, "take the sink's input"))
+            elif kinds[name] == "global_table":
+                message = f"input {name!r} is a global table and gives no rows of its own"
+                problems.append(Problem(place, message, f"use a lookup with `table: {name}`"))
     return problems
 
 

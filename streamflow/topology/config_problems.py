@@ -7,10 +7,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from streamflow.errors import Problem
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import NodeConfig
 from streamflow.nodes.source import SourceConfig
 
 _MARKERS = ("[key]", "int", "float")
+_WITHOUT_INPUT = (SourceConfig, GlobalTableConfig)
 _SHAPES = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -64,10 +66,10 @@ def problems_of(error: ValidationError, place: str, model: type[BaseModel]) -> l
 def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[dict[str, FieldInfo], tuple[int | str, ...]]:
     """Keys of the model around the last step of a path, and the path without the tags of unions in it.
 
-    No keys where it is no model. Every node also has its inputs.
+    No keys where it is no model. Every node but those that read a topic also has its inputs.
     """
     options = _keys(model)
-    if issubclass(model, NodeConfig) and model is not SourceConfig and len(path) <= 1:
+    if issubclass(model, NodeConfig) and model not in _WITHOUT_INPUT and len(path) <= 1:
         options |= {"input": FieldInfo(), "inputs": FieldInfo()}
     steps, plain = list(path), list(path[:1])
     for number, step in enumerate(steps[:-1]):
@@ -76,10 +78,16 @@ def _options(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[dict[
         if member is not None:
             options = {str(steps[number + 1]): FieldInfo(annotation=member)}
             continue  # the tag is no key of the file
-        inner = info.annotation if info is not None else None
-        options = _keys(inner) if isinstance(inner, type) and issubclass(inner, BaseModel) else {}
+        inner = _model(info.annotation) if info is not None else None
+        options = _keys(inner) if inner is not None else {}
         plain.append(steps[number + 1])
     return options, tuple(plain)
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model of an annotation, also of `Model | None`."""
+    found = (each for each in (annotation, *get_args(annotation)) if isinstance(each, type))
+    return next((each for each in found if issubclass(each, BaseModel)), None)
 
 
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -1,6 +1,7 @@
 """Loads a topology from a folder (`topology.yaml`, or `topology.py` with `topology = …`) or from one such file."""
 
 import runpy
+import sys
 from pathlib import Path
 
 from streamflow.errors import Problem, TopologyError
@@ -11,7 +12,7 @@ from streamflow.topology.yaml_file import read_topology
 def load_topology(path: str | Path) -> TopologySpec:
     """TopologySpec of a folder or file. Raises TopologyError with every problem of it.
 
-    With both files in a folder the YAML one is taken.
+    With both files in a folder the YAML one is taken. Modules in the folder can be imported from then on.
     A Python file is code of the person who runs streamflow and is executed; what comes over HTTP is YAML only.
     """
     place = Path(path)
@@ -22,7 +23,15 @@ def load_topology(path: str | Path) -> TopologySpec:
         raise TopologyError((Problem(str(path), "the folder has no topology", "add topology.yaml or topology.py"),))
     if not place.is_file():
         raise TopologyError((Problem(str(path), "there is no such file or folder", "give the folder of a topology"),))
+    _make_importable(place.parent)
     return _run(place) if place.suffix == ".py" else read_topology(place)
+
+
+def _make_importable(folder: Path) -> None:
+    """Modules beside a topology may be named by its nodes (`call: module:Name`); installed ones go first."""
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.append(path)
 
 
 def _run(path: Path) -> TopologySpec:

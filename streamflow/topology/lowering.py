@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from streamflow.errors import Problem
 from streamflow.model.schema import Field, Schema, parse_fields
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
 from streamflow.nodes.registry import KINDS, near_kinds
 from streamflow.nodes.source import SourceConfig
@@ -25,7 +26,7 @@ class LoweredNode:
 
 
 class TopologyLowering:
-    """Lowers nodes in topological order.
+    """Lowers global tables, then nodes in topological order.
 
     configs: of every node whose configuration is well formed, those that no source leads to included. nodes: what could
     be lowered. A node whose schema or input failed is left out without a problem of its own: mending the first one may
@@ -37,10 +38,11 @@ class TopologyLowering:
         self.configs: dict[str, NodeConfig] = {}
         self.nodes: dict[str, LoweredNode] = {}
         self._schemas: dict[str, Schema | None] = {}
+        self._tables: dict[str, Flow | None] = {node.name: None for node in spec.nodes if node.kind == "global_table"}
         self._parse_schemas(spec)
         for node in spec.nodes:
             self._configure(node)
-        for node in ordered(spec):
+        for node in sorted(ordered(spec), key=lambda each: each.name not in self._tables):
             if node.name in self.configs:
                 self._lower(node, self.configs[node.name])
 
@@ -62,21 +64,26 @@ class TopologyLowering:
             self.problems += problems_of(error, f"nodes.{node.name}", kind.config_type)
 
     def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
+        inputs: tuple[tuple[str, Flow], ...] = ()
+        flow: Flow | None
         if KINDS[node.kind].inputs_apart is not None:
             inputs = self._inputs_apart(node)
             flow = inputs[0][1] if inputs else None
+        elif isinstance(config, SourceConfig | GlobalTableConfig):
+            flow = self._topic_flow(node, config)
         else:
-            inputs = ()
-            flow = self._source_flow(node, config) if isinstance(config, SourceConfig) else self._input_flow(node)
+            flow = self._input_flow(node)
         if flow is None:
             return
-        lowering = Lowering(node.name, flow, inputs)
+        lowering = Lowering(node.name, flow, self._tables, inputs)
         lowered = KINDS[node.kind].lower(config, lowering)
         self.problems += lowering.problems
         if lowered is not None and not lowering.problems:
             self.nodes[node.name] = LoweredNode(node, config, lowered)
+            if node.name in self._tables:
+                self._tables[node.name] = lowered.output
 
-    def _source_flow(self, node: NodeSpec, config: SourceConfig) -> Flow | None:
+    def _topic_flow(self, node: NodeSpec, config: SourceConfig | GlobalTableConfig) -> Flow | None:
         if config.schema_name not in self._schemas:
             near = get_close_matches(config.schema_name, self._schemas, 1)
             remedy = f"did you mean {near[0]!r}?" if near else f"schemas are {', '.join(self._schemas) or 'none'}"

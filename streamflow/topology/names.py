@@ -20,12 +20,18 @@ def dead_letter_topic(topology: str) -> str:
     return f"{topology}.dead_letters"
 
 
+def outcome_topic(topology: str) -> str:
+    """Topic of what became of events that somebody waits for."""
+    return f"{topology}.outcomes"
+
+
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
     key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
     return frozenset(
         [
             dead_letter_topic(spec.topology),
+            outcome_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]

@@ -4,8 +4,8 @@
     └────── part "departures" ──┘             └ part "by_carrier" ┘
 
 A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by. What stays connected
-when these edges are cut is a part. Only kinds and edges matter here, so that it can be checked before anything else is
-known to be right.
+when these edges are cut is a part; global tables stand beside the parts, in none. Only kinds and edges matter here, so
+that it can be checked before anything else is known to be right.
 """
 
 from dataclasses import dataclass
@@ -49,12 +49,13 @@ def cut(spec: TopologySpec) -> tuple[Part, ...]:
     """The parts, each after those that write its repartition topics (as far as there is such an order)."""
     cuts = repartitioned(spec)
     groups = _Groups()
-    order = ordered(spec)
+    order = [node for node in ordered(spec) if node.kind != "global_table"]
+    streams = {node.name for node in order}
     for node in order:
         groups.add(node.name)
         if node.name in cuts:
             groups.add(_behind(node.name))
-        for parent in node.inputs:
+        for parent in filter(streams.__contains__, node.inputs):
             groups.join(_behind(parent) if parent in cuts else parent, node.name)
     entries: dict[str, list[str]] = {}
     nodes: dict[str, list[str]] = {}

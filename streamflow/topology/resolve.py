@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamflow.errors import Problem
+from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.checks import check_graph
@@ -39,9 +40,10 @@ def resolve(written: TopologySpec) -> Resolved:
 def _check_tables(lowering: TopologyLowering) -> list[Problem]:
     problems, owners = [], dict[str, str]()
     for name, node in lowering.nodes.items():
-        table = node.lowered.table
-        if table is not None and owners.setdefault(table.name, name) != name:
-            message = f"table {table.name!r} is kept by node {owners[table.name]!r} already"
+        kept = node.lowered.table
+        table = kept.name if kept is not None else name if isinstance(node.config, GlobalTableConfig) else None
+        if table is not None and owners.setdefault(table, name) != name:
+            message = f"table {table!r} is kept by node {owners[table]!r} already"
             problems.append(Problem(f"nodes.{name}.table", message, "give it another name"))
     return problems
 
@@ -53,15 +55,18 @@ def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Proble
     tables = [node.lowered.table.name for node in lowering.nodes.values() if node.lowered.table is not None]
     own = internal_topics(spec, tables)
     for name, config in lowering.configs.items():
-        if isinstance(config, SourceConfig) and sources.setdefault(config.topic, name) != name:
-            message = f"topic {config.topic!r} is read by source {sources[config.topic]!r} already"
+        if not isinstance(config, SourceConfig | GlobalTableConfig):
+            continue
+        if sources.setdefault(config.topic, name) != name:
+            message = f"topic {config.topic!r} is read by {_said(lowering, sources[config.topic])} already"
             problems.append(Problem(f"nodes.{name}.topic", message, "read it once and branch behind it"))
     for name, config in lowering.configs.items():
-        if not isinstance(config, SourceConfig | SinkConfig):
+        if not isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig):
             continue
         place = f"nodes.{name}.topic"
         if isinstance(config, SinkConfig) and config.topic in sources:
-            message = f"topic {config.topic!r} is also read by source {sources[config.topic]!r}: events would go round"
+            reader = _said(lowering, sources[config.topic])
+            message = f"topic {config.topic!r} is also read by {reader}: events would go round"
             problems.append(Problem(place, message, "write to another topic"))
         if config.topic in own:
             message = f"topic {config.topic!r} is one of the topology's own"
@@ -71,3 +76,9 @@ def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Proble
             message = f"topic {config.topic!r} is declared with {partitions[config.topic]} and {declared} partitions"
             problems.append(Problem(f"nodes.{name}.partitions", message, "declare one number"))
     return problems
+
+
+def _said(lowering: TopologyLowering, name: str) -> str:
+    """A node that reads a topic, in words."""
+    kind = "source" if isinstance(lowering.configs[name], SourceConfig) else "global table"
+    return f"{kind} {name!r}"

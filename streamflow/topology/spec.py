@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 NODES_MAX = 200
 
@@ -21,6 +21,11 @@ class NodeSpec(BaseModel):
     inputs: tuple[str, ...] = ()
     config: Mapping[str, Any] = Field(default_factory=dict)
     written_inputs: tuple[str, ...] = ()
+
+    @field_serializer("config", when_used="json")
+    def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Classes and functions of a Python topology by their names."""
+        return {key: value.__qualname__ if callable(value) else value for key, value in config.items()}
 
 
 class TopologySpec(BaseModel):

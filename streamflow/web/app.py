@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.executing import executing_routes
+from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     JsonResponse,
@@ -20,15 +22,21 @@ from streamflow.web.problems import (
     answer_bad_parameters,
     answer_fault,
     answer_http_error,
+    answer_large_headers,
     answer_refusal,
 )
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
+from streamflow.web.why import why_routes
 
 #: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
+    "execute": "publish",
+    "show_execution": "query",
+    "why_window": "query",
+    "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "healthz": "public",
@@ -40,14 +48,16 @@ PERMISSIONS = {
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def create_app(service: Service, body_max_bytes: int) -> FastAPI:
+def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     """The application over a service."""
     app = FastAPI(title="streamflow", summary="Kafka stream processing", version="1", redoc_url=None)
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.include_router(publishing_routes(service, body_max_bytes))
+    app.include_router(publishing_routes(service, limits))
+    app.include_router(executing_routes(service, limits))
     app.include_router(table_routes(service))
+    app.include_router(why_routes(service))
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)
@@ -59,7 +69,10 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     given = request.headers.get("x-request-id", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     try:
-        response = await call_next(request)
+        if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADERS_MAX_BYTES:
+            response = answer_large_headers(HEADERS_MAX_BYTES)
+        else:
+            response = await call_next(request)
     except Exception as error:  # the outermost place where the request id is known
         response = answer_fault(request_id, error)
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -144,6 +157,8 @@ class HttpServer:
             lifespan="off",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
+            http="h11",
+            h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
         )
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.engine.global_table import FollowedTable
+from streamflow.engine.history import History
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.store import Store
+from streamflow.web.executions import Executions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,15 @@ class Service(Protocol):
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
         """Own task's table; its restore ratio while restoring; None when it is not ours."""
 
+    def global_table(self, name: str) -> FollowedTable:
+        """A global table of the plan."""
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """Where an own task stands in time; None when it is not ours."""
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What an own task remembers about time; None when it does not run here."""
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task, None when nobody has it yet."""
 
@@ -45,8 +58,20 @@ class Service(Protocol):
     def publishing_is_busy(self) -> bool:
         """Whether a publish should come back later."""
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
-        """Append records, acknowledged by all replicas; next offset per partition. Raises BrokerUnavailable."""
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
+        """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
+        BrokerUnavailable."""
+
+    #: Outcomes of events that somebody waits for.
+    executions: Executions
+
+    async def follow_outcomes(self) -> None:
+        """From now on (at the latest) give parts of outcomes to `executions`. Raises BrokerUnavailable."""
 
     async def wait_until_reflected(
         self, stage: Stage, partitions: list[int], token: Positions, wait_s: float
@@ -68,7 +93,3 @@ class Service(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
-
-
-class OwnerUnreachable(Exception):
-    """Another worker did not answer."""

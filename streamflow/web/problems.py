@@ -55,6 +55,11 @@ async def answer_http_error(_request: Request, error: Exception) -> Response:
     return _problem(error.status_code, "refused", str(error.detail), error.headers)
 
 
+def answer_large_headers(max_bytes: int) -> Response:
+    """Problem document of a request whose headers are too large."""
+    return _problem(431, "headers_too_large", f"headers may have {max_bytes} bytes together")
+
+
 def answer_fault(request_id: str, error: Exception) -> Response:
     """Problem document of a fault of ours; the trace goes to the log, not to the client."""
     log.error("request %s failed", request_id, exc_info=error)

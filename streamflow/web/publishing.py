@@ -1,5 +1,7 @@
 """POST /v1/topics/{topic}/events: decode, validate and append events in one batch."""
 
+import asyncio
+import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -11,79 +13,127 @@ from starlette.requests import ClientDisconnect
 from streamflow.errors import BrokerUnavailable, EventError
 from streamflow.model.codec import RowCodec
 from streamflow.model.position import encode_token
-from streamflow.plan.plan import Entry, EntryKind
+from streamflow.model.schema import Schema
+from streamflow.plan.plan import EntryKind
 from streamflow.state.keys import key_bytes
+from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBucket, is_too_deep
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.publish_document import RESPONSES, request_body
 
-RECORDS_MAX = 100_000
+#: Key and value of a record.
+Pair = tuple[bytes | None, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """A source topic with what validates its events."""
+class Target:
+    """A topic with what validates its events. In a global table the key is part of a row, and a row can be deleted."""
 
-    entry: Entry
+    node: str
+    schema: Schema
     codec: RowCodec
     key_field: str | None
+    is_table: bool = False
 
 
-def publishing_routes(service: Service, body_max_bytes: int) -> APIRouter:
-    """Routes that publish events to source topics."""
+def publishing_routes(service: Service, limits: PublishLimits) -> APIRouter:
+    """Routes that publish events to source topics, and rows to global tables."""
     router = APIRouter()
-    targets = _targets(service)
+    targets = targets_of(service) | _tables_of(service)
+    buckets = {topic: TokenBucket(limits.events_per_s) for topic in targets}
 
-    @router.post("/v1/topics/{topic}/events", status_code=200, tags=["publish"], operation_id="publish")
+    @router.post(
+        "/v1/topics/{topic}/events",
+        status_code=200,
+        tags=["publish"],
+        operation_id="publish",
+        responses=RESPONSES,
+        openapi_extra=request_body({topic: target.schema for topic, target in targets.items()}),
+    )
     async def publish(
         request: Request, topic: str, key: str | None = Query(None, description="key of all events of this request")
     ) -> Response:
         """Append events: one JSON object, an array of them, or NDJSON. Answers counts, what was rejected and why, and a
-        position token; `accepted` events are acknowledged by all in-sync replicas."""
+        position token; `accepted` events are acknowledged by all in-sync replicas.
+
+        The body `null` with a key deletes that key's row of a global table."""
         target = targets.get(topic)
         if target is None:
             near = get_close_matches(topic, targets, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"topics are {', '.join(sorted(targets))}"
-            raise Refusal(404, "unknown_topic", f"there is no source topic {topic!r}: {hint}")
+            raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "encoded", "compressed bodies are not taken: send it plain")
-        if service.publishing_is_busy:
-            raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
-        values = _split(await _body(request, body_max_bytes))
-        records, rejected = _validate(target, values, key)
+        values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
+        buckets[topic].take(len(values))
+        if target.is_table and values == [b"null"]:
+            return await _append(service, topic, [_deletion(key)], [])
+        records, rejected = validated(target, values, key)
         return await _append(service, topic, records, rejected)
 
     return router
 
 
-def _targets(service: Service) -> dict[str, _Target]:
+def targets_of(service: Service) -> dict[str, Target]:
+    """The source topics of the plan."""
     found = {}
     for stage in service.plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
                 codec = RowCodec(entry.schema, entry.reject_unknown_fields)
-                found[entry.topic] = _Target(entry, codec, entry.key.source if entry.key else None)
+                found[entry.topic] = Target(entry.node, entry.schema, codec, entry.key.source if entry.key else None)
     return found
 
 
-async def _body(request: Request, body_max_bytes: int) -> bytes:
-    """The body, refused as soon as it is too large."""
-    if int(request.headers.get("content-length") or 0) > body_max_bytes:
-        raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
+def _tables_of(service: Service) -> dict[str, Target]:
+    """The topics of the plan's global tables."""
+    return {
+        table.topic: Target(table.name, table.schema, RowCodec(table.schema), table.key_name, is_table=True)
+        for table in service.plan.global_tables
+    }
+
+
+async def admitted(service: Service, request: Request, bucket: TokenBucket, limits: PublishLimits) -> bytes:
+    """The body of a request that may publish now. Raises Refusal."""
+    _check_headers(request)
+    if service.publishing_is_busy:
+        raise Refusal(503, "busy", "too many publishes are on their way", retry_after_s=1)
+    wait_s = bucket.wait_s()
+    if wait_s > 0:
+        detail = f"a topic takes {limits.events_per_s} events/s here"
+        raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
+    return await _body(request, limits.body_bytes)
+
+
+def _check_headers(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refusal(415, "encoded", "compressed bodies are not taken: send it plain")
+    given = request.headers.get("content-type", "")
+    if given and given.partition(";")[0].strip().lower() not in MEDIA_TYPES:
+        raise Refusal(415, "media_type", f"{given!r} is not taken: send application/json or application/x-ndjson")
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    """The body, refused as soon as it is too large or too slow."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or len(length) > 18 or int(length) > max_bytes:
+        raise Refusal(413, "too_large", f"a body may have {max_bytes} bytes: send it in parts")
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > body_max_bytes:
-                raise Refusal(413, "too_large", f"a body may have {body_max_bytes} bytes: send it in parts")
-            parts.append(part)
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > max_bytes:
+                    raise Refusal(413, "too_large", f"a body may have {max_bytes} bytes: send it in parts")
+                parts.append(part)
+    except TimeoutError as error:
+        raise Refusal(408, "slow", f"the body did not arrive within {BODY_S:.0f} s") from error
     except ClientDisconnect as error:  # nobody reads this, but it is no fault of ours
         raise Refusal(400, "disconnected", "the connection ended before the body did") from error
     return b"".join(parts).strip()
 
 
-def _split(body: bytes) -> list[bytes]:
+def _split(body: bytes, max_events: int) -> list[bytes]:
     """Raw events: elements of an array, or lines."""
     if not body:
         raise Refusal(422, "empty", "the body is empty: send a JSON object, an array of them, or one per line")
@@ -96,8 +146,9 @@ def _split(body: bytes) -> list[bytes]:
             values = [line.strip() for line in body.split(b"\n") if line.strip()]
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Refusal(422, "not_json", f"the body is not JSON: {error}") from error
-    if len(values) > RECORDS_MAX:
-        raise Refusal(413, "too_many", f"a request may have {RECORDS_MAX} events, this has {len(values)}")
+    if len(values) > max_events:
+        detail = f"a request may have {max_events} events, this has {len(values)}: send it in parts"
+        raise Refusal(413, "too_many", detail)
     return values
 
 
@@ -112,17 +163,28 @@ def _is_object(body: bytes) -> bool:
     return True
 
 
-def _validate(
-    target: _Target, values: list[bytes], key: str | None
-) -> tuple[list[tuple[bytes | None, bytes]], list[dict[str, Any]]]:
+def _deletion(key: str | None) -> Pair:
+    if key is None:
+        raise Refusal(422, "bad_parameter", "null deletes a row: say of which `key`")
+    return key.encode(), None
+
+
+def validated(target: Target, values: list[bytes], key: str | None) -> tuple[list[Pair], list[dict[str, Any]]]:
     decoded = target.codec.decode(list(values))
     rejected = [_rejected(index, error) for index, error in decoded.bad]
     places = decoded.kept if decoded.kept is not None else range(len(values))
-    records: list[tuple[bytes | None, bytes]] = []
+    records: list[Pair] = []
     for index, row in zip(places, decoded.rows, strict=True):
         own = getattr(row, target.key_field) if target.key_field is not None else None
         if target.key_field is not None and own is None and key is None:
             rejected.append(_rejected(index, EventError("null_key", f"the key field {target.key_field!r} is null")))
+            continue
+        if is_too_deep(values[index]):
+            rejected.append(_rejected(index, EventError("decode", f"it is nested deeper than {DEPTH_MAX}")))
+            continue
+        if target.is_table and key is not None and key != str(own):
+            message = f"the key of this row is {own!r}, that of the request {key!r}"
+            rejected.append(_rejected(index, EventError("other_key", message)))
             continue
         found = key.encode() if key is not None else (None if own is None else key_bytes(own))
         records.append((found, _one_line(values[index])))
@@ -141,9 +203,7 @@ def _rejected(index: int, error: EventError) -> dict[str, Any]:
     return {"index": index, "reason": error.reason, "message": str(error)}
 
 
-async def _append(
-    service: Service, topic: str, records: list[tuple[bytes | None, bytes]], rejected: list[dict[str, Any]]
-) -> Response:
+async def _append(service: Service, topic: str, records: list[Pair], rejected: list[dict[str, Any]]) -> Response:
     token = None
     if records:
         try:

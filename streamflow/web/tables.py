@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Query, Response
 
 from streamflow.checkpoint.progress import NO_TIME
-from streamflow.errors import UserError
+from streamflow.errors import OwnerUnreachable, UserError
 from streamflow.model.codec import time_ms
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions, decode_token, encode_token
@@ -26,12 +27,15 @@ from streamflow.query.request import (
     merge_pages,
     read_until,
 )
-from streamflow.web.ports import OwnerUnreachable, Service
+from streamflow.web.global_tables import answer_global
+from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
 #: How long a query with `after` waits for the position, and for other workers.
 WAIT_S = 5.0
-#: How long another worker may wait for it; less than what it may take to answer at all.
+#: How long all other workers together may take to answer.
+ASK_S = 2.0
+#: How long another worker may wait for a position; less than what it may take to answer at all.
 _REMOTE_WAIT_MS = 1_500
 #: Window starts beyond are outside of what a store key can hold.
 _TIME_MAX_MS = 2**61
@@ -70,19 +74,14 @@ def table_routes(service: Service) -> APIRouter:
         A `cursor` in the answer means there may be more, also behind a page with fewer rows than the limit or none: a
         query for one key looks into 1,000 windows at a time.
         """
-        found = service.plan.table(table) if topology == service.plan.topology else None
-        if found is None:
-            names = [each.name for stage in service.plan.stages for each in stage.tables]
-            raise Refusal(
-                404, Reason.UNKNOWN_TABLE, f"no table {topology}/{table}; tables are {', '.join(names) or 'none'}"
-            )
+        found = known_table(service, topology, table)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out for all keys")
         try:
             query = TableQuery(
                 None if key is None else key.encode(),
-                _moment(start),
-                _moment(to),
+                moment_ms(start),
+                moment_ms(to),
                 state,
                 limit,
                 None if cursor is None else decode_cursor(cursor),
@@ -90,6 +89,8 @@ def table_routes(service: Service) -> APIRouter:
             token = None if after is None else decode_token(after)
         except UserError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
+        if found is None:
+            return await answer_global(service, table, query, token, wait_ms / 1_000)
         wanted = _partitions(service, found[0], query) if partitions is None else _numbers(partitions)
         own: Positions = {}
         if token is not None:
@@ -104,7 +105,19 @@ def table_routes(service: Service) -> APIRouter:
     return router
 
 
-def _moment(text: str | None) -> int | None:
+def known_table(service: Service, topology: str, name: str) -> tuple[Stage, TablePlan] | None:
+    """The stage and table of that name, None for a global table. Raises Refusal when there is none."""
+    plan = service.plan
+    found = plan.table(name)
+    global_tables = [each.name for each in plan.global_tables]
+    if topology != plan.topology or (found is None and name not in global_tables):
+        names = [each.name for stage in plan.stages for each in stage.tables] + global_tables
+        detail = f"no table {topology}/{name}; tables are {', '.join(names) or 'none'}"
+        raise Refusal(404, Reason.UNKNOWN_TABLE, detail)
+    return found
+
+
+def moment_ms(text: str | None) -> int | None:
     """Milliseconds of a parameter. Raises UserError."""
     if text is None:
         return None
@@ -140,8 +153,8 @@ class _Gather:
                 pages.append(page)
             else:
                 elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
-        asked = (self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items())
-        pages += await asyncio.gather(*asked)
+        asked = {url: self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items()}
+        pages += await _all_within(asked, ASK_S)
         merged, cursor = merge_pages([each.page for each in pages], query.limit)
         return JsonResponse(_body(merged, cursor, pages))
 
@@ -190,6 +203,21 @@ class _Gather:
         if status != 200:
             raise Refusal(503, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=1, owner=url)
         return _answer_of(body, url)
+
+
+async def _all_within(asked: dict[str, Coroutine[Any, Any, _Answer]], seconds: float) -> list[_Answer]:
+    """Every worker's answer; refused by the first refusal, or by name when some have not answered in time."""
+    tasks = {asyncio.create_task(ask): url for url, ask in asked.items()}
+    try:
+        async with asyncio.timeout(seconds):
+            return list(await asyncio.gather(*tasks))
+    except TimeoutError as error:
+        late = sorted(url for task, url in tasks.items() if task.cancelled())
+        detail = f"{', '.join(late)} did not answer within {seconds:.0f} s"
+        raise Refusal(503, Reason.OWNER_UNREACHABLE, detail, retry_after_s=1, owner=late[0]) from error
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _answer_of(body: dict[str, Any], url: str) -> _Answer:

@@ -56,6 +56,11 @@ class Calendar:
         return self.pane_of(time_ms)[1]
 
     @property
+    def cell_ms(self) -> int:
+        """Borders lie on multiples of it: offsets of time zones are whole seconds."""
+        return 1_000
+
+    @property
     def span_ms(self) -> int:
         """Length of the longest window: the longest unit and the hour that is put back in it."""
         return _LONGEST_DAYS[self.unit] * 86_400_000 + 3_600_000

@@ -2,63 +2,118 @@
 
 A row in the store is the msgpack array of the accumulator's *extras* (what the window itself has to remember, such as
 the borders of a session), then its cells, in the order of the aggregates. The table's layout digest (in the plan)
-covers window, names, versions and order of the aggregates: bytes of another layout are refused before they get here.
+covers window, names, states and order of the aggregates: bytes of another layout are refused before they get here.
+
+Aggregates of one state over one argument share their cells: percentile(x, 50) and percentile(x, 99) keep x once.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from streamflow.errors import UserError
 from streamflow.windows.aggregates import Aggregate
 
-#: What a cell may hold: msgpack keeps integers and floats apart, and infinity is a float.
-_CELL = int | float
+#: A row beyond this would not fit into a record of the changelog (4 MiB with key and framing): its state would be lost.
+ROW_MAX_BYTES = (4 << 20) - (64 << 10)
+#: A row of objects in memory, beside its bytes in the store: the objects' heads, and what they have allocated ahead.
+_OBJECTS_OVERHEAD_BYTES = 400
+
+
+class Slot(NamedTuple):
+    """A result of a window: its name, the aggregate, and the source of its argument ("" without)."""
+
+    name: str
+    aggregate: Aggregate
+    argument: str
 
 
 class AccumulatorLayout:
-    """Accumulator of a list of (result name, aggregate); `extras` are (attribute, initial value), integers.
+    """Accumulator of a list of slots; `extras` are (attribute, initial value), integers.
+
+    The encoders raise UserError for a row of objects beyond ROW_MAX_BYTES, before the changelog has to refuse it.
 
     new: makes an accumulator in its initial state.
     encode, decode: accumulator to and from bytes; decode_all: several at once.
     merge: merges the second accumulator into the first.
     results: values of all results, in order; `as_dict` the same by name.
+    names: what the sources of adds, lifts and results use besides the accumulator.
     """
 
-    def __init__(self, aggregates: Sequence[tuple[str, Aggregate]], extras: Sequence[tuple[str, int]] = ()) -> None:
-        self.aggregates = tuple(aggregates)
-        names: list[list[str]] = []
-        initial: list[float] = []
-        for _, aggregate in self.aggregates:
-            names.append([f"c{len(initial) + i}" for i in range(len(aggregate.cells))])
-            initial += aggregate.cells
-        self.cells = names
-        fields: list[tuple[str, Any, float]] = [(name, int, value) for name, value in extras]
-        fields += [(f"c{i}", _CELL, value) for i, value in enumerate(initial)]
-        self.type: type[Any] = msgspec.defstruct("Accumulator", fields, array_like=True, gc=False)
+    def __init__(self, slots: Sequence[Slot], extras: Sequence[tuple[str, int]] = ()) -> None:
+        self.slots = tuple(slots)
+        self.names: dict[str, Any] = {}
+        self._cells: list[list[str]] = []
+        self._firsts: set[int] = set()
+        self._objects = False
+        cells = self._assign_cells()
+        fields: list[tuple[str, Any, Any]] = [(name, int, value) for name, value in extras]
+        self.type: type[Any] = msgspec.defstruct("Accumulator", fields + cells, array_like=True, gc=False)
         self.new: Callable[[], Any] = self.type
-        self.encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
-        self._encode_any = self.encode
-        self.decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(self.type).decode
+        self._encode_any = msgspec.msgpack.Encoder(enc_hook=_state).encode
+        self.encode: Callable[[Any], bytes] = self._encode_measured if self._objects else self._encode_any
+        self.decode: Callable[[bytes], Any] = self.decoder(self.type)
         rows: Any = list[self.type]  # type: ignore[name-defined]
-        self.decode_all: Callable[[bytes], list[Any]] = msgspec.msgpack.Decoder(rows).decode
-        text = "lambda a: (" + "".join(f"{self.value_source(i, 'a')}, " for i in range(len(self.aggregates))) + ")"
+        self.decode_all: Callable[[bytes], list[Any]] = self.decoder(rows)
+        text = "lambda a: (" + "".join(f"{self.value_source(i, 'a')}, " for i in range(len(self.slots))) + ")"
         self.extras = tuple(name for name, _ in extras)
-        self.results: Callable[[Any], tuple[Any, ...]] = eval(text, {"inf": inf})  # noqa: S307 - text is made of our own templates
+        self.results: Callable[[Any], tuple[Any, ...]] = eval(text, dict(self.names))  # noqa: S307 - text is made of our own templates
         self.merge: Callable[[Any, Any], None] = self._merger()
+        #: Mean size of a row, of which the newest ones count most; only of layouts with objects.
+        self._row_bytes = 64.0
+
+    def _assign_cells(self) -> list[tuple[str, Any, Any]]:
+        """Fields of the cells; every slot gets the names of its own, or of the slot that has them already."""
+        fields: list[tuple[str, Any, Any]] = []
+        known: dict[tuple[str, str], list[str]] = {}
+        for index, (_, aggregate, argument) in enumerate(self.slots):
+            self.names |= aggregate.names
+            place = (aggregate.state, argument)
+            if place not in known:
+                self._firsts.add(index)
+                known[place] = [f"c{len(fields) + i}" for i in range(len(aggregate.cells))]
+                for name, cell in zip(known[place], aggregate.cells, strict=True):
+                    self._objects |= cell.make is not None or cell.type is object
+                    default = cell.initial if cell.make is None else msgspec.field(default_factory=cell.make)
+                    fields.append((name, Any if cell.type is object else cell.type, default))
+            self._cells.append(known[place])
+        return fields
+
+    def decoder(self, kind: Any) -> Callable[[bytes], Any]:
+        """Function from bytes to something that is made of accumulators."""
+        return msgspec.msgpack.Decoder(kind, dec_hook=_object).decode
 
     def _merger(self) -> Callable[[Any, Any], None]:
         """Function (into, other) that merges `other` into `into`; `other` stays as it is, nothing of it is shared."""
-        lines = ["def merge(a, b):"]
+        lines = ["def merge(a, b):", "    pass"]
         if "revision" in self.extras:
             lines.append("    a.revision += b.revision")
-        for cells, (_, aggregate) in zip(self.cells, self.aggregates, strict=True):
-            lines += ["    " + line.format(*cells, a="a", v="", b="b") for line in aggregate.merge]
-        namespace: dict[str, Any] = {"inf": inf}
+        for index in sorted(self._firsts):
+            merge = self.slots[index].aggregate.merge
+            lines += ["    " + line.format(*self._cells[index], a="a", b="b") for line in merge]
+        namespace = dict(self.names)
         exec("\n".join(lines), namespace)  # noqa: S102 - text is made of our own templates
-        merge: Callable[[Any, Any], None] = namespace["merge"]
-        return merge
+        made: Callable[[Any, Any], None] = namespace["merge"]
+        return made
+
+    @property
+    def live_bytes(self) -> int:
+        """What an accumulator takes in memory, roughly; of objects measured on the rows written so far."""
+        return int(3 * self._row_bytes) + _OBJECTS_OVERHEAD_BYTES if self._objects else 150
+
+    def _encode_measured(self, accumulator: Any) -> bytes:
+        return self._measured(self._encode_any(accumulator), 1)
+
+    def _measured(self, row: bytes, count: int) -> bytes:
+        size = len(row)
+        if size > ROW_MAX_BYTES:
+            raise UserError(
+                f"a row of {', '.join(slot.name for slot in self.slots)} takes {size} bytes ({count} accumulators), "
+                f"{ROW_MAX_BYTES} are possible: keep less in a result, or fewer panes in a window"
+            )
+        self._row_bytes += (size / count - self._row_bytes) / 256
+        return row
 
     def bytes_of(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator, also of one with integers beyond 64 bits (`encode` raises OverflowError there)."""
@@ -70,9 +125,10 @@ class AccumulatorLayout:
     def bytes_of_all(self, accumulators: list[Any]) -> bytes:
         """Bytes of several."""
         try:
-            return self._encode_any(accumulators)
+            row = self._encode_any(accumulators)
         except OverflowError:
-            return self._encode_any([self._in_64_bits(each) for each in accumulators])
+            row = self._encode_any([self._in_64_bits(each) for each in accumulators])
+        return self._measured(row, len(accumulators)) if self._objects else row
 
     def encode_large(self, accumulator: Any) -> bytes:
         """Bytes of an accumulator with integers beyond 64 bits, which msgpack cannot hold: they become floats."""
@@ -80,17 +136,18 @@ class AccumulatorLayout:
 
     def _in_64_bits(self, accumulator: Any) -> Any:
         cells = (getattr(accumulator, name) for name in accumulator.__struct_fields__)
-        return self.type(*(cell if abs(cell) < 2**63 else float(cell) for cell in cells))
+        return self.type(*(float(cell) if cell.__class__ is int and abs(cell) >= 2**63 else cell for cell in cells))
 
-    def add_source(self, index: int, accumulator: str, value: str) -> list[str]:
-        """Statements that add the value named `value` to aggregate `index` of the accumulator named `accumulator`."""
-        aggregate = self.aggregates[index][1]
-        return [line.format(*self.cells[index], a=accumulator, v=value, b="") for line in aggregate.add]
+    def add_source(self, index: int, accumulator: str, value: str, time: str) -> list[str]:
+        """Statements that add `value` at event time `time` to slot `index`; none when its cells are another's."""
+        if index not in self._firsts:
+            return []
+        add = self.slots[index].aggregate.add
+        return [line.format(*self._cells[index], a=accumulator, v=value, t=time) for line in add]
 
     def value_source(self, index: int, accumulator: str) -> str:
-        """Expression of the result of aggregate `index`."""
-        aggregate = self.aggregates[index][1]
-        return aggregate.value.format(*self.cells[index], a=accumulator, v="", b="")
+        """Expression of the result of slot `index`."""
+        return self.slots[index].aggregate.value.format(*self._cells[index], a=accumulator)
 
     def as_dict(self, row: bytes) -> dict[str, Any]:
         """Results by name of a row of the store, as a query shows them."""
@@ -98,7 +155,7 @@ class AccumulatorLayout:
 
     def named(self, accumulator: Any) -> dict[str, Any]:
         """Results by name."""
-        return dict(zip((name for name, _ in self.aggregates), self.results(accumulator), strict=True))
+        return dict(zip((slot.name for slot in self.slots), self.results(accumulator), strict=True))
 
     def merged(self, accumulators: Iterable[Any]) -> Any:
         """A new accumulator: the merge of all, in order."""
@@ -106,3 +163,11 @@ class AccumulatorLayout:
         for accumulator in accumulators:
             self.merge(whole, accumulator)
         return whole
+
+
+def _state(cell: Any) -> Any:
+    return cell.state()
+
+
+def _object(kind: Any, data: Any) -> Any:
+    return kind.of(data)

@@ -28,7 +28,7 @@ class PaneRows:
     def __init__(self, layout: AccumulatorLayout) -> None:
         self._layout = layout
         parts: Any = list[tuple[int | None, layout.type]]  # type: ignore[name-defined]
-        self._decode = msgspec.msgpack.Decoder(parts).decode
+        self._decode = layout.decoder(parts)
         self._raw = msgspec.msgpack.Encoder()
 
     def encode(self, parts: Sequence[Part]) -> bytes:

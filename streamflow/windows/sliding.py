@@ -14,6 +14,7 @@ streamed aggregation", SIGMOD 2006.
 """
 
 from dataclasses import dataclass
+from math import gcd
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Sliding:
     def last_end(self, time_ms: int) -> int:
         """End of the last window that holds `time_ms`."""
         return time_ms - (time_ms - self.offset_ms) % self.slide_ms + self.size_ms
+
+    @property
+    def cell_ms(self) -> int:
+        """Borders of panes lie on multiples of it, so a time's pane follows from `time // cell_ms`."""
+        return gcd(self.size_ms, self.slide_ms, self.offset_ms)
 
     @property
     def span_ms(self) -> int:

@@ -5,6 +5,7 @@ start = t - (t - offset) mod size          (floor, so negative times work)
 """
 
 from dataclasses import dataclass
+from math import gcd
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class Tumbling:
     def last_end(self, time_ms: int) -> int:
         """End of the last window that holds `time_ms`."""
         return self.pane_of(time_ms)[1]
+
+    @property
+    def cell_ms(self) -> int:
+        """Borders of panes lie on multiples of it, so a time's pane follows from `time // cell_ms`."""
+        return gcd(self.size_ms, self.offset_ms)
 
     @property
     def span_ms(self) -> int:

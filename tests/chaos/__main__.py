@@ -1,4 +1,7 @@
-"""The long form: `python -m tests.chaos [--orders N] [--seed S]`. Exit code 0 only when everything is exact."""
+"""The long form: `python -m tests.chaos [--orders N] [--seed S]`.
+
+Exit code 0 only when everything is exact, every kill and stall reached a living worker, and every fault point fired.
+"""
 
 import argparse
 import asyncio
@@ -8,13 +11,25 @@ import time
 from pathlib import Path
 
 from streamflow.runtime.embedded.broker import EmbeddedBroker
+from streamflow.runtime.faults import POINTS
 from tests.chaos.attacks import point_attack, random_attack
 from tests.chaos.harness import Run, new_run
 
+KILLS, STALLS = 30, 5
+
 
 async def _attack(run: Run) -> None:
-    await random_attack(kills=30, stalls=5, gap_s=1.5)(run)
+    await random_attack(KILLS, STALLS, gap_s=1.5)(run)
     await point_attack()(run)
+
+
+def _missing(run: Run) -> list[str]:
+    """Faults that were meant to happen and did not."""
+    fired = run.fired()
+    missing = [f"{point} {action}" for action in ("crash", "stall") for point in POINTS]
+    missing = [fault for fault in missing if not fired[fault]]
+    wanted = {"kill": KILLS, "stall": STALLS}
+    return missing + [name for name, count in wanted.items() if run.delivered[name] < count]
 
 
 def main() -> int:
@@ -31,9 +46,13 @@ def main() -> int:
             verdict = asyncio.run(run.execute(_attack))
         finally:
             broker.stop()
-        deaths = sum(slot.deaths for slot in run.slots)
-        print(f"{len(run.log)} faults, {deaths} deaths, {len(run.outputs)} results: {verdict}")
-        return 0 if verdict.is_exact else 1
+        print(f"happened: {run.report()}")
+        missing = _missing(run)
+        print(
+            f"{len(run.orders)} orders, {len(run.outputs)} results: {verdict}"
+            + (f"; never happened: {', '.join(missing)}" if missing else "")
+        )
+        return 0 if verdict.is_exact and not missing else 1
 
 
 if __name__ == "__main__":

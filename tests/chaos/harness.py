@@ -5,12 +5,17 @@ the results with read_committed while it all happens, and at the end compares re
 """
 
 import asyncio
+import itertools
 import os
 import random
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +38,11 @@ SESSION_MS = 6_000
 STALL_S = 8.0
 EXIT_REFUSED = 78
 _SETTLE_S = 120.0
+_TABLE_S = 60.0
+_FIRED_S = 40.0
+#: What a worker writes when a fault point fires, and when the broker refuses its batch.
+_FIRED = re.compile(rb"fault point (\w+): (crash|stall)")
+_REFUSED = b"within the known limits is refused"
 
 
 @dataclass
@@ -45,6 +55,12 @@ class Slot:
     faults: str = ""
     deaths: int = 0
     refusals: int = 0
+    without_disk: bool = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has a process that has not ended."""
+        return self.process is not None and self.process.poll() is None
 
 
 @dataclass
@@ -61,35 +77,33 @@ class Run:
     workers: int = 3
     slots: list[Slot] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    _ended: bool = False
+    #: Signals that reached a living process.
+    delivered: Counter[str] = field(default_factory=Counter)
+    _stalled: set[int] = field(default_factory=set)
 
     async def execute(self, attack: Callable[["Run"], Any]) -> Verdict:
         """Run the attack while orders flow; the verdict."""
         self.say(
-            f"seed {self.seed}, {len(self.orders)} orders, {self.workers} workers, mistake {self.mistake or 'none'}"
+            f"seed {self.seed}, {len(self.orders)} orders or more, {self.workers} workers, mistake {self.mistake or 'none'}"
         )
         settings = load_settings(brokers=self.bootstrap)
         await ensure_topics(make_plan(load_topology(TOPOLOGY)), settings)
-        base = 20_000 + random.Random(self.seed).randrange(30_000)
-        self.slots = [Slot(number, base + number) for number in range(self.workers)]
-        expected = expected_windows(self.orders)
+        self.slots = [Slot(number, port) for number, port in enumerate(_free_ports(self.workers))]
         tasks = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._read())]
         try:
             await self._until_serving()
             attacker = asyncio.create_task(attack(self))
-            await self._publish()
-            await attacker
+            await self._publish(attacker)
             await self._publish_closing()
+            expected = expected_windows(self.orders)
             verdict = await self._settled(expected)
             verdict.refused = sum(slot.refusals for slot in self.slots)
             if verdict.is_exact:
                 verdict.table_wrong = await self._compare_table(expected)
             return verdict
         finally:
-            self._ended = True
             for slot in self.slots:
-                if slot.process is not None and slot.process.poll() is None:
+                if slot.process is not None and slot.is_alive:
                     slot.process.send_signal(signal.SIGCONT)
                     slot.process.kill()
             for task in tasks:
@@ -101,18 +115,21 @@ class Run:
     async def _keep_alive(self) -> None:
         while True:
             for slot in self.slots:
-                if slot.process is None or slot.process.poll() is not None:
+                if not slot.is_alive:
                     if slot.process is not None:
                         slot.deaths += 1
                         slot.refusals += slot.process.returncode == EXIT_REFUSED
                     slot.process = self._spawn(slot)
             await asyncio.sleep(0.3)
 
+    def _log_of(self, slot: Slot) -> Path:
+        return self.folder / f"worker-{slot.number}.log"
+
     def _spawn(self, slot: Slot) -> "subprocess.Popen[bytes]":
         environment = {
             **os.environ,
             "STREAMFLOW_BROKERS": self.bootstrap,
-            "STREAMFLOW_STATE_DIR": str(self.folder / f"worker-{slot.number}"),
+            "STREAMFLOW_STATE_DIR": str(self._state_of(slot)),
             "STREAMFLOW_HTTP_PORT": str(slot.port),
             "STREAMFLOW_SESSION_TIMEOUT_MS": str(SESSION_MS),
             "STREAMFLOW_TRANSACTION_TIMEOUT_MS": "20000",
@@ -121,31 +138,71 @@ class Run:
             "STREAMFLOW_ALLOW_MISTAKES": "1" if self.mistake else "0",
             "STREAMFLOW_LOG_LEVEL": "warning",
         }
-        slot.faults = ""
-        with (self.folder / f"worker-{slot.number}.log").open("ab") as log:
+        if slot.without_disk:
+            shutil.rmtree(self._state_of(slot), ignore_errors=True)
+        slot.faults, slot.without_disk = "", False
+        with self._log_of(slot).open("ab") as log:
             command = [sys.executable, "-m", "streamflow", "run", str(TOPOLOGY), "--worker"]
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
+    def _state_of(self, slot: Slot) -> Path:
+        return self.folder / f"worker-{slot.number}"
+
+    async def living(self, chance: random.Random) -> Slot:
+        """A worker whose process lives and is not stopped by us."""
+        while True:
+            slots = [slot for slot in self.slots if slot.is_alive and slot.number not in self._stalled]
+            if slots:
+                return chance.choice(slots)
+            await asyncio.sleep(0.1)
+
     def kill(self, slot: Slot) -> None:
-        """kill -9."""
-        if slot.process is not None and slot.process.poll() is None:
+        """kill -9, counted when there was somebody to kill."""
+        if slot.process is not None and slot.is_alive:
             slot.process.send_signal(signal.SIGKILL)
-            self.log.append(f"kill {slot.number}")
+            self.delivered["kill"] += 1
 
     async def stall(self, slot: Slot, seconds: float) -> None:
         """SIGSTOP, longer than the session lasts, then SIGCONT."""
         process = slot.process
-        if process is not None and process.poll() is None:
+        if process is not None and slot.is_alive:
             process.send_signal(signal.SIGSTOP)
-            self.log.append(f"stall {slot.number}")
+            self.delivered["stall"] += 1
+            self._stalled.add(slot.number)
             await asyncio.sleep(seconds)
             process.send_signal(signal.SIGCONT)
+            self._stalled.discard(slot.number)
 
-    def restart_with(self, slot: Slot, faults: str) -> None:
-        """Kill a worker; its next life has these faults armed."""
-        slot.faults = faults
-        self.log.append(f"arm {slot.number} {faults}")
-        self.kill(slot)
+    def restart_with(self, slot: Slot, faults: str, *, without_disk: bool = False) -> None:
+        """Its next life, which begins now, has these faults armed, and must restore everything when `without_disk`."""
+        slot.faults, slot.without_disk = faults, without_disk
+        if slot.process is not None and slot.is_alive:
+            slot.process.kill()
+
+    def fired(self) -> Counter[str]:
+        """How often each fault fired, as `point crash` or `point stall`: what the workers wrote, not what was armed."""
+        found: Counter[str] = Counter()
+        for slot in self.slots:
+            found.update(b" ".join(each).decode() for each in _FIRED.findall(self._log_of(slot).read_bytes()))
+        return found
+
+    def broker_refusals(self) -> int:
+        """How often a worker's batch was refused by the broker."""
+        return sum(self._log_of(slot).read_bytes().count(_REFUSED) for slot in self.slots)
+
+    async def until_fired(self, fault: str, count: int) -> bool:
+        """Wait until a fault has fired `count` times, 40 s at most; whether it has."""
+        deadline = time.monotonic() + _FIRED_S
+        while self.fired()[fault] < count:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.2)
+        return True
+
+    def report(self) -> str:
+        """What really happened: signals that reached somebody, faults that fired."""
+        counts = {"deaths": sum(slot.deaths for slot in self.slots), **self.delivered, **self.fired()}
+        return ", ".join(f"{name} {count}" for name, count in counts.items())
 
     async def _until_serving(self) -> None:
         deadline = time.monotonic() + 60
@@ -162,16 +219,22 @@ class Run:
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    async def _publish(self) -> None:
+    async def _publish(self, attacker: "asyncio.Task[None]") -> None:
+        """All orders at a steady pace, and more while the attack lasts: a fault fires only when there is work."""
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
         await producer.start()
         started, step = time.monotonic(), max(1, self.pace_per_s // 20)
         try:
-            for start in range(0, len(self.orders), step):
+            for start in itertools.count(0, step):
+                if start >= len(self.orders):
+                    if attacker.done():
+                        break
+                    self.orders += make_orders(step, self.seed, len(self.orders))
                 for order in self.orders[start : start + step]:
                     await producer.send("orders.in", orjson.dumps(order), key=order["account"].encode())
                 ahead = (start + step) / self.pace_per_s - (time.monotonic() - started)
                 await asyncio.sleep(max(0.0, ahead))
+            await attacker
         finally:
             await producer.stop()
 
@@ -218,11 +281,13 @@ class Run:
         rows: dict[tuple[str, int], dict[str, Any]] = {}
         cursor: str | None = None
         url = f"http://127.0.0.1:{self.slots[0].port}/v1/topologies/orders/tables/totals"
+        deadline = time.monotonic() + _TABLE_S
         async with httpx.AsyncClient(timeout=10) as client:
             while True:
                 parameters = {"limit": "1000"} | ({"cursor": cursor} if cursor else {})
                 answer = await client.get(url, params=parameters)
                 if answer.status_code == 503:
+                    assert time.monotonic() < deadline, f"the table did not answer for {_TABLE_S:.0f} s: {answer.text}"
                     await asyncio.sleep(0.5)
                     continue
                 body = answer.json()
@@ -240,7 +305,18 @@ class Run:
         resource = ConfigResource(ConfigResourceType.TOPIC, "orders.totals", {"max.message.bytes": str(size)})
         await admin.alter_configs([resource])
         await admin.close()
-        self.log.append(f"records of the results are limited to {size} bytes")
+        self.delivered[f"limit of {size} bytes"] += 1
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody has, below those that systems hand out, so that they stay free while a worker is dead."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found
 
 
 def new_run(

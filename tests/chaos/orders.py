@@ -12,9 +12,9 @@ CLOSING = "closing"
 Windows = dict[tuple[str, int], tuple[int, int, int, int]]
 
 
-def make_orders(count: int, seed: int) -> list[dict[str, Any]]:
-    """Orders 2 ms apart, up to 0.8 s out of order, 500 accounts, 40 regions."""
-    chance = random.Random(seed)
+def make_orders(count: int, seed: int, first: int = 0) -> list[dict[str, Any]]:
+    """Orders from number `first` on, 2 ms apart, up to 0.8 s out of order, 500 accounts, 40 regions."""
+    chance = random.Random(f"{seed} {first}")
     return [
         {
             "time": START_MS + 2 * i + chance.randrange(-400, 400),
@@ -22,7 +22,7 @@ def make_orders(count: int, seed: int) -> list[dict[str, Any]]:
             "region": f"region-{chance.randrange(40)}",
             "amount": chance.randrange(100),
         }
-        for i in range(count)
+        for i in range(first, first + count)
     ]
 
 

@@ -18,9 +18,9 @@ _ENTRIES = st.one_of(
 )
 
 
-@given(_TIMES, st.lists(_ENTRIES, max_size=4))
-def test_progress_comes_back(watermark: int, entries: list[EntryProgress]) -> None:
-    progress = Progress(watermark, tuple(entries))
+@given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4))
+def test_progress_comes_back(watermark: int, entries: list[EntryProgress], counts: list[int]) -> None:
+    progress = Progress(watermark, tuple(entries), tuple(counts))
     assert Progress.decode(progress.encode()) == progress
 
 

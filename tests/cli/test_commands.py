@@ -21,7 +21,7 @@ def _streamflow(*arguments: str, **environment: str) -> subprocess.CompletedProc
 def test_check_says_what_is_good() -> None:
     done = _streamflow("check", "topologies/flights")
     assert done.returncode == 0
-    assert "2 stages" in done.stdout
+    assert "4 stages" in done.stdout
 
 
 def test_check_lists_every_problem_and_ends_with_2() -> None:
@@ -37,7 +37,7 @@ def test_plan_shows_stages_topics_and_the_picture() -> None:
     for text in ("flights.by_carrier.repartition", "compact,delete", "hourly_delays", "flowchart LR"):
         assert text in done.stdout
     body = json.loads(_streamflow("plan", "topologies/flights", "--json").stdout)
-    assert [stage["name"] for stage in body["stages"]] == ["departures", "by_carrier"]
+    assert [stage["name"] for stage in body["stages"]] == ["departures", "by_carrier", "by_destination", "by_airline"]
 
 
 def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) -> None:

@@ -25,6 +25,8 @@ EXAMPLE_SCHEMA = Schema(
     ),
 )
 FLOW = Flow(EXAMPLE_SCHEMA, field_expression(EXAMPLE_SCHEMA, "sensor"), "sensor")
+#: Global tables that the examples look into.
+TABLES = {"sensors": FLOW}
 #: Kinds that take their inputs apart have two of them in their examples, with different fields.
 SECOND_SCHEMA = Schema(
     "Setting",
@@ -36,7 +38,9 @@ SECOND = Flow(SECOND_SCHEMA, field_expression(SECOND_SCHEMA, "sensor"), "sensor"
 def lowering_of(kind: NodeKind, flow: Flow = FLOW) -> Lowering:
     """What a kind sees of its example."""
     first = replace(flow, table_retention_ms=1_000)
-    return Lowering("example", flow, () if kind.inputs_apart is None else (("first", first), ("second", SECOND)))
+    return Lowering(
+        "example", flow, TABLES, () if kind.inputs_apart is None else (("first", first), ("second", SECOND))
+    )
 
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -93,10 +97,10 @@ def test_unknown_keys_are_refused_and_configurations_are_frozen(kind: NodeKind) 
 @every_kind
 def test_rows_keep_their_key_and_repeats_unless_the_kind_is_about_them(kind: NodeKind) -> None:
     """What an operator does not name it passes on."""
-    if kind.kind in ("source", "key_by", "window") or kind.inputs_apart is not None:
+    if kind.kind in ("source", "global_table", "key_by", "window") or kind.inputs_apart is not None:
         return
     repeating = Flow(EXAMPLE_SCHEMA, FLOW.key, FLOW.key_name, repeats=True)
-    lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), Lowering("example", repeating))
+    lowered = kind.lower(kind.config_type.model_validate(dict(kind.example)), Lowering("example", repeating, TABLES))
     assert lowered is not None
     assert (lowered.output.key, lowered.output.key_name, lowered.output.repeats) == (FLOW.key, "sensor", True)
 
@@ -105,6 +109,8 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert set(KINDS) == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
+        "process", "python", "deduplicate",
+        "global_table", "lookup",
         "join", "table", "table_join", "tables_join", "combine",
     }  # fmt: skip
 
@@ -130,4 +136,4 @@ def test_a_kind_is_registered_once_and_in_a_category() -> None:
 def test_unknown_kinds_are_told_the_nearest() -> None:
     """Or all of them when none is near."""
     assert near_kinds("windo") == "did you mean window?"
-    assert near_kinds("quux").startswith("kinds are combine, echo, ")
+    assert near_kinds("quux").startswith("kinds are combine, deduplicate, echo, ")

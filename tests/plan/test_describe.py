@@ -43,7 +43,8 @@ def test_a_picture_draws_every_edge_between_things_it_declares(plan: Plan) -> No
     inputs = sum(len(node.inputs) for stage in plan.stages for node in stage.nodes)
     written = sum(1 for topic in describe(plan)["stages"] for node in topic["nodes"] if node["writes"])
     tables = sum(len(stage.tables) for stage in plan.stages)
-    assert len(edges) == inputs + written + tables
+    lookups = sum(node.kind == "lookup" for stage in plan.stages for node in stage.nodes)
+    assert len(edges) == inputs + written + tables + lookups + len(plan.global_tables)
 
 
 def test_topics_that_differ_in_a_dot_only_are_two_in_the_picture() -> None:

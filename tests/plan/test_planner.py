@@ -110,10 +110,12 @@ def test_changelogs_outlive_what_the_store_keeps() -> None:
 
 def test_own_topics_are_owned_and_foreign_ones_are_not() -> None:
     """Sources and sinks are only created when missing."""
-    plan = plan_of("branch_and_merge")
-    foreign = {topic.role for topic in plan.topics if not topic.owned}
-    assert foreign == {TopicRole.SOURCE, TopicRole.SINK}
-    assert {topic.role for topic in plan.topics if topic.owned} == set(TopicRole) - foreign
+    topics = [*plan_of("branch_and_merge").topics, *plan_of("global_tables").topics]
+    foreign = {topic.role for topic in topics if not topic.owned}
+    assert foreign == {TopicRole.SOURCE, TopicRole.SINK, TopicRole.GLOBAL_TABLE}
+    assert {topic.role for topic in topics if topic.owned} == set(TopicRole) - foreign
+    compacted = {topic.role for topic in topics if dict(topic.config).get("cleanup.policy") == "compact"}
+    assert TopicRole.GLOBAL_TABLE in compacted
 
 
 def test_real_partition_counts_are_compared_where_topics_meet() -> None:

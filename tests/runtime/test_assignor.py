@@ -22,8 +22,36 @@ def test_every_task_has_one_owner_and_loads_differ_by_one(tasks: dict[str, int],
     given = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(count)})
     owned = [task for mine in given.values() for task in mine]
     assert sorted(owned) == sorted(_every(tasks))
-    sizes = [len(mine) for mine in given.values()]
-    assert max(sizes) - min(sizes) <= 1
+    assert _is_even(tasks, given)
+
+
+def _is_even(tasks: dict[str, int], given: dict[str, set[tuple[str, int]]]) -> bool:
+    """Numbers differ by one at most, in all and per stage."""
+    for chosen in (*({stage} for stage in tasks), set(tasks)):
+        sizes = [sum(stage in chosen for stage, _ in mine) for mine in given.values()]
+        if max(sizes) - min(sizes) > 1:
+            return False
+    return True
+
+
+@given(_TASKS, st.lists(_MEMBERS, min_size=1, max_size=6))
+def test_through_any_joins_and_leaves_every_stage_is_even(tasks: dict[str, int], sizes: list[int]) -> None:
+    given: dict[str, set[tuple[str, int]]] = {}
+    for generation, size in enumerate(sizes):
+        names = [f"m{i}" for i in range(size)]
+        members = {name: Member(name, frozenset(given.get(name, ())), generation) for name in names}
+        given = decide(tasks, members)
+        assert sorted(task for mine in given.values() for task in mine) == sorted(_every(tasks))
+        assert _is_even(tasks, given)
+
+
+@given(_TASKS, st.integers(1, 6))
+def test_a_join_moves_what_the_new_worker_gets_and_little_else(tasks: dict[str, int], count: int) -> None:
+    first = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(count)})
+    members = {name: Member(name, frozenset(mine), 1) for name, mine in first.items()}
+    second = decide(tasks, members | {"new": Member("new")})
+    moved = sum(len(second[name] - first[name]) for name in first)
+    assert moved <= len(tasks), "at most one of a stage changes hands among the old"
 
 
 @given(_TASKS, _MEMBERS, _MEMBERS)
@@ -31,8 +59,7 @@ def test_after_a_change_of_members_only_what_must_moves(tasks: dict[str, int], b
     first = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(before)})
     members = {f"m{i}": Member(f"u{i}", frozenset(first.get(f"m{i}", set())), 1) for i in range(after)}
     second = decide(tasks, members)
-    sizes = [len(mine) for mine in second.values()]
-    assert max(sizes) - min(sizes) <= 1
+    assert _is_even(tasks, second)
     if before == after:
         assert second == first
 
@@ -63,5 +90,5 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     partitions = sorted((topic, p) for a in decided.values() for topic, ps in a.assignment for p in ps)
     assert partitions == sorted((topic, p) for topic in topics for p in range(4))
     two.on_assignment(decided["m2"])
-    assert len(two.owners) == 8
+    assert len(two.owners) == 16
     assert set(two.owners.values()) == {"http://one", "http://two"}

@@ -7,8 +7,10 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -34,6 +36,8 @@ def test_the_pinned_versions_are_installed() -> None:
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
+        (GroupCoordinator, ["check_errors"]),
+        (AIOKafkaAdminClient, ["_send_request", "find_coordinator"]),
         (BaseHandler, ["do", "handle_response", "handle_error", "create_request"]),
     ],
 )
@@ -91,6 +95,23 @@ def test_aborted_transactions_are_left_out() -> None:
     chunk = _read(aborted + good, 0, [(7, 0)])
     assert chunk.values == [b"z"]
     assert chunk.next_offset == 3
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_a_correlation_is_seen_in_a_batch_of_its_own(compression: int) -> None:
+    headers = [("h", b"x"), ("sf-correlation", b"id")]
+    builders = [DefaultRecordBatchBuilder(2, compression, 0, -1, 0, 0, 1 << 20) for _ in range(2)]
+    builders[0].append(0, 1_000, None, b"c", headers)
+    for index in range(2):  # not ours: nobody looks
+        builders[1].append(index, 1_000, None, b"d", headers)
+    data = bytearray(builders[1].build())
+    data[0:8] = (3).to_bytes(8, "big")
+    alone = bytearray(builders[0].build())
+    alone[0:8] = (2).to_bytes(8, "big")
+    chunk = _read(_batch([b"a", b"b"]) + bytes(alone) + bytes(data))
+    assert chunk.values == [b"a", b"b", b"c", b"d", b"d"]
+    assert chunk.correlations == {2: b"id"}
+    assert [chunk.offset_at(i) for i in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_marks_are_split_off_and_timestamps_are_beside() -> None:

@@ -43,7 +43,8 @@ def test_missing_topics_are_created_and_existing_ones_kept(kafka: str, unique: s
         return first
 
     counts = asyncio.run(act())
-    assert counts == {f"{unique}.in": 5, f"{unique}.w.changelog": 5, f"{unique}.dead_letters": 1}
+    ones = {f"{unique}.dead_letters": 1, f"{unique}.outcomes": 1}
+    assert counts == {f"{unique}.in": 5, f"{unique}.w.changelog": 5, **ones}
 
 
 def test_everything_that_does_not_fit_is_told_with_the_command(kafka: str, unique: str) -> None:
@@ -62,3 +63,27 @@ def test_no_kafka_is_a_transient_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "_ATTEMPTS", 2)
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1 does not answer"):
         asyncio.run(topics.ensure_topics(_plan("x"), load_settings(brokers="127.0.0.1:1")))
+
+
+def test_processing_time_needs_the_brokers_clock(kafka: str, unique: str) -> None:
+    """A topic that is made gets it; one with the producers' clocks is refused, with the command that changes it."""
+    text = f"""
+topology: {unique}
+schemas: {{A: {{k: str}}}}
+nodes:
+  s: {{kind: source, topic: {unique}.NAME, schema: A, key: k, time: processing, partitions: 1}}
+  w: {{kind: window, input: s, window: {{type: tumbling, size: 1s}}, aggregate: {{n: count()}}}}
+"""
+
+    async def act() -> None:
+        settings = load_settings(brokers=kafka)
+        made = make_plan(parse_topology(text.replace("NAME", "made")))
+        await topics.ensure_topics(made, settings)
+        await topics.ensure_topics(made, settings)
+        await _create(kafka, NewTopic(f"{unique}.found", 1, 1))
+        await topics.ensure_topics(make_plan(parse_topology(text.replace("NAME", "found"))), settings)
+
+    with pytest.raises(TopicError) as caught:
+        asyncio.run(act())
+    assert f"{unique}.found has message.timestamp.type CreateTime, the plan needs LogAppendTime" in str(caught.value)
+    assert "made" not in str(caught.value)

@@ -12,7 +12,7 @@ from streamflow.topology.load import load_topology
 from streamflow.topology.yaml_file import parse_topology
 
 
-@pytest.mark.parametrize("name", ["flights", "basics"])
+@pytest.mark.parametrize("name", ["flights", "basics", "watch"])
 def test_yaml_and_python_declare_the_same_topology(root: Path, name: str) -> None:
     """Both files of a folder give equal specs, and loading the folder gives that spec too."""
     folder = root / "topologies" / name

@@ -4,6 +4,7 @@ import asyncio
 import json
 from itertools import product
 
+from streamflow.web.limits import PublishLimits, TokenBucket
 from tests.web.workers import EVENTS, workers
 
 _EVENT = {"time": 1_000, "shop": "a", "amount": 1}
@@ -88,5 +89,107 @@ def test_lines_and_one_key_for_all() -> None:
             assert one.published == [(b"k", line.encode())] * 2
             empty = await one.post(line, f"{EVENTS}?key=")
             assert (empty.status_code, len(one.published)) == (422, 2)
+
+    asyncio.run(main())
+
+
+def test_types_that_are_not_json_are_refused() -> None:
+    """Also what a page's form can send without asking."""
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            body = json.dumps(_EVENT)
+            for taken in (
+                "application/json",
+                "application/json; charset=utf-8",
+                "application/x-ndjson",
+                "APPLICATION/JSON",
+            ):
+                assert (await one.post(body, content_type=taken)).status_code == 200, taken
+            one.published.clear()
+            for wrong in (
+                "text/plain",
+                "text/csv",
+                "application/x-www-form-urlencoded",
+                "multipart/form-data; boundary=x",
+            ):
+                answer = await one.post(body, content_type=wrong)
+                assert (answer.status_code, answer.json()["title"]) == (415, "media_type"), wrong
+            assert (await one.post(body, content_encoding="gzip")).status_code == 415
+            assert one.published == []
+
+    asyncio.run(main())
+
+
+def test_a_request_is_bounded_in_events_bytes_and_headers() -> None:
+    async def main() -> None:
+        async with workers(1, PublishLimits(body_bytes=10_000, batch_events=3)) as (one,):
+            line = json.dumps(_EVENT)
+            assert (await one.post(f"{line}\n" * 3)).status_code == 200
+            for body in (f"{line}\n" * 4, json.dumps([_EVENT] * 4)):
+                answer = await one.post(body)
+                assert (answer.status_code, answer.json()["title"]) == (413, "too_many")
+            assert (await one.post(" " * 10_001)).json()["title"] == "too_large"
+            assert (await one.post(line, x_filler="x" * (17 << 10))).status_code == 431
+            assert len(one.published) == 3
+
+    asyncio.run(main())
+
+
+def test_an_event_nests_32_deep_and_no_deeper() -> None:
+    """Brackets in texts count for nothing."""
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            for depth, text, accepted in (
+                (31, "", 1),
+                (32, "", 0),
+                (5, "[{" * 100 + '\\"[[[\\\\', 1),
+                (40, "]" * 40, 0),
+            ):
+                event = json.dumps(_EVENT)[:-1] + f', "text": "{text}", "deep": ' + "[" * depth + "]" * depth + "}"
+                answer = (await one.post(event)).json()
+                assert answer["accepted"] == accepted, (depth, answer)
+                assert accepted or answer["rejected"][0]["reason"] == "decode"
+
+    asyncio.run(main())
+
+
+def test_a_topic_takes_so_many_events_a_second_and_says_when_to_come_back() -> None:
+    async def main() -> None:
+        async with workers(1, PublishLimits(events_per_s=100)) as (one,):
+            assert (await one.post(json.dumps([_EVENT] * 300))).status_code == 200
+            answer = await one.post(json.dumps(_EVENT))
+            assert (answer.status_code, answer.json()["title"]) == (429, "too_fast")
+            assert answer.headers["retry-after"] == "2"
+            assert len(one.published) == 300
+
+    asyncio.run(main())
+
+
+def test_a_bucket_fills_again_and_holds_one_second_at_most() -> None:
+    now = [0.0]
+    bucket = TokenBucket(10, lambda: now[0])
+    bucket.take(30)
+    assert bucket.wait_s() == 2.0
+    now[0] = 2.5
+    assert bucket.wait_s() == 0.0
+    now[0] = 100.0
+    assert bucket.wait_s() == 0.0
+    bucket.take(20)
+    assert bucket.wait_s() == 1.0
+
+
+def test_the_document_shows_bodies_that_are_taken() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            operation = (await one.get("/openapi.json")).json()["paths"]["/v1/topics/{topic}/events"]["post"]
+            assert {"200", "404", "408", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+            for kind, content in operation["requestBody"]["content"].items():
+                for name, example in content["examples"].items():
+                    value, topic = example["value"], name.rpartition(" ")[2]
+                    body = value if isinstance(value, str) else json.dumps(value)
+                    answer = await one.post(body, f"/v1/topics/{topic}/events", content_type=kind)
+                    assert (answer.status_code, answer.json()["rejected"]) == (200, []), answer.text
 
     asyncio.run(main())

@@ -1,8 +1,10 @@
 """Table queries over two workers: every answer is whole and of this moment, or is none."""
 
 import asyncio
+import time
 
 from streamflow.query.reader import PANES_MAX
+from streamflow.web.tables import ASK_S
 from tests.web.workers import HOUR_MS, PARTITIONS, TABLE, keys_of, workers
 
 
@@ -78,5 +80,28 @@ def test_a_rare_key_in_a_long_history_comes_in_short_pages_also_from_afar() -> N
             second = (await one.get(key=rare, cursor=first["cursor"])).json()
             assert [(row["start"], row["value"]["n"]) for row in second["rows"]] == [(place[0], 7)]
             assert second["cursor"] is None
+
+    asyncio.run(main())
+
+
+def test_workers_that_do_not_answer_in_time_are_named_and_waited_for_once() -> None:
+    """Three workers of which two are slow: one deadline for both, not one each."""
+
+    async def main() -> None:
+        async with workers(3) as (one, two, three):
+            one.delays_s = {two.url: 30.0, three.url: 30.0}
+            began = time.monotonic()
+            answer = await one.get()
+            assert time.monotonic() - began < ASK_S + 1.5
+            body = answer.json()
+            assert (answer.status_code, body["title"]) == (503, "owner_unreachable")
+            assert answer.headers["retry-after"] == "1"
+            assert two.url in body["detail"]
+            assert three.url in body["detail"]
+            one.delays_s = {}
+            assert (await one.get()).status_code == 200
+            await three.server.stop()
+            gone = await one.get()
+            assert (gone.status_code, gone.json()["owner"]) == (503, three.url)
 
     asyncio.run(main())

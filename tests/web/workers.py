@@ -11,17 +11,23 @@ from typing import Any
 
 import httpx
 
+from streamflow.engine.global_table import FollowedTable, GlobalTable
+from streamflow.engine.history import History
+from streamflow.errors import OwnerUnreachable
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
+from streamflow.query.standing import TaskStanding
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.web.app import HttpServer, create_app
-from streamflow.web.ports import LocalTable, OwnerUnreachable
+from streamflow.web.executions import Executions
+from streamflow.web.limits import PublishLimits
+from streamflow.web.ports import LocalTable
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -31,8 +37,9 @@ PLAN: Plan = make_plan(
     parse_topology(
         """
         topology: t
-        schemas: {Sale: {time: timestamp, shop: str, amount: int}}
+        schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
+          shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
           sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
@@ -51,6 +58,9 @@ def keys_of(partition: int, count: int) -> list[str]:
     return found
 
 
+_LIMITS = PublishLimits()
+
+
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
@@ -59,10 +69,17 @@ class StoredWorker:
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
+        self.tables = {each.name: GlobalTable(each) for each in plan.global_tables}
+        self.ratio = 1.0
+        self.standings: dict[tuple[str, int], TaskStanding] = {}
+        self.histories: dict[tuple[str, int], History] = {}
         self.watermark_ms = 2 * HOUR_MS
-        self.published: list[tuple[bytes | None, bytes]] = []
+        self.published: list[tuple[bytes | None, Any]] = []
         self.asked: list[dict[str, str]] = []
+        self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
+        self.executions = Executions()
+        self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
 
     def hold(self, partition: int, rows: Mapping[tuple[int, str], int] | None = None) -> None:
@@ -88,14 +105,37 @@ class StoredWorker:
         store = self.stores.get(partition)
         return None if store is None else LocalTable(store, self.watermark_ms, self.reflected)
 
+    def global_table(self, name: str) -> FollowedTable:
+        """The table, which reflects what `reflected` says."""
+        table = self.tables[name]
+        positions = {p: offset for (topic, p), offset in self.reflected.items() if topic == table.plan.topic}
+        return FollowedTable(table, positions, 0, self.ratio)
+
+    def standing(self, stage: str, partition: int) -> TaskStanding | None:
+        """What a test put there."""
+        return self.standings.get((stage, partition))
+
+    def history(self, stage: str, partition: int) -> History | None:
+        """What a test put there."""
+        return self.histories.get((stage, partition))
+
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Where this worker believes the partition is."""
         return self.owners.get(partition)
 
-    async def publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes]]) -> dict[int, int]:
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> dict[int, int]:
         """Keep the records."""
         self.published += records
+        self.headers.append(headers)
         return {0: len(self.published)}
+
+    async def follow_outcomes(self) -> None:
+        """Tests add the parts."""
 
     async def wait_until_reflected(
         self, stage: Stage, partitions: list[int], token: Positions, wait_s: float
@@ -114,6 +154,7 @@ class StoredWorker:
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker."""
         self.asked.append(dict(parameters))
+        await asyncio.sleep(self.delays_s.get(url, 0.0))
         try:
             response = await self._client.get(url + path, params=dict(parameters))
         except httpx.HTTPError as error:
@@ -148,7 +189,7 @@ class StoredWorker:
 
 
 @asynccontextmanager
-async def workers(count: int = 2) -> AsyncIterator[list[StoredWorker]]:
+async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncIterator[list[StoredWorker]]:
     """Workers that serve; partitions are dealt out in turn, and everybody knows where they are."""
     made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
     for worker in made:
@@ -157,7 +198,7 @@ async def workers(count: int = 2) -> AsyncIterator[list[StoredWorker]]:
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.server.serve(create_app(worker, 1 << 20))
+        worker.server.serve(create_app(worker, limits))
     try:
         yield made
     finally:

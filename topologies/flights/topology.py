@@ -2,10 +2,20 @@
 
 from streamflow.topology.builder import Builder
 
-flights = Builder("flights", description="Departure delays per carrier and hour")
+flights = Builder(
+    "flights",
+    version=2,
+    description="Departure delays per carrier and hour, traffic per destination, and airlines' days",
+)
 flights.schema(
     "Departure", time="timestamp", carrier="str", origin="str", dest="str", dep_delay="float?", distance="int"
 )
+flights.schema("Carrier", carrier="str", name="str")
+flights.schema("Airport", faa="str", name="str", zone="str?")
+carriers = flights.global_table(
+    "carriers", topic="flights.carriers", schema="Carrier", key="carrier", max_bytes=1_000_000
+)
+airports = flights.global_table("airports", topic="flights.airports", schema="Airport", key="faa", max_bytes=1_000_000)
 departures = flights.source(
     "departures",
     topic="flights.departures",
@@ -26,5 +36,29 @@ hourly = by_carrier.window(
     retention="400d",
 )
 hourly.sink("out", topic="flights.hourly_delays")
+named = flown.lookup("named", table=carriers, key="carrier", take={"airline": "name"})
+placed = named.lookup("placed", table=airports, key="dest", take={"destination": "name"})
+called = placed.map(
+    "called",
+    keep=["dep_delay", "distance"],
+    set={"airline": "coalesce(airline, carrier)", "destination": "coalesce(destination, dest)"},
+)
+by_destination = called.key_by("by_destination", key="destination")
+by_destination.window(
+    "traffic",
+    window={"type": "sliding", "size": "1d", "slide": "12h"},
+    aggregate={"departures": "count()", "mean_delay": "average(dep_delay)", "farthest": "max(distance)"},
+    table="destination_traffic",
+    retention="400d",
+)
+by_airline = called.key_by("by_airline", key="airline")
+days = by_airline.window(
+    "days",
+    window={"type": "session", "gap": "3h"},
+    aggregate={"departures": "count()", "mean_delay": "average(dep_delay)", "worst": "max(dep_delay)"},
+    table="airline_days",
+    retention="400d",
+)
+days.sink("days_out", topic="flights.airline_days")
 
 topology = flights.build()

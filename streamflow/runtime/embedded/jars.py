@@ -15,6 +15,8 @@ from streamflow.errors import ExternalError
 KAFKA_VERSION = "4.1.1"
 #: kafka-clients is named too: resolved on its own, an older one is picked.
 _COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.apache.kafka:kafka-clients:{KAFKA_VERSION}"
+#: Without it nothing is logged. Resolved apart, because it would bring older versions of what Kafka needs.
+_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 _LOCK = Path(__file__).with_name("kafka.lock")
 
 
@@ -51,7 +53,10 @@ def _fetch(folder: Path) -> None:
     try:
         environment = jgo.build(_COORDINATES, cache_dir=partial / "jgo")
         (partial / "jars").mkdir(parents=True, exist_ok=True)
-        for jar in environment.all_jars:
+        logging = [
+            jar for jar in jgo.build(_LOGGING, cache_dir=partial / "jgo").all_jars if "slf4j-impl" in Path(jar).name
+        ]
+        for jar in [*environment.all_jars, *logging]:
             shutil.copy(jar, partial / "jars" / Path(jar).name)
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

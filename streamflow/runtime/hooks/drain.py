@@ -21,6 +21,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.outcome import CORRELATION
 
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
 
@@ -80,6 +81,7 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
         record_at=partial(_read_again, data),
         position=start,
         timestamps=columns.timestamps,
+        correlations=columns.correlations,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),
     )
@@ -103,19 +105,22 @@ class _Columns:
         self.values: list[bytes | None] = []
         self.runs: list[Run] = []
         self.marks: list[Mark] = []
+        self.correlations: dict[int, bytes] = {}
         self.timestamps: list[int] | None = [] if timestamps else None
         self._split_marks = marks
 
     def add(self, batch: Any, position: int) -> None:
         base, newest = batch.base_offset, batch.max_timestamp
         start = len(self.values)
-        whole = base >= position and self.timestamps is None
+        # Records that somebody waits for come in batches of their own, so that no others need to show their headers.
+        alone = batch.next_offset - base == 1
+        whole = base >= position and self.timestamps is None and not alone
         if whole:
             self.values += [record.value for record in batch]
         if not whole or len(self.values) - start != batch.next_offset - base:
             # Cut by the position, or thinned by compaction: offsets are no longer base, base + 1, …
             del self.values[start:]
-            self._add_singly(_again(self._data, base) if whole else batch, position, newest)
+            self._add_singly(_again(self._data, base) if whole else batch, position, newest, alone)
         elif len(self.values) > start:
             self.runs.append(Run(start, base, newest))
         if self._split_marks and len(self.values) > start:
@@ -128,7 +133,7 @@ class _Columns:
                     self.runs.pop()
                 self.marks.append(Mark(len(self.values), last))
 
-    def _add_singly(self, batch: Any, position: int, newest: int) -> None:
+    def _add_singly(self, batch: Any, position: int, newest: int, alone: bool) -> None:
         after = -1
         for record in batch:
             if record.offset < position:
@@ -136,6 +141,10 @@ class _Columns:
             if record.offset != after:
                 self.runs.append(Run(len(self.values), record.offset, newest))
             after = record.offset + 1
+            if alone and record.headers:
+                correlation = dict(record.headers).get(CORRELATION)
+                if correlation:
+                    self.correlations[len(self.values)] = correlation
             self.values.append(record.value)
             if self.timestamps is not None:
                 self.timestamps.append(record.timestamp)

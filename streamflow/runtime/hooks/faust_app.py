@@ -57,7 +57,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         settings = app.settings
         self._assignor = app.stage_assignor
         return aiokafka.AIOKafkaConsumer(
-            client_id=f"{settings.application}-{app.plan.topology}",
+            client_id=f"{settings.application}-{app.plan.identity}",
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
             bootstrap_servers=settings.brokers.split(","),
@@ -192,13 +192,13 @@ class StageApp(faust.App):
     def __init__(self, plan: Plan, settings: Settings, assignor: StageAssignor, **options: Any) -> None:
         drain.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
-        self.entry_shapes = {
-            entry.topic: EntryShape(entry.kind is EntryKind.REPARTITION, entry.event_time is None)
-            for stage in plan.stages
-            for entry in stage.entries
-        }
+        self.entry_shapes: dict[str, EntryShape] = {}
+        for entry in (each for stage in plan.stages for each in stage.entries):
+            repartition = entry.kind is EntryKind.REPARTITION
+            shape = self.entry_shapes.setdefault(entry.topic, EntryShape(repartition, False))
+            shape.timestamps |= entry.event_time is None and not repartition
         super().__init__(
-            f"{settings.application}.{plan.topology}",
+            f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
             store="memory://",
             datadir=str(settings.state_dir / "faust"),

@@ -1,0 +1,163 @@
+"""Binds the nodes of a stage to state, outputs and clocks of one task: what the names in the fused code stand for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from streamflow.engine.distinct_table import DistinctTable
+from streamflow.engine.fold_table import Fire, FoldTable
+from streamflow.engine.global_table import GlobalTable
+from streamflow.engine.join_binding import bind_join, bind_table
+from streamflow.engine.keyed_fold import KeyedFold
+from streamflow.engine.keyed_table import KeyedTable
+from streamflow.engine.outputs import Outputs, RouteTo
+from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.process_table import ProcessTable, make_node
+from streamflow.engine.program import Program
+from streamflow.engine.session_table import SessionTable
+from streamflow.engine.sliding_table import SlidingTable
+from streamflow.engine.versioned_table import VersionedTable
+from streamflow.engine.watermarks import EntryClock
+from streamflow.errors import EventError
+from streamflow.kit.run import applied
+from streamflow.kit.timers import Timer
+from streamflow.model.schema import FieldType
+from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
+from streamflow.plan.plan import PlannedNode
+from streamflow.state.store import Store
+from streamflow.windows.count import Counted
+from streamflow.windows.session import Session
+from streamflow.windows.sliding import Sliding
+from streamflow.windows.unbounded import Unbounded
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHooks:
+    """What tables ask of their task, and tell it. Times in ms.
+
+    emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
+    rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
+    not known. closed_to: the watermark at which the task closed last; watermark_now: the one up to this event;
+    settled_watermark: the same, but while the task advances the one it advances to. now: the wall clock.
+    """
+
+    emit: Callable[[int, str, int, int, Any, bool], None]
+    give: Callable[[int, str, Any, int, list[Any]], None]
+    timer_failed: Callable[[str, Any, Timer, EventError], None]
+    border_moved: Callable[[int], None]
+    closed_to: Callable[[], int]
+    watermark_now: Callable[[], int]
+    settled_watermark: Callable[[], int]
+    now: Callable[[], int]
+
+
+@dataclass
+class Binding:
+    """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
+
+    late: per node number its name, its table and the route to its late topic.
+    """
+
+    program: Program
+    hooks: TaskHooks
+    outputs: Outputs
+    clocks: Sequence[EntryClock]
+    store: Store
+    global_tables: Mapping[str, GlobalTable]
+    names: dict[str, Any]
+    folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
+    keyed: list[KeyedTable | VersionedTable] = field(default_factory=list)
+    processes: list[ProcessTable] = field(default_factory=list)
+    late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
+
+    def bind(self) -> dict[str, Any]:
+        """Open every table and give the functions of the fused code."""
+        for number, clock in enumerate(self.clocks):
+            self.names[f"clock_{number}"] = clock
+        for node in self.program.stage.nodes:
+            number = self.program.numbers[node.name]
+            self._bind_node(number, node)
+            topic = node.repartition_topic or getattr(node.operator, "topic", None)
+            if topic is not None:
+                self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
+        return self.program.bind(self.names)
+
+    def _bind_node(self, number: int, node: PlannedNode) -> None:
+        names, operator = self.names, node.operator
+        match operator:
+            case Fold():
+                names[f"w_{number}"] = self._fold(number, node, operator)
+            case Process():
+                names[f"w_{number}"] = self._process(number, node, operator)
+            case Distinct():
+                names[f"w_{number}"] = made = DistinctTable(
+                    operator, self.store, _key_type(node), self.hooks.settled_watermark
+                )
+                self._add(number, node.name, made, operator.late_topic)
+            case Apply():
+                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Count():
+                names[f"c_{number}"] = keyed = KeyedTable(operator.table, self.store)
+                self.keyed.append(keyed)
+            case Lookup():
+                found = self.global_tables[operator.table]
+                names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
+            case Upsert():
+                table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
+                names |= bound
+                self.keyed.append(table)
+            case _ if isinstance(operator, Apart):
+                self._join(number, node, operator)
+
+    def _fold(self, number: int, node: PlannedNode, fold: Fold) -> FoldTable:
+        table = next(table for table in self.program.stage.tables if table.node == node.name)
+        layout, key_type, store = self.program.layouts[node.name], _key_type(node), self.store
+        made: FoldTable
+        match fold.window:
+            case Session():
+                moved, now = self.hooks.border_moved, self.hooks.watermark_now
+                made = SessionTable(table, fold, layout, store, key_type, moved, now)
+            case Counted() | Unbounded():
+                made = KeyedFold(table, fold, layout, store, key_type, partial(self.hooks.emit, number, node.name))
+            case Sliding():
+                made = SlidingTable(table, fold, layout, store, key_type)
+            case _:
+                made = PaneTable(table, fold, layout, store, key_type)
+        self._add(number, node.name, made, fold.late_topic)
+        return made
+
+    def _process(self, number: int, node: PlannedNode, operator: Process) -> ProcessTable:
+        hooks = self.hooks
+        made = ProcessTable(
+            operator,
+            make_node(operator, node.name),
+            self.store,
+            _key_type(node),
+            give=partial(hooks.give, number, node.name),
+            fail=partial(hooks.timer_failed, node.name),
+            border_moved=hooks.border_moved,
+            watermark_now=hooks.settled_watermark,
+            now=hooks.now,
+        )
+        self.processes.append(made)
+        self._add(number, node.name, made, None)
+        return made
+
+    def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
+        stage, hooks = self.program.stage, self.hooks
+        made = bind_join(stage, node, number, self.store, self.clocks, hooks.closed_to, self.names, self.outputs)
+        self.names |= made.names
+        if made.table is not None:
+            self._add(number, node.name, made.table, operator.late_topic)
+
+    def _add(self, number: int, node: str, table: FoldTable, late_topic: str | None) -> None:
+        if late_topic is not None:
+            self.late[number] = node, table, self.outputs.router(late_topic)[1]
+        table.open_at(self.hooks.closed_to())
+        self.folds.append((number, table, partial(self.hooks.emit, number, node)))
+
+
+def _key_type(node: PlannedNode) -> FieldType:
+    return node.key.type if node.key is not None else FieldType.STR

@@ -1,0 +1,93 @@
+"""What became of one event that somebody waits for: written by tasks, put together by whoever answers.
+
+Every task that works on a record with the header `sf-correlation` writes one part, in the transaction of the record:
+
+    {"id": …, "from": [topic, partition, offset], "onward": 2,      records it sent to further stages, with the header
+     "rows": [{"topic", "key", "row"}],                             what went to sinks
+     "late": [{"node", "topic", "late_ms"}], "dead": [{"node", "reason", "error"}]}
+
+An outcome is complete when 1 + the sum of `onward` parts are there. A part comes before the parts of what it sent
+onward, because these are read after its commit; parts that come twice (at least once) are told by `from`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+#: Header of a record that belongs to an execution. It travels in a batch of its own: only these are looked at.
+CORRELATION = "sf-correlation"
+#: Rows beyond these bytes are left out of a part; they are in their sink.
+ROWS_MAX_BYTES = 256 << 10
+
+Headers = tuple[tuple[str, bytes], ...]
+#: (topic, key, value, headers) of a record that a row added to the outputs.
+Added = tuple[str, bytes | None, bytes | None, Headers]
+
+
+def encode_part(
+    correlation: bytes, origin: tuple[str, int, int], added: Sequence[Added], onward_topics: frozenset[str]
+) -> bytes:
+    """The part of one record: what its row added to the outputs."""
+    part: dict[str, Any] = {
+        "id": correlation.decode(errors="replace"),
+        "from": origin,
+        "onward": sum(topic in onward_topics for topic, *_ in added),
+        "rows": [],
+        "late": [],
+        "dead": [],
+    }
+    room = ROWS_MAX_BYTES
+    for topic, key, value, headers in added:
+        if topic in onward_topics:
+            continue
+        known = {name: text.decode(errors="replace") for name, text in headers}
+        reason = known.get("sf-reason")
+        if reason == "late":
+            part["late"].append({"node": known["sf-node"], "topic": topic, "late_ms": int(known["sf-late-ms"])})
+        elif reason is not None:
+            part["dead"].append({"node": known["sf-node"], "reason": reason, "error": known["sf-error"]})
+        else:
+            room -= len(value or b"")
+            row = {"topic": topic, "key": None if key is None else key.decode(errors="replace")}
+            part["rows"].append(
+                {**row, "row": orjson.Fragment(value or b"null")} if room >= 0 else {**row, "omitted": True}
+            )
+    return orjson.dumps(part)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The parts of one execution so far. `size_bytes`: of the parts, for whoever bounds what is kept."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    late: list[dict[str, Any]] = field(default_factory=list)
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    missing: int = 1
+    size_bytes: int = 0
+    _seen: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def add(self, part: dict[str, Any], size_bytes: int) -> None:
+        """Add a part; one that was added before changes nothing."""
+        origin = tuple(part["from"])
+        if origin in self._seen:
+            return
+        self._seen.add(origin)
+        self.missing += part["onward"] - 1
+        self.size_bytes += size_bytes
+        self.rows += part["rows"]
+        self.late += part["late"]
+        self.dead += part["dead"]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of it is on its way any more."""
+        return self.missing == 0
+
+    @property
+    def status(self) -> str:
+        """pending, dead (some of it became a dead letter), late, or done."""
+        if not self.is_complete:
+            return "pending"
+        return "dead" if self.dead else "late" if self.late else "done"

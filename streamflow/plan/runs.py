@@ -1,0 +1,81 @@
+"""Runs: the same plan under another identity, so that it reads the sources anew and touches nothing of the live one.
+
+             group, transactional ids, state folder    repartition, changelog, sink, dead-letter, outcome topics
+live run     <topology>                                as declared
+run r        <topology>.<r>                            as declared, with `.r` behind
+
+Pure: gives a new plan.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from streamflow.errors import UserError
+from streamflow.plan.plan import Entry, Plan, PlannedNode, Stage, TopicPlan, TopicRole
+
+#: A topic name of 200 characters with a run behind it still fits into Kafka's 249.
+_RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+#: Idle for so long is never: no source of a bounded run is left out of the watermark.
+_NEVER_MS = 1 << 62
+_WRITTEN = (TopicRole.SINK, TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.DEAD_LETTERS, TopicRole.OUTCOMES)
+
+
+def into_run(plan: Plan, run: str) -> Plan:
+    """The plan as run `run`. Raises UserError for a name that cannot be part of a topic's."""
+    if not _RUN.fullmatch(run):
+        raise UserError(
+            f"run name {run!r} is not allowed: up to 40 small letters, digits, dashes or underscores, "
+            f"beginning with a letter or digit"
+        )
+    names = {topic.name: f"{topic.name}.{run}" for topic in plan.topics if topic.role in _WRITTEN}
+    return replace(
+        plan,
+        run=run,
+        stages=tuple(_stage(stage, names) for stage in plan.stages),
+        topics=tuple(_topic(topic, names) for topic in plan.topics),
+        dead_letter_topic=names[plan.dead_letter_topic],
+        outcome_topic=names[plan.outcome_topic],
+    )
+
+
+def bounded(plan: Plan) -> Plan:
+    """The plan for a run that ends: nothing is idle, because everything is waited for."""
+    stages = tuple(
+        replace(stage, entries=tuple(replace(entry, idle_after_ms=_NEVER_MS) for entry in stage.entries))
+        for stage in plan.stages
+    )
+    return replace(plan, stages=stages)
+
+
+def _stage(stage: Stage, names: Mapping[str, str]) -> Stage:
+    return replace(
+        stage,
+        entries=tuple(_entry(entry, names) for entry in stage.entries),
+        nodes=tuple(_node(node, names) for node in stage.nodes),
+        tables=tuple(replace(table, changelog_topic=names[table.changelog_topic]) for table in stage.tables),
+    )
+
+
+def _entry(entry: Entry, names: Mapping[str, str]) -> Entry:
+    return replace(entry, topic=names.get(entry.topic, entry.topic))
+
+
+def _node(node: PlannedNode, names: Mapping[str, str]) -> PlannedNode:
+    topic = node.repartition_topic
+    operator: Any = node.operator
+    changed = {
+        each.name: names[value]
+        for each in fields(operator)
+        if each.name.endswith("topic") and isinstance(value := getattr(operator, each.name), str) and value in names
+    }
+    return replace(
+        node,
+        operator=replace(operator, **changed) if changed else operator,
+        repartition_topic=None if topic is None else names[topic],
+    )
+
+
+def _topic(topic: TopicPlan, names: Mapping[str, str]) -> TopicPlan:
+    return replace(topic, name=names.get(topic.name, topic.name)) if topic.role in _WRITTEN else topic

@@ -1,0 +1,248 @@
+"""Where a run begins and ends, written down in Kafka before its first worker starts.
+
+    group <application>.<identity>        committed offsets: where the run starts, then how far it is
+    group <application>.<identity>#run    the run's record: per source partition its end (of a bounded run), and as
+                                          metadata where it started, what `--from` said, and when
+
+The record is written last, so a run that has one has everything. Whoever begins the run again finds it and goes on:
+same start, same end, whatever was published since. (Two that begin it at the same moment may write ends some records
+apart; a source partition then ends where the task that read it was told, once and for all.)
+
+Offsets of a group that nobody uses go by the broker's `offsets.retention.minutes`, a week by default; so does an
+unfinished run.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, KafkaError, UnknownMemberIdError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from streamflow.checkpoint.progress import Progress
+from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
+from streamflow.model.codec import time_ms
+from streamflow.model.position import Positions, decode_token
+from streamflow.plan.plan import Plan, TopicRole
+from streamflow.runtime.topics import ensure_topics
+from streamflow.settings.settings import Settings
+
+EARLIEST = "earliest"
+_ATTEMPTS = 6
+_BACKOFF_S = 0.1
+_TEXT_MAX_CHARS = 100
+
+Place = tuple[str, int]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What was written down. `starts` and `ends` per (topic, partition) of the sources; `ends` empty: it has no end."""
+
+    start: str
+    begun_ms: int
+    starts: dict[Place, int]
+    ends: dict[Place, int]
+
+
+def group_of(plan: Plan, settings: Settings) -> str:
+    """Consumer group of a run."""
+    return f"{settings.application}.{plan.identity}"
+
+
+def record_group_of(plan: Plan, settings: Settings) -> str:
+    """Group whose offsets are the run's record."""
+    return f"{group_of(plan, settings)}#run"
+
+
+async def begin(plan: Plan, settings: Settings, start: str | None, *, bounded: bool) -> RunRecord:
+    """Begin a run, or find the record of the one that has begun.
+
+    start: `earliest` (also when None), an offset, an ISO 8601 time (of the records), or a position token.
+    Raises UserError for a start that cannot be read or contradicts the run's record, TopicError, BrokerUnavailable.
+    """
+    counts = await ensure_topics(plan, settings)
+
+    async def act() -> RunRecord:
+        found = await _read(plan, settings, counts)
+        if found is not None:
+            _check_same(plan, found, start, bounded)
+            return found
+        await _check_fresh(plan, settings, counts)
+        return await _begin(plan, settings, counts, start or EARLIEST, bounded)
+
+    return await _patiently(act, f"run {plan.identity} cannot be begun")
+
+
+async def read_record(plan: Plan, settings: Settings) -> RunRecord | None:
+    """The record of a run, None when it has not begun. Raises BrokerUnavailable, StateMismatch."""
+    counts = await ensure_topics(plan, settings)
+    return await _patiently(lambda: _read(plan, settings, counts), f"the record of {plan.identity} cannot be read")
+
+
+async def _patiently(act: Callable[[], Awaitable[_T]], fault: str) -> _T:
+    """Do something that may be done again: a new broker takes a while until groups have a coordinator."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return await act()
+        except KafkaError as error:
+            if attempt == _ATTEMPTS or not error.retriable:
+                raise BrokerUnavailable(f"{fault}: {error!r}") from error
+            await asyncio.sleep(_BACKOFF_S * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+async def committed_progress(
+    admin: AIOKafkaAdminClient, plan: Plan, settings: Settings, counts: Mapping[str, int]
+) -> dict[tuple[str, int], Progress]:
+    """Progress of every task as committed, by (stage, partition); of tasks without a checkpoint the empty one."""
+    topics = {stage.name: stage.input_topics[0] for stage in plan.stages}
+    places = [TopicPartition(topic, partition) for topic in topics.values() for partition in range(counts[topic])]
+    committed = await admin.list_consumer_group_offsets(group_of(plan, settings), partitions=places)
+    found = {}
+    for name, topic in topics.items():
+        for partition in range(counts[topic]):
+            each = committed.get(TopicPartition(topic, partition))
+            found[name, partition] = Progress.decode(each.metadata if each is not None and each.offset >= 0 else "")
+    return found
+
+
+# -- beginning ---------------------------------------------------------------------------------------------------------
+
+
+def _sources(plan: Plan, counts: Mapping[str, int]) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic.name, partition)
+        for topic in plan.topics
+        if topic.role is TopicRole.SOURCE
+        for partition in range(counts[topic.name])
+    ]
+
+
+async def _offsets(
+    settings: Settings, group: str, places: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    try:
+        await admin.start()
+        found = await admin.list_consumer_group_offsets(group, partitions=places)
+    finally:
+        await admin.close()
+    return {place: each for place, each in found.items() if each.offset >= 0}
+
+
+async def _read(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> RunRecord | None:
+    places = _sources(plan, counts)
+    found = await _offsets(settings, record_group_of(plan, settings), places)
+    if not found:
+        return None
+    if len(found) != len(places):
+        raise StateMismatch(
+            f"the sources of {plan.identity} have other partitions than when the run began: reset it, or begin another"
+        )
+    bodies = {place: orjson.loads(each.metadata) for place, each in found.items()}
+    body = bodies[places[0]]
+    return RunRecord(
+        body["from"],
+        body["begun_ms"],
+        {(place.topic, place.partition): bodies[place]["start"] for place in places},
+        {(place.topic, place.partition): found[place].offset for place in places} if body["bounded"] else {},
+    )
+
+
+def _check_same(plan: Plan, found: RunRecord, start: str | None, bounded: bool) -> None:
+    remedy = f"leave it out to go on, take another name (--into), or `streamflow reset` {plan.identity} first"
+    if start is not None and _short(start) != found.start:
+        raise UserError(f"{plan.identity} has begun from {found.start}, not from {_short(start)}: {remedy}")
+    if bounded != bool(found.ends):
+        has, given = ("an end", "without") if found.ends else ("no end", "with")
+        raise UserError(f"{plan.identity} has begun with {has}, and goes on only so; it was called {given} --bounded")
+
+
+async def _check_fresh(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> None:
+    """Offsets without progress are from a beginning that did not get as far as the record: they may be overwritten."""
+    committed = await _offsets(settings, group_of(plan, settings), _sources(plan, counts))
+    if any(each.metadata for each in committed.values()):
+        raise UserError(
+            f"{plan.identity} has run before, so its start cannot be chosen any more: replay into a run of its own "
+            f"(--into), or `streamflow reset` it first"
+        )
+
+
+async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], start: str, bounded: bool) -> RunRecord:
+    places = _sources(plan, counts)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers.split(","), enable_auto_commit=False, isolation_level="read_committed"
+    )
+    try:
+        await consumer.start()
+        first, last = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        starts = {
+            place: min(max(offset, first[place]), last[place])
+            for place, offset in (await _starts(consumer, start, first, last)).items()
+        }
+    finally:
+        await consumer.stop()
+    begun_ms = int(time.time() * 1_000)
+    await _commit(settings, group_of(plan, settings), {place: OffsetAndMetadata(starts[place], "") for place in places})
+    record = {}
+    for place in places:
+        body = {"from": _short(start), "bounded": bounded, "begun_ms": begun_ms, "start": starts[place]}
+        record[place] = OffsetAndMetadata(last[place] if bounded else starts[place], orjson.dumps(body).decode())
+    await _commit(settings, record_group_of(plan, settings), record)
+    return RunRecord(
+        _short(start),
+        begun_ms,
+        {(place.topic, place.partition): starts[place] for place in places},
+        {(place.topic, place.partition): last[place] for place in places} if bounded else {},
+    )
+
+
+async def _starts(
+    consumer: AIOKafkaConsumer, start: str, first: dict[TopicPartition, int], last: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Where each partition starts; offsets outside of the log are moved to its nearer end by the caller."""
+    if start == EARLIEST:
+        return first
+    if start.isdecimal():
+        return dict.fromkeys(first, int(start))
+    try:
+        moment_ms = time_ms(start)
+    except ValueError:
+        token = _token(start)
+        return {place: token.get(place.topic, {}).get(place.partition, first[place]) for place in first}
+    found = await consumer.offsets_for_times(dict.fromkeys(first, max(0, moment_ms)))
+    return {place: last[place] if found[place] is None else found[place].offset for place in first}
+
+
+def _token(start: str) -> Positions:
+    try:
+        return decode_token(start)
+    except UserError as error:
+        message = f"--from {start!r} is no start: give `earliest`, an offset, an ISO 8601 time, or a token of a publish"
+        raise UserError(message) from error
+
+
+def _short(start: str) -> str:
+    """What stands in the record: tokens may be longer than a record's metadata."""
+    return start if len(start) <= _TEXT_MAX_CHARS else "token " + hashlib.sha256(start.encode()).hexdigest()[:16]
+
+
+async def _commit(settings: Settings, group: str, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+    """Commit offsets of a group that has no members. Raises UserError when it has some."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers.split(","), group_id=group, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        consumer.assign(list(offsets))
+        await consumer.commit(offsets)
+    except (CommitFailedError, UnknownMemberIdError) as error:
+        raise UserError(f"workers of {group} are alive: stop them first") from error
+    finally:
+        await consumer.stop()

@@ -1,0 +1,83 @@
+"""Executions: events that somebody waits for, and what became of them. The waiting room behind `execute`.
+
+Every bound is stated here. What is dropped is not lost: results are in their sinks, the parts in the outcome topic.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections import OrderedDict
+
+import orjson
+
+from streamflow.model.outcome import Outcome
+
+#: Requests that may wait at once; more are refused with 429.
+WAITING_MAX = 256
+#: Outcomes kept for whoever comes back: so many, so many bytes, for so long.
+KEPT_MAX = 10_000
+KEPT_MAX_BYTES = 64 << 20
+KEPT_S = 600
+
+#: Milliseconds when it was made, then chance.
+_ID = re.compile(r"([0-9a-f]{11})-[0-9a-f]{32}")
+
+
+def new_id() -> str:
+    """An id that tells its age."""
+    return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
+
+
+def age_s(execution: str) -> float | None:
+    """Seconds since an id was made; None when it is none of ours."""
+    found = _ID.fullmatch(execution)
+    return None if found is None else time.time() - int(found[1], 16) / 1_000
+
+
+class Executions:
+    """Outcomes as their parts come in, and the requests that wait for them. Single-threaded."""
+
+    def __init__(self) -> None:
+        self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting_count = 0
+        self._size_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further request should come back later."""
+        return self._waiting_count >= WAITING_MAX
+
+    def add(self, part: bytes) -> None:
+        """A part of an outcome has come."""
+        body = orjson.loads(part)
+        outcome = self._outcomes.setdefault(body["id"], Outcome())
+        before = outcome.size_bytes
+        outcome.add(body, len(part))
+        self._size_bytes += outcome.size_bytes - before
+        if outcome.is_complete:
+            for waiting in self._waiting.pop(body["id"], []):
+                waiting.set_result(None)
+        while len(self._outcomes) > KEPT_MAX or self._size_bytes > KEPT_MAX_BYTES:
+            _, dropped = self._outcomes.popitem(last=False)
+            self._size_bytes -= dropped.size_bytes
+
+    async def wait(self, execution: str, timeout_s: float) -> Outcome:
+        """The outcome, as far as it is known when it is complete or the time is over."""
+        known = self._outcomes.get(execution)
+        if known is not None and known.is_complete:
+            return known
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution, []).append(waiting)
+        self._waiting_count += 1
+        try:
+            await asyncio.wait([waiting], timeout=timeout_s)
+        finally:
+            self._waiting_count -= 1
+            others = self._waiting.get(execution)
+            if others is not None:
+                others.remove(waiting)
+                if not others:
+                    del self._waiting[execution]
+        return self._outcomes.get(execution, Outcome())

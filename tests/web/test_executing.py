@@ -1,0 +1,113 @@
+"""Execute over HTTP: what is answered when, and what is refused; the parts of outcomes are added by the tests."""
+
+import asyncio
+import json
+
+import orjson
+
+from streamflow.web import executions
+from streamflow.web.executions import Executions, new_id
+from tests.web.workers import StoredWorker, workers
+
+_EXECUTE = "/v1/topologies/t/execute"
+_EVENT = json.dumps({"time": 1_000, "shop": "a", "amount": 1})
+
+
+def _part(execution: str, offset: int, onward: int = 0, **more: object) -> bytes:
+    body = {"id": execution, "from": ["x", 0, offset], "onward": onward, "rows": [], "late": [], "dead": [], **more}
+    return orjson.dumps(body)
+
+
+async def _published(worker: StoredWorker) -> str:
+    async with asyncio.timeout(5):
+        while not worker.headers:  # noqa: ASYNC110 - the worker knows no events
+            await asyncio.sleep(0.001)
+    ((name, execution),) = worker.headers.pop()
+    assert name == "sf-correlation"
+    return execution.decode()
+
+
+def test_the_answer_waits_for_every_part() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            asked = asyncio.create_task(one.post(_EVENT, _EXECUTE))
+            execution = await _published(one)
+            one.executions.add(_part(execution, 0, onward=2, rows=[{"topic": "a", "key": "k", "row": {"n": 1}}]))
+            one.executions.add(_part(execution, 1))
+            one.executions.add(_part(execution, 1))
+            await asyncio.sleep(0.05)
+            assert not asked.done()
+            one.executions.add(_part(execution, 2, dead=[{"node": "n", "reason": "expression", "error": "no"}]))
+            answer = await asked
+            body = answer.json()
+            assert (answer.status_code, body["id"], body["status"]) == (200, execution, "dead")
+            assert (len(body["rows"]), len(body["dead"]), body["tables"]) == (1, 1, ["hourly"])
+            assert one.published == [(b"a", _EVENT.encode())]
+
+    asyncio.run(main())
+
+
+def test_what_takes_longer_is_asked_for_again() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            answer = await one.post(_EVENT, _EXECUTE + "?timeout_ms=20")
+            assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+            location, execution = answer.headers["location"], answer.json()["id"]
+            assert (await one.get(location)).status_code == 202
+            one.executions.add(_part(execution, 0))
+            again = await one.get(location)
+            assert (again.status_code, again.json()["status"]) == (200, "done")
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_executed_is_refused_before_it_is_published() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            for body, path, status in (
+                ("{}", _EXECUTE, 422),
+                ("", _EXECUTE, 422),
+                (_EVENT, _EXECUTE + "?source=nope", 422),
+                (_EVENT, "/v1/topologies/other/execute", 404),
+                (_EVENT, _EXECUTE + "?timeout_ms=999999", 422),
+            ):
+                answer = await one.post(body, path)
+                assert answer.status_code == status, answer.text
+            assert (await one.get("/v1/topologies/t/executions/junk")).status_code == 404
+            assert (await one.get(f"/v1/topologies/t/executions/{0:011x}-{0:032x}")).status_code == 410
+            assert one.published == []
+
+    asyncio.run(main())
+
+
+def test_so_many_may_wait_and_the_next_is_told_when_to_come_back() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            waiting = [asyncio.create_task(one.executions.wait(new_id(), 5)) for _ in range(executions.WAITING_MAX)]
+            await asyncio.sleep(0)
+            answer = await one.post(_EVENT, _EXECUTE)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert (await one.post(_EVENT, _EXECUTE + "?timeout_ms=1")).status_code == 202
+            one.publishing_is_busy = True
+            assert (await one.post(_EVENT, _EXECUTE)).status_code == 503
+
+    asyncio.run(main())
+
+
+def test_what_is_kept_is_bounded() -> None:
+    async def main() -> None:
+        room = Executions()
+        for number in range(executions.KEPT_MAX + 5):
+            room.add(_part(str(number), 0))
+        assert (await room.wait("4", 0)).status == "pending"
+        assert (await room.wait("5", 0)).status == "done"
+        wide = [{"topic": "a", "key": None, "row": "x" * (1 << 20)}]
+        for number in range(70):
+            room.add(_part(f"wide{number}", 0, rows=wide))
+        assert (await room.wait("wide1", 0)).status == "pending"
+        assert (await room.wait("wide69", 0)).status == "done"
+
+    asyncio.run(main())
