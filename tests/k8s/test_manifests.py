@@ -1,7 +1,6 @@
 """The chart's manifests, and that the tests notice what is wrong with others."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from streamflow.deploy.chart_files import chart_files
 from streamflow.metrics.families import Metrics
 from tests.k8s.inspection import complaints, of_kind, read
-from tests.k8s.toolbox import CHART, helm_template
+from tests.k8s.toolbox import CHART, helm_template, mutant
 
 
 def test_values_and_their_schema_are_in_step_with_the_models() -> None:
@@ -72,7 +71,7 @@ def test_egress_is_to_dns_to_kafka_and_to_other_workers() -> None:
 
 
 def test_an_upgrade_of_the_chart_alone_restarts_nothing(tmp_path: Path) -> None:
-    newer = _mutant(tmp_path, "Chart.yaml", "version: 0.1.0\nappVersion", "version: 0.2.0\nappVersion")
+    newer = mutant(tmp_path, "Chart.yaml", "version: 0.1.0\nappVersion", "version: 0.2.0\nappVersion")
     values = CHART / "ci" / "full-values.yaml"
     before, after = (of_kind(read(helm_template(values, chart).stdout), "StatefulSet") for chart in (CHART, newer))
     assert before[0]["spec"] == after[0]["spec"]
@@ -118,13 +117,4 @@ _MUTANTS = {
 @pytest.mark.parametrize("name", _MUTANTS)
 def test_a_worse_chart_is_noticed(name: str, tmp_path: Path) -> None:
     path, old, new = _MUTANTS[name]
-    assert any(complaints(_mutant(tmp_path, f"templates/{path}", old, new)))
-
-
-def _mutant(folder: Path, path: str, old: str, new: str) -> Path:
-    """A copy of the chart with one text replaced, everywhere in a file."""
-    chart = shutil.copytree(CHART, folder / "streamflow")
-    text = (chart / path).read_text()
-    assert old in text, "the mutant does not fit the chart any more"
-    (chart / path).write_text(text.replace(old, new))
-    return chart
+    assert any(complaints(mutant(tmp_path, f"templates/{path}", old, new)))

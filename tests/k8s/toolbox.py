@@ -25,3 +25,12 @@ def helm_template(values: Path, chart: Path = CHART, *options: str) -> subproces
     """What Helm makes of the chart."""
     command = [tool("helm"), "template", "readings", str(chart), "--namespace", "streams", "-f", str(values), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def mutant(folder: Path, path: str, old: str, new: str) -> Path:
+    """A copy of the chart with one text replaced, everywhere in a file."""
+    chart = shutil.copytree(CHART, folder / "streamflow")
+    text = (chart / path).read_text()
+    assert old in text, "the mutant does not fit the chart any more"
+    (chart / path).write_text(text.replace(old, new))
+    return chart
