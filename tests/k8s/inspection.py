@@ -27,10 +27,12 @@ def complaints(chart: Path = CHART) -> Iterator[str]:
         if done.returncode:
             yield f"{values.stem}: {done.stderr}"
             continue
-        manifests = read(done.stdout)
-        # What does not have the form of Kubernetes cannot be looked at further.
-        found = list(_by_schema(manifests)) or _by_rule(manifests)
-        yield from (f"{values.stem}: {text}" for text in found)
+        yield from (f"{values.stem}: {text}" for text in complaints_of(read(done.stdout)))
+
+
+def complaints_of(manifests: list[Manifest]) -> Iterator[str]:
+    """Everything that is wrong with manifests; what has not the form of Kubernetes is not looked at further."""
+    yield from list(_by_schema(manifests)) or _by_rule(manifests)
 
 
 def read(text: str) -> list[Manifest]:
