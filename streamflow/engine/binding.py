@@ -30,7 +30,8 @@ class TaskHooks:
 
     emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
     rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
-    not known. closed_to: the watermark at which the task closed last; watermark_now: the one up to this event;
+    not known. closed_to: the watermark at which the task closed last; while it advances the one before, so that results
+    of its windows are not late for what stands behind them. watermark_now: the one up to this event;
     settled_watermark: the same, but while the task advances the one it advances to. now: the wall clock.
     """
 

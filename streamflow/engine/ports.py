@@ -4,7 +4,7 @@ A row is late by the watermark of its own port, not by that of the task. The fir
 alone, so what is late, and with it the results of a join, do not depend on which input happened to be read first.
 
     rows come from entries, through nodes that keep their time      least watermark of these entries, at this very row
-    a window or a join lies between                                 the task's, when it last closed
+    a window or a join lies between                                 the task's, when it last closed, before its results
 """
 
 from collections.abc import Callable, Sequence
