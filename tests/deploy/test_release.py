@@ -22,7 +22,7 @@ def test_values_follow_from_the_plan() -> None:
     settings = load_settings(brokers="k:9092", commit_interval_ms=50, http_port=1)
     made = release_values(plan, Path("topologies/flights"), settings, wanted_partitions(plan, {}), 9)
     values = ChartValues.model_validate(made)
-    assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (4, 4, 4)
+    assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (2, 2, 2)
     assert values.settings == {"brokers": "k:9092", "commit_interval_ms": 50}, "the pod's own settings stay out"
     assert "flights.by_carrier.repartition" in values.topology.input_topics
     assert load_topology("topologies/flights").topology == values.topology.name
