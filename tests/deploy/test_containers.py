@@ -1,14 +1,22 @@
 """Dockerfile and docker-compose.yml, as far as they can be judged without Docker."""
 
+import asyncio
+import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from streamflow.deploy.values import OF_THE_POD
+from streamflow.runtime.embedded.broker import _java_command
+from streamflow.runtime.embedded.jars import kafka_jars
+from streamflow.runtime.topics import broker_count
 from streamflow.settings.settings import Settings
 from tests.k8s.inspection import of_kind, read
 from tests.k8s.toolbox import CHART, helm_template
@@ -95,3 +103,41 @@ def test_the_chart_sets_what_belongs_to_the_pod() -> None:
     names = [each["name"] for each in workers["spec"]["template"]["spec"]["containers"][0]["env"]]
     assert {f"STREAMFLOW_{name.upper()}" for name in OF_THE_POD} <= set(names)
     assert len(names) == len(set(names))
+
+
+@pytest.mark.k8s
+@pytest.mark.skipif(not os.environ.get("STREAMFLOW_K8S"), reason="a second Kafka, to try compose's settings: make k8s")
+def test_the_settings_of_compose_start_a_real_kafka(root: Path, tmp_path: Path) -> None:
+    given = _compose(root)["services"]["kafka"]["environment"]
+    ports = dict(zip(("19092", "9092", "9093"), map(str, _free_ports(3)), strict=True))
+    lines = []
+    for name, text in given.items():
+        if name.startswith("KAFKA_"):  # the image makes a property of each, and has no others
+            text = re.sub(
+                r"\b(19092|9092|9093)\b", lambda found: ports[found[0]], text.replace("//kafka:", "//localhost:")
+            )
+            lines.append(f"{name.removeprefix('KAFKA_').lower().replace('_', '.')}={text}")
+    properties = tmp_path / "kafka.properties"
+    properties.write_text("\n".join(lines).replace("/var/lib/kafka/data", str(tmp_path / "data")))
+    java = _java_command(":".join(map(str, kafka_jars(lambda _: None))), tmp_path)
+    form = [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={given['CLUSTER_ID']}", "-c", str(properties)]
+    assert subprocess.run(form, capture_output=True, timeout=60).returncode == 0
+    log = tmp_path / "kafka.log"
+    with log.open("wb") as file:
+        broker = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 60
+        while asyncio.run(broker_count(f"127.0.0.1:{ports['9092']}")) != 1:
+            assert broker.poll() is None, log.read_text()[-2_000:]
+            assert time.monotonic() < deadline, log.read_text()[-2_000:]
+    finally:
+        broker.terminate()
+        broker.wait(30)
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
