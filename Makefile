@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench chaos chart k8s k8s-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark chaos chart k8s k8s-tools fmt clean
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ demo: $(STAMP) ## The flights topology on 336,776 real departures; DEMO_ONCE=1 e
 bench: $(STAMP) ## Throughput beside plain Faust and Quix Streams, latency, restart; ROUNDS=3 for medians; writes bench/RESULTS.md
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python -m bench --rounds $(or $(ROUNDS),1)
+
+bench-nexmark: $(STAMP) ## Nexmark on a real Kafka, checked against DuckDB; EVENTS=1000000, ROUNDS=1; writes bench/NEXMARK.md
+	$(BIN)/python -m bench.nexmark --events $(or $(EVENTS),1000000) --rounds $(or $(ROUNDS),1)
 
 chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 	$(BIN)/python -m tests.chaos

@@ -5,32 +5,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from streamflow.engine.distinct_table import DistinctTable
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.join_binding import bind_join, bind_table
-from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.pane_table import PaneTable
-from streamflow.engine.process_table import ProcessTable, make_node
+from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
-from streamflow.engine.session_table import SessionTable
-from streamflow.engine.sliding_table import SlidingTable
+from streamflow.engine.tables import Ties, make_table
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.errors import EventError
 from streamflow.kit.run import applied
 from streamflow.kit.timers import Timer
-from streamflow.model.schema import FieldType
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Lookup, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
-from streamflow.windows.count import Counted
-from streamflow.windows.session import Session
-from streamflow.windows.sliding import Sliding
-from streamflow.windows.unbounded import Unbounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +30,8 @@ class TaskHooks:
 
     emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
     rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
-    not known. closed_to: the watermark at which the task closed last; watermark_now: the one up to this event;
+    not known. closed_to: the watermark at which the task closed last; while it advances the one before, so that results
+    of its windows are not late for what stands behind them. watermark_now: the one up to this event;
     settled_watermark: the same, but while the task advances the one it advances to. now: the wall clock.
     """
 
@@ -87,15 +79,8 @@ class Binding:
     def _bind_node(self, number: int, node: PlannedNode) -> None:
         names, operator = self.names, node.operator
         match operator:
-            case Fold():
-                names[f"w_{number}"] = self._fold(number, node, operator)
-            case Process():
-                names[f"w_{number}"] = self._process(number, node, operator)
-            case Distinct():
-                names[f"w_{number}"] = made = DistinctTable(
-                    operator, self.store, _key_type(node), self.hooks.settled_watermark
-                )
-                self._add(number, node.name, made, operator.late_topic)
+            case Fold() | Process() | Distinct() | Limit():
+                names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             case Count():
@@ -111,38 +96,23 @@ class Binding:
             case _ if isinstance(operator, Apart):
                 self._join(number, node, operator)
 
-    def _fold(self, number: int, node: PlannedNode, fold: Fold) -> FoldTable:
+    def _table(self, number: int, node: PlannedNode) -> FoldTable:
         table = next(table for table in self.program.stage.tables if table.node == node.name)
-        layout, key_type, store = self.program.layouts[node.name], _key_type(node), self.store
-        made: FoldTable
-        match fold.window:
-            case Session():
-                moved, now = self.hooks.border_moved, self.hooks.watermark_now
-                made = SessionTable(table, fold, layout, store, key_type, moved, now)
-            case Counted() | Unbounded():
-                made = KeyedFold(table, fold, layout, store, key_type, partial(self.hooks.emit, number, node.name))
-            case Sliding():
-                made = SlidingTable(table, fold, layout, store, key_type)
-            case _:
-                made = PaneTable(table, fold, layout, store, key_type)
-        self._add(number, node.name, made, fold.late_topic)
-        return made
-
-    def _process(self, number: int, node: PlannedNode, operator: Process) -> ProcessTable:
         hooks = self.hooks
-        made = ProcessTable(
-            operator,
-            make_node(operator, node.name),
+        ties = Ties(
             self.store,
-            _key_type(node),
+            partial(hooks.emit, number, node.name),
             give=partial(hooks.give, number, node.name),
             fail=partial(hooks.timer_failed, node.name),
             border_moved=hooks.border_moved,
-            watermark_now=hooks.settled_watermark,
+            watermark_now=hooks.watermark_now,
+            settled_watermark=hooks.settled_watermark,
             now=hooks.now,
         )
-        self.processes.append(made)
-        self._add(number, node.name, made, None)
+        made = make_table(node, table, self.program.layouts.get(node.name), ties)
+        if isinstance(made, ProcessTable):
+            self.processes.append(made)
+        self._add(number, node.name, made, getattr(node.operator, "late_topic", None))
         return made
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
@@ -157,7 +127,3 @@ class Binding:
             self.late[number] = node, table, self.outputs.router(late_topic)[1]
         table.open_at(self.hooks.closed_to())
         self.folds.append((number, table, partial(self.hooks.emit, number, node)))
-
-
-def _key_type(node: PlannedNode) -> FieldType:
-    return node.key.type if node.key is not None else FieldType.STR

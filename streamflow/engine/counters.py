@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Lookup, Process
+from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,9 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Upsert | Apart)
+            counted = isinstance(
+                node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Limit | Upsert | Apart
+            )
             rows_out = self.passed[number] if counted else rows_in - lost
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

@@ -28,13 +28,24 @@ MAX_LIVE = 1_000_000
 
 
 class DistinctTable:
-    """A FoldTable of ids. `watermark_now`: the task's up to this event, below every time while tables are closed."""
+    """A FoldTable of ids.
 
-    def __init__(self, operator: Distinct, store: Store, key_type: FieldType, watermark_now: Callable[[], int]) -> None:
+    border_moved: told an event time at which a slot goes. watermark_now: the task's up to this event, below every time
+    while tables are being closed.
+    """
+
+    def __init__(
+        self,
+        operator: Distinct,
+        store: Store,
+        key_type: FieldType,
+        border_moved: Callable[[int], None],
+        watermark_now: Callable[[], int],
+    ) -> None:
         self.name = operator.table
         self._within, self._lateness, self._slot = operator.within_ms, operator.lateness_ms, operator.slot_ms
         self._keep = operator.within_ms + operator.lateness_ms
-        self._store, self._watermark_now = store, watermark_now
+        self._store, self._border_moved, self._watermark_now = store, border_moved, watermark_now
         self._integer_keys, self._has_parts = key_type is FieldType.INT, bool(operator.parts)
         self._seen: dict[Any, int] = {}
         self._slots: dict[int, list[Any]] = {}
@@ -89,6 +100,7 @@ class DistinctTable:
         ids = self._slots.get(slot)
         if ids is None:
             ids = self._slots[slot] = []
+            self._border_moved(slot + self._slot + self._keep)
         ids.append(identity)
 
     def _find(self, identity: Any) -> int | None:
@@ -103,7 +115,7 @@ class DistinctTable:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def next_border(self, watermark_ms: int) -> int:
-        """The moment at which the oldest slot goes. Nothing is seen of it, so new slots need not be told."""
+        """The moment at which the oldest slot goes."""
         oldest = min(self._slots, default=NEVER)
         return max(oldest + self._slot + self._keep, watermark_ms + 1)
 

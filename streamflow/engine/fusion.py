@@ -28,6 +28,7 @@ from streamflow.nodes.operators import (
     Emit,
     Filter,
     Fold,
+    Limit,
     Lookup,
     Missing,
     Pass,
@@ -142,7 +143,7 @@ class Fusion:
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
-        if any(isinstance(node.operator, Apart | Process | Distinct) for node in nodes):
+        if any(isinstance(node.operator, Apart | Process | Distinct | Limit) for node in nodes):
             return True
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
@@ -218,7 +219,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Distinct():
+                case Filter() | Distinct() | Limit():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -226,12 +227,12 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if _leaves(node):
+            if _leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter | Lookup | Distinct):
+            if isinstance(node.operator, Filter | Lookup | Distinct | Limit):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -280,24 +281,38 @@ class Fusion:
                 self._fold_code(node, operator).statements(row, key, key_of, root)
             case Apply() | Process():
                 self._python_code(node, row, key, key_of, root)
-            case Distinct():
-                self._distinct(node, operator, row, key, key_of, root)
+            case Distinct() | Limit():
+                self._gate(node, operator, row, key, key_of, root)
             case Upsert():
                 self._upsert(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
-    def _distinct(
-        self, node: PlannedNode, operator: Distinct, row: str, key: str, key_of: Expression | None, root: str
+    def _gate(
+        self,
+        node: PlannedNode,
+        operator: Distinct | Limit,
+        row: str,
+        key: str,
+        key_of: Expression | None,
+        root: str,
     ) -> None:
+        """A row passes or not, by what its key has seen."""
         code, number = self.source, self.number(node)
-        identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
         with code.block(self._keyed_head(node, key, key_of, root)):
-            code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
-            code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
-            with code.block(f"elif x{number}:"):
+            if isinstance(operator, Limit):
+                head = f"if w_{number}.take({key}, t):"
+            else:
+                identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
+                code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
+                code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
+                head = f"elif x{number}:"
+            with code.block(head):
                 code.line(f"n_{number} += 1")
                 self._forward(node.name, row, key, None, root)
+            if isinstance(operator, Limit) and operator.topic is not None:
+                with code.block("else:"):
+                    self._leave(number, key, f"encode({row})")
 
     def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)

@@ -4,7 +4,7 @@ The letter keeps the original key and value byte for byte, so that it can be pub
 about it is in the headers:
 
     sf-reason  decode | null_key | event_time_ahead | event_time_behind | expression | too_large | too_many_windows
-               | value_too_large | aggregate_result | missing_row | process | state_full
+               | too_many_rows | value_too_large | aggregate_result | missing_row | process | state_full
     sf-error   message          sf-blame  user | external | internal        sf-node  node at fault
     sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
     sf-event-time, sf-distance-ms       of a time too far from its record's: what it was, and how far, in ms

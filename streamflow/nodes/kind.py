@@ -168,7 +168,9 @@ class NodeKind(ABC):
     version: ClassVar[str] = "1.0.0"
     tags: ClassVar[tuple[str, ...]] = ()
     config_type: ClassVar[type[NodeConfig]]
-    #: A configuration that is valid over EXAMPLE_SCHEMA (tests/nodes), for reference pages and tests.
+    #: For each older major version of `version` a function from its configuration to that of the next.
+    migrations: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+    #: A configuration that is valid over READING (streamflow.testing.compliance), for reference pages and tests.
     example: ClassVar[Mapping[str, Any]]
     stateful: ClassVar[bool] = False
     #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.

@@ -14,6 +14,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Apply      rows of a function     same         same
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
+    Limit      same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`.
@@ -27,6 +28,7 @@ from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
+from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
 
 
@@ -113,8 +115,10 @@ class Fold:
     when it may be corrected after that.
     early_ms: give the results of open windows whenever the watermark passes a multiple of it; 0: never.
     late rows (end + allowed_lateness_ms <= watermark) are counted, and leave for `late_topic` when there is one.
-    retention_ms: how long (event time) a closed window answers queries.
-    max_open: bound of accumulators that a task opens; a row that would open one more becomes a dead letter.
+    retention_ms: how long (event time) a closed window answers queries; of windows without an end in time how long a
+    key without rows is kept, 0: for ever.
+    max_open: bound of accumulators that a task opens; max_open_per_key: of those of one key (panes of sliding windows),
+    0: none. A row that would open one more becomes a dead letter, or ends the worker when `stops_when_full`.
     """
 
     window: WindowShape
@@ -126,6 +130,13 @@ class Fold:
     early_ms: int = 0
     late_topic: str | None = None
     max_open: int = 10_000_000
+    max_open_per_key: int = 0
+    stops_when_full: bool = False
+
+    @property
+    def keeps_seen(self) -> bool:
+        """Whether an accumulator carries the key's greatest event time, beyond that of its own rows."""
+        return isinstance(self.window, Counted) and self.retention_ms > 0
 
     @property
     def shows_final(self) -> bool:
@@ -182,10 +193,26 @@ class Distinct:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Passes rows of a key while its bucket of `burst` tokens has one; `rate` tokens come back per `per_ms`.
+
+    The clock is event time. Rows that do not pass leave for `topic` when there is one.
+    """
+
+    rate: int
+    per_ms: int
+    burst: int
+    table: str
+    topic: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
     topic: str
 
 
-Operator = Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Emit | Upsert | Apart
+Operator = (
+    Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Limit | Emit | Upsert | Apart
+)

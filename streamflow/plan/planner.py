@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from streamflow.errors import Problem, TopologyError
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
-from streamflow.nodes.operators import Distinct, Fold, Process
+from streamflow.nodes.operators import Distinct, Fold, Limit, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.plan import (
@@ -169,12 +169,14 @@ def _layout(node: LoweredNode) -> str:
     operator = node.lowered.operator
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
-        parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
+        parts.append(operator.window.layout + " corrects" * operator.corrects + " seen" * operator.keeps_seen)
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
     if isinstance(operator, Process):
         parts.append(operator.declared.layout)
+    if isinstance(operator, Limit):
+        parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
     if isinstance(operator, Join | VersionLookup | Combine | Upsert):

@@ -1,7 +1,7 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
 from streamflow.nodes.join_operators import Combine, Join, VersionLookup
-from streamflow.nodes.operators import Distinct, Emit, Fold, Operator
+from streamflow.nodes.operators import Distinct, Emit, Fold, Limit, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -88,7 +88,7 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
 def _written(operator: Operator) -> list[str]:
     """Topics of somebody else that an operator writes to."""
     match operator:
-        case Emit():
+        case Emit() | Limit():
             names: tuple[str | None, ...] = (operator.topic,)
         case Fold() | Distinct() | Join() | VersionLookup():
             names = (operator.late_topic,)

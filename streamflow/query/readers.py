@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 
+from streamflow.errors import InternalError
 from streamflow.kit.keystate import KeyState
 from streamflow.kit.states import State
+from streamflow.nodes.operators import Count, Distinct, Limit, Operator, Process
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, PaneReader, TableReader
 from streamflow.query.sessions import SessionReader
@@ -33,14 +35,31 @@ def window_reader(table: TablePlan, layout: AccumulatorLayout) -> TableReader:
             return PaneReader(table, layout.as_dict)
 
 
-def process_reader(table: TablePlan, states: Sequence[State]) -> TableReader:
-    """Reader of a process node's table: the states of a key by name."""
-    decode = msgspec.msgpack.Decoder(KeyState).decode
+def keyed_reader(table: TablePlan, operator: Operator) -> TableReader:
+    """Reader of the table of a node that is no window."""
+    match operator:
+        case Count(field=name):
+            return KeyedReader(table, lambda raw: {name: int(raw)})
+        case Process(declared=declared):
+            return KeyedReader(table, lambda raw: _states(declared.states, raw))
+        case Distinct():
+            return PaneReader(table, lambda raw: {"first": int(raw)})
+        case Limit(per_ms=per_ms):
+            return KeyedReader(table, lambda raw: _bucket(raw, per_ms))
+        case _:
+            raise InternalError(f"table {table.name!r} has no reader")
 
-    def shown(raw: bytes) -> dict[str, Any]:
-        return {state.name: state.shown(cell) for state, cell in zip(states, decode(raw).cells, strict=True)}
 
-    return KeyedReader(table, shown)
+def _states(states: Sequence[State], raw: bytes) -> dict[str, Any]:
+    """What a process remembers of a key, by the names of its states."""
+    cells = msgspec.msgpack.decode(raw, type=KeyState).cells
+    return {state.name: state.shown(cell) for state, cell in zip(states, cells, strict=True)}
+
+
+def _bucket(raw: bytes, per_ms: int) -> dict[str, Any]:
+    """Tokens in a bucket, and the event time at which that was so."""
+    parts, at_ms = msgspec.msgpack.decode(raw)
+    return {"tokens": parts / per_ms, "at": at_ms}
 
 
 def _running(layout: AccumulatorLayout, raw: bytes) -> dict[str, Any]:

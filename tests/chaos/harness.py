@@ -75,6 +75,8 @@ class Run:
     say: Callable[[str], None]
     mistake: str = ""
     workers: int = 3
+    #: Where each worker finds the broker, when not all find it at `bootstrap`.
+    routes: list[str] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     #: Signals that reached a living process.
@@ -88,7 +90,7 @@ class Run:
         )
         settings = load_settings(brokers=self.bootstrap)
         await ensure_topics(make_plan(load_topology(TOPOLOGY)), settings)
-        self.slots = [Slot(number, port) for number, port in enumerate(_free_ports(self.workers))]
+        self.slots = [Slot(number, port) for number, port in enumerate(free_ports(self.workers))]
         tasks = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._read())]
         try:
             await self._until_serving()
@@ -128,7 +130,7 @@ class Run:
     def _spawn(self, slot: Slot) -> "subprocess.Popen[bytes]":
         environment = {
             **os.environ,
-            "STREAMFLOW_BROKERS": self.bootstrap,
+            "STREAMFLOW_BROKERS": self.routes[slot.number] if self.routes else self.bootstrap,
             "STREAMFLOW_STATE_DIR": str(self._state_of(slot)),
             "STREAMFLOW_HTTP_PORT": str(slot.port),
             "STREAMFLOW_SESSION_TIMEOUT_MS": str(SESSION_MS),
@@ -308,7 +310,7 @@ class Run:
         self.delivered[f"limit of {size} bytes"] += 1
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody has, below those that systems hand out, so that they stay free while a worker is dead."""
     found: list[int] = []
     while len(found) < count:

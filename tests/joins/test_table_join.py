@@ -140,3 +140,19 @@ def test_what_memory_cannot_hold_is_read_from_the_store(monkeypatch: pytest.Monk
         driver.publish("stream", [{"t": 1_000, "k": key, "id": round_} for key in keys])
         driver.run()
     assert [row["v_id"] for row in driver.output("out")] == [0] * 10 + [1] * 10 + [2] * 10
+
+
+def test_a_row_waits_for_versions_of_its_very_moment() -> None:
+    """At a watermark of 1,040 a version of 1,040 may still come; at 1,041 it would be late."""
+    driver = run(_text("type: left"), {}, ONE)
+
+    def version(time: int, number: int) -> list[int]:
+        driver.publish("changes", [{"t": time, "k": "a", "id": number, "gone": False}])
+        driver.run()
+        return [row["v_id"] for row in driver.output("out")]
+
+    driver.publish("stream", [{"t": 1_040, "k": "a", "id": 1}])
+    assert version(1_000, 1) == []
+    assert version(1_100, 2) == []
+    assert version(1_040, 3) == []
+    assert version(1_101, 4) == [3]

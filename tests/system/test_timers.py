@@ -1,4 +1,4 @@
-"""Timers on a real Kafka: a worker dies between setting and firing, with and without its disk; each fires once."""
+"""Timers and deduplicate on a real Kafka: a worker dies between, with and without its disk; everything comes once."""
 
 import asyncio
 import json
@@ -25,6 +25,8 @@ nodes:
   silence:  {{kind: process, input: readings, call: "streamflow.kit.samples:Silence", with: {{minutes: 10}}}}
   silent:   {{kind: sink, input: silence, topic: {name}.silent}}
   reminder: {{kind: process, input: readings, call: "{name}_nodes:Reminder"}}
+  once:     {{kind: deduplicate, input: readings, by: [value], within: 1h}}
+  passed:   {{kind: sink, input: once, topic: {name}.passed}}
   reminded: {{kind: sink, input: reminder, topic: {name}.reminded}}
 """
 _MODULE = """
@@ -100,12 +102,15 @@ def test_a_kill_between_setting_and_firing_loses_and_doubles_nothing(
     if disk == "lost":
         shutil.rmtree(tmp_path / "state-0")
     product.start(0)
+    product.publish(_readings(sensors, 60_000))  # once more: duplicates of what the dead worker let through
     product.publish(_readings(later, 60_000 + 600_000))
     found = [json.loads(record.value) for record in _read(kafka, f"{product.name}.silent", 30)]
     assert Counter(row["sensor"] for row in found) == Counter(sensors)
     assert {row["since"] for row in found} == {60_000}
     reminded = [json.loads(record.value)["sensor"] for record in _read(kafka, f"{product.name}.reminded", 60)]
     assert Counter(reminded) == Counter(sensors + later)
+    passed = [json.loads(record.value)["sensor"] for record in _read(kafka, f"{product.name}.passed", 60)]
+    assert Counter(passed) == Counter(sensors + later)
     product.publish([{"time": 660_000, "sensor": "s1", "value": -1.0}])
     (letter,) = _read(kafka, f"{product.name}.dead_letters", 1)
     headers = {name: value.decode() for name, value in letter.headers}

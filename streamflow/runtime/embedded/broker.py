@@ -126,7 +126,6 @@ class EmbeddedBroker:
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.data_dir / "logs"),
@@ -140,8 +139,10 @@ class EmbeddedBroker:
             "log.cleaner.dedupe.buffer.size": str(16 << 20),
             # Event times of the past are fine: records are kept for their retention from when they were written.
             "log.message.timestamp.type": "CreateTime",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             **self.properties,
         }
+        settings["listeners"] += f",CONTROLLER://127.0.0.1:{controller}"
         path = self.data_dir / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         return path
