@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from streamflow.deploy.findings import Finding, KafkaCommands, Weight
 from streamflow.model.durations import format_duration
 from streamflow.plan.cluster import ClusterFacts, TopicFacts
-from streamflow.plan.plan import EntryKind, Plan, Stage, TopicPlan, TopicRole
+from streamflow.plan.plan import Entry, EntryKind, Plan, Stage, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
 from streamflow.plan.topics import DAY_MS, TIMESTAMP_TYPE
 from streamflow.settings.settings import Settings
@@ -41,23 +41,28 @@ def needed_retention(plan: Plan) -> dict[str, int]:
 
     size of the window + allowed lateness + the source's watermark delay, the longest of all windows behind it.
     """
-    reach = {stage.name: _window_reach_ms(stage) for stage in plan.stages}
-    for stage in reversed(plan.stages):  # readers before writers
-        for entry in stage.entries:
-            if entry.kind is EntryKind.REPARTITION:
-                reach[entry.producer_stage] = max(reach[entry.producer_stage], reach[stage.name])
     need: dict[str, int] = {}
     for stage in plan.stages:
         for entry in stage.entries:
             if entry.kind is EntryKind.SOURCE:
-                need[entry.topic] = max(need.get(entry.topic, 0), reach[stage.name] + entry.watermark_delay_ms)
+                span_ms = _longest_window_ms(plan, stage, entry) + entry.watermark_delay_ms
+                need[entry.topic] = max(need.get(entry.topic, 0), span_ms)
     return need
 
 
-def _window_reach_ms(stage: Stage) -> int:
-    spans = [0]
+def _longest_window_ms(plan: Plan, stage: Stage, entry: Entry) -> int:
+    """Of the windows that an entry's rows come to, in its stage and behind repartition topics."""
+    reached, spans = {entry.node}, [0]
+    for node in stage.nodes:  # in topological order
+        if reached.isdisjoint(node.inputs):
+            continue
+        reached.add(node.name)
+        for reader in plan.stages:
+            for way in reader.entries:
+                if way.topic == node.repartition_topic:
+                    spans.append(_longest_window_ms(plan, reader, way))
     for table in stage.tables:
-        if table.windowed and not isinstance(table.window, Counted | Unbounded | None):
+        if table.node in reached and table.windowed and not isinstance(table.window, Counted | Unbounded | None):
             spans.append(table.window.span_ms + table.lateness_ms)
     return max(spans)
 

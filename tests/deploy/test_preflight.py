@@ -113,12 +113,9 @@ def test_topics(tmp_path: Path, topic: str, facts: TopicFacts, finding: tuple[st
 
 
 def test_a_changelog_that_forgets_is_an_error(tmp_path: Path) -> None:
-    plan = make_plan(load_topology("topologies/flights"))
-    changelog = next(topic for topic in plan.topics if topic.name.endswith("hourly_delays.changelog"))
-    short = _topic(4, cleanup_policy="compact,delete", retention_ms=str(_DAY_MS))
-    facts = _cluster({changelog.name: short})
-    result = inspect(plan, load_settings(replication_factor=3), facts, wanted_partitions(plan, {}), 2)
-    assert ("error", "retention_ms", changelog.name) in _found(result)
+    short = _topic(cleanup_policy="compact,delete", retention_ms=str(_DAY_MS))
+    result = _judge(tmp_path, _cluster({"shop.totals.changelog": short}))
+    assert ("error", "retention_ms", "shop.totals.changelog") in _found(result)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +146,17 @@ def test_the_cluster_and_the_workers(
     assert finding in _found(_judge(tmp_path, facts, **over))
 
 
-def test_events_are_needed_until_the_last_window_they_are_in_has_closed() -> None:
-    need = needed_retention(make_plan(load_topology("topologies/flights")))
-    hour_ms = 3_600_000  # a day of New York has 25 hours at most; watermark_delay is 2 h and 1 h
-    assert need == {"flights.departures": _DAY_MS + 3 * hour_ms, "flights.weather": _DAY_MS + 2 * hour_ms}
+def test_events_are_needed_until_the_last_window_they_are_in_has_closed(tmp_path: Path) -> None:
+    (tmp_path / "topology.yaml").write_text(
+        _TOPOLOGY.format(name="shop")
+        + "  by_n: {kind: key_by, input: online, key: amount}\n"
+        + "  days: {kind: window, input: by_n, window: {type: tumbling, size: 2d}, aggregate: {n: count()}, table: days}\n"
+    )
+    hour_ms = 3_600_000
+    assert needed_retention(make_plan(load_topology(tmp_path))) == {
+        "shop.sales": _DAY_MS + 2 * hour_ms + hour_ms,  # window, allowed lateness, watermark delay
+        "shop.online": 2 * _DAY_MS,  # the longer window behind the key_by
+    }
 
 
 def _cli(*arguments: str) -> subprocess.CompletedProcess[str]:

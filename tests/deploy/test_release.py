@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_files
+from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import ChartValues
 from streamflow.errors import UserError
 from streamflow.plan.planner import make_plan
@@ -16,18 +17,37 @@ from streamflow.topology.load import load_topology
 from tests.k8s.inspection import complaints_of, of_kind, read
 from tests.k8s.toolbox import CHART, tool
 
+_TOPOLOGY = """
+topology: shop
+schemas:
+  Sale: {time: timestamp, shop: str, city: str, amount: int}
+nodes:
+  sales:   {kind: source, topic: shop.sales, schema: Sale, event_time: time, key: shop, partitions: 4}
+  by_city: {kind: key_by, input: sales, key: city}
+  totals:  {kind: window, input: by_city, window: {type: tumbling, size: 1h}, aggregate: {n: count()}, table: totals}
+"""
 
-def test_values_follow_from_the_plan() -> None:
-    plan = make_plan(load_topology("topologies/flights"))
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "topology.yaml").write_text(_TOPOLOGY)
+    (folder / "README.md").write_text("for people\n")
+    return folder
+
+
+def test_values_follow_from_the_plan(shop: Path) -> None:
+    plan = make_plan(load_topology(shop))
     settings = load_settings(brokers="k:9092", commit_interval_ms=50, http_port=1)
-    made = release_values(plan, Path("topologies/flights"), settings, wanted_partitions(plan, {}), 9)
+    made = release_values(plan, shop, settings, wanted_partitions(plan, {}), 9)
     values = ChartValues.model_validate(made)
     assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (2, 2, 2)
     assert values.settings == {"brokers": "k:9092", "commit_interval_ms": 50}, "the pod's own settings stay out"
-    assert "flights.by_carrier.repartition" in values.topology.input_topics
-    assert load_topology("topologies/flights").topology == values.topology.name
-    assert "topology.yaml" in values.topology.files
-    assert values.resources.memory == "512Mi"
+    assert values.topology.input_topics == ["shop.sales", "shop.by_city.repartition"]
+    assert values.topology.files == {"topology.yaml": _TOPOLOGY}
+    need = estimate_memory(plan, settings, 4, 9).total_bytes
+    assert need < int(values.resources.memory.removesuffix("Mi")) << 20 < need * 1.4
 
 
 def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:
@@ -45,20 +65,18 @@ def test_what_a_config_map_cannot_hold_is_refused(tmp_path: Path) -> None:
         topology_files(tmp_path)
 
 
-def test_a_rendered_topology_is_what_kubernetes_takes(tmp_path: Path) -> None:
+def test_a_rendered_topology_is_what_kubernetes_takes(shop: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.yaml"
     more.write_text("replicas: 3\nmonitoring: {mode: pod, rules: true}\n")
     options = ("--brokers", "kafka:9092", "--workers", "2", "--values", str(more), "--helm", tool("helm"))
-    done = streamflow_deploy("render", "topologies/flights", *options)
+    done = streamflow_deploy("render", str(shop), *options)
+    assert done.returncode == 0, done.stderr
     manifests = read(done.stdout)
     assert list(complaints_of(manifests)) == []
     (workers,) = of_kind(manifests, "StatefulSet")
-    assert (workers["metadata"]["name"], workers["spec"]["replicas"]) == ("flights", 3)
-    (files,) = (each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"] == "flights-topology")
-    for name, text in files["data"].items():
-        (tmp_path / name).write_text(text)
-    more.unlink()
-    assert load_topology(tmp_path) == load_topology("topologies/flights")
+    assert (workers["metadata"]["name"], workers["spec"]["replicas"]) == ("shop", 3)
+    (files,) = (each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"] == "shop-topology")
+    assert files["data"] == {"topology.yaml": _TOPOLOGY}
 
 
 def test_without_helm_and_with_values_it_refuses_the_reason_is_said() -> None:
