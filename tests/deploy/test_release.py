@@ -42,7 +42,7 @@ def test_values_follow_from_the_plan(shop: Path) -> None:
     settings = load_settings(brokers="k:9092", commit_interval_ms=50, http_port=1)
     made = release_values(plan, shop, settings, wanted_partitions(plan, {}), 9)
     values = ChartValues.model_validate(made)
-    assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (2, 2, 2)
+    assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (4, 4, 4)
     assert values.settings == {"brokers": "k:9092", "commit_interval_ms": 50}, "the pod's own settings stay out"
     assert values.topology.input_topics == ["shop.sales", "shop.by_city.repartition"]
     assert values.topology.files == {"topology.yaml": _TOPOLOGY}
