@@ -286,6 +286,7 @@ class WorkerService:
     def metrics(self) -> bytes:
         """Prometheus text exposition, gauges filled now."""
         families, topology = self._metrics, self.plan.topology
+        families.forget_tasks()
         sums: dict[tuple[str, str], list[int]] = {}
         for task in self._worker.host.tasks.values():
             labels = (topology, task.stage.name, str(task.partition))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.join_binding import bind_join, bind_table
@@ -18,7 +19,7 @@ from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -61,6 +62,8 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Unfold():
+                names[f"f_{number}"] = elements_of(operator)
             case Count():
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, self.store)
                 self.keyed.append(keyed)

@@ -94,6 +94,8 @@ class FoldCode:
         code.line(f"if t > a{n}.last: a{n}.last = t")
         if isinstance(window, Counted):
             code.line(f"if t < a{n}.start: a{n}.start = t")
+        if self._fold.keeps_seen:
+            code.line(f"if t > a{n}.seen: a{n}.seen = t")
         self._adds(row, arguments)
         if isinstance(window, Counted):
             code.line(f"a{n}.count += 1")

@@ -27,8 +27,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max
-from streamflow.errors import EventError
+from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -152,9 +151,10 @@ class SessionTable:
 
     def _make(self, key: Any, sessions: list[Any], time_ms: int) -> Any:
         checked_key_bytes(key)
-        if self._count >= self._fold.max_open or len(sessions) >= MAX_PER_KEY:
-            message = f"{self._count} sessions are open in this task, {len(sessions)} of this key: no more are allowed"
-            raise EventError("too_many_windows", message)
+        if self._count >= self._fold.max_open:
+            refuse_window(self._fold, f"{self._count} sessions are open in this task, max_open allows no more")
+        if len(sessions) >= min(self._fold.max_open_per_key or MAX_PER_KEY, MAX_PER_KEY):
+            refuse_window(self._fold, f"{len(sessions)} sessions of this key are open, no more are allowed")
         session = self.layout.new()
         session.start = session.last = time_ms
         sessions.append(session)

@@ -71,7 +71,7 @@ class Task:
         self.pending_bytes = 0
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
-        self._watermark_ms = progress.watermark_ms
+        self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
@@ -121,7 +121,7 @@ class Task:
             give=self._give,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
-            closed_to=lambda: self._watermark_ms,
+            closed_to=lambda: self._closed_to_ms,
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
             now=lambda: self._clock.now_ms,
@@ -248,6 +248,7 @@ class Task:
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
             self._advancing = False
+            self._closed_to_ms = watermark_ms
         self.due[number] = self._next_due(self._clocks[number])
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:

@@ -72,6 +72,14 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+    def forget_tasks(self) -> None:
+        """Before gauges are filled: what a task that has moved away showed last is not true any more."""
+        for gauge in (
+            self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.watermark_seconds,
+            self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+        ):  # fmt: skip
+            gauge.clear()
+
     def render(self) -> bytes:
         """Text exposition."""
         return generate_latest(self.registry)

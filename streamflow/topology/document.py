@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.versions import migrated
 from streamflow.topology.config_problems import problems_of
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import NODES_MAX, NodeSpec, TopologySpec
@@ -61,7 +62,10 @@ def _nodes(document: Any, problems: list[Problem]) -> tuple[NodeSpec, ...]:
             problems.append(Problem(f"{place}.kind", "a node needs a kind", f"{name}: {{kind: filter, …}}"))
             body = {**body, "kind": _NO_KIND} if isinstance(body, dict) else {"kind": _NO_KIND, "inputs": []}
         config = {str(key): value for key, value in body.items() if key not in ("kind", "input", "inputs")}
-        found.append(NodeSpec(name=str(name), kind=body["kind"], inputs=_inputs(place, body, problems), config=config))
+        kind, config, problem = migrated(body["kind"], config)
+        if problem is not None:
+            problems.append(Problem(f"{place}.kind", *problem))
+        found.append(NodeSpec(name=str(name), kind=kind, inputs=_inputs(place, body, problems), config=config))
     return tuple(found)
 
 

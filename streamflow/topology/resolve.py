@@ -12,6 +12,7 @@ from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
+from streamflow.topology.outputs import with_outputs
 from streamflow.topology.spec import TopologySpec
 
 #: Options of nodes that name a topic.
@@ -33,7 +34,7 @@ class Resolved:
 
 def resolve(written: TopologySpec) -> Resolved:
     """Check everything; never raises for a topology that is merely wrong."""
-    met = copartitioned(written)
+    met = copartitioned(with_outputs(written))
     spec = met.spec
     lowering = TopologyLowering(spec)
     problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
+from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     JsonResponse,
@@ -40,6 +41,8 @@ PERMISSIONS = {
     "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
+    "list_kinds": "view",
+    "show_kind": "view",
     "healthz": "public",
     "readyz": "public",
     "metrics": "public",
@@ -60,6 +63,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
+    app.include_router(node_routes())
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)

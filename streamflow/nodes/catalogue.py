@@ -1,0 +1,95 @@
+"""Kinds as plain data: metadata, JSON schema, and the form that a front end draws for a configuration."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from streamflow.nodes.kind import NodeKind
+from streamflow.nodes.registry import KINDS
+
+
+def listed() -> list[dict[str, Any]]:
+    """Every kind in short, by name."""
+    return [_metadata(KINDS[name]) for name in sorted(KINDS)]
+
+
+def described(kind: NodeKind) -> dict[str, Any]:
+    """A kind in full: metadata, an example, `schema` (JSON schema of its configuration) and `form`."""
+    schema = kind.config_type.model_json_schema(by_alias=True)
+    return _metadata(kind) | {"example": dict(kind.example), "schema": schema, "form": form(kind)}
+
+
+def _metadata(kind: NodeKind) -> dict[str, Any]:
+    return {
+        "kind": kind.kind,
+        "display_name": kind.display_name,
+        "description": kind.description,
+        "category": kind.category.value,
+        "icon": kind.icon,
+        "version": kind.version,
+        "tags": list(kind.tags),
+        "stateful": kind.stateful,
+        "built_in": KINDS.is_built_in(kind.kind),
+    }
+
+
+def form(kind: NodeKind) -> list[dict[str, Any]]:
+    """Fields of a kind's form, in order.
+
+    Each has name, type, label, help, placeholder (what the example says, else the default), required, and default,
+    options, minimum and maximum where it has them. Types: text, number, checkbox, select, duration, list, mapping,
+    and object (whose own fields are in the schema).
+    """
+    schema = kind.config_type.model_json_schema(by_alias=True)
+    required = schema.get("required", ())
+    fields = []
+    for name, option in schema.get("properties", {}).items():
+        plain = _plain(option, schema.get("$defs", {}))
+        shown = kind.example.get(name, option.get("default"))
+        field = {
+            "name": name,
+            "type": _type(plain),
+            "label": name.replace("_", " ").capitalize(),
+            "help": option.get("description") or plain.get("description", ""),
+            "placeholder": _text(shown),
+            "required": name in required,
+        }
+        if "default" in option:
+            field["default"] = option["default"]
+        if "enum" in plain:
+            field["options"] = plain["enum"]
+        fields.append(field | {key: plain[key] for key in ("minimum", "maximum") if key in plain})
+    return fields
+
+
+def _plain(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a value that is there: without the null of an optional one, references followed."""
+    while "$ref" in option:
+        option = definitions[option["$ref"].rpartition("/")[2]]
+    members = [each for each in option.get("anyOf", ()) if each.get("type") != "null"]
+    return _plain(members[0], definitions) if len(members) == 1 else dict(option)
+
+
+def _type(option: Mapping[str, Any]) -> str:
+    if "enum" in option:
+        return "select"
+    if option.get("format") == "duration":
+        return "duration"
+    kinds = {option.get("type"), *(each.get("type") for each in option.get("anyOf", ()))} - {None}
+    if kinds and kinds <= {"integer", "number"}:
+        return "number"
+    match option.get("type"):
+        case "boolean":
+            return "checkbox"
+        case "array":
+            return "list"
+        case "object":
+            return "object" if "properties" in option else "mapping"
+        case _:
+            return "object" if "oneOf" in option else "text"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

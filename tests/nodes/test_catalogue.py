@@ -1,0 +1,54 @@
+"""Kinds as data: the form of a configuration, and the reference page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamflow.nodes.catalogue import described, form, listed
+from streamflow.nodes.reference import reference
+from streamflow.nodes.registry import KINDS
+
+_TYPES = {"text", "number", "checkbox", "select", "duration", "list", "mapping", "object"}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_form_has_every_option_of_the_schema(kind: Any) -> None:
+    schema = described(kind)["schema"]
+    fields = form(kind)
+    assert [field["name"] for field in fields] == list(schema.get("properties", {}))
+    assert {field["name"] for field in fields if field["required"]} == set(schema.get("required", ()))
+    for field in fields:
+        assert field["type"] in _TYPES
+        assert field["label"]
+        assert field["help"]
+        assert isinstance(field["placeholder"], str)
+        assert ("options" in field) == (field["type"] == "select")
+
+
+def test_fields_say_what_to_type() -> None:
+    """One of each type."""
+    fields = {(kind, field["name"]): field for kind in KINDS for field in form(KINDS[kind])}
+    assert fields["threshold", "when"] == {
+        "name": "when", "type": "select", "label": "When", "help": "which side of the limit counts",
+        "placeholder": "above", "required": False, "default": "above",
+        "options": ["above", "at_least", "below", "at_most"],
+    }  # fmt: skip
+    assert fields["rate_limit", "rate"] == {
+        "name": "rate", "type": "number", "label": "Rate", "help": "rows of a key that pass per time",
+        "placeholder": "10", "required": True, "minimum": 1, "maximum": 1_000_000,
+    }  # fmt: skip
+    types = {name: fields[name]["type"] for name in fields}
+    assert types["source", "watermark_delay"] == types["deduplicate", "allowed_lateness"] == "duration"
+    assert (types["source", "future"], types["map", "set"], types["map", "keep"]) == ("object", "mapping", "list")
+    assert (types["table_join", "wait"], types["filter", "where"]) == ("checkbox", "text")
+    assert types["window", "window"] == "object"
+
+
+def test_every_kind_is_listed() -> None:
+    assert [each["kind"] for each in listed()] == sorted(KINDS)
+
+
+def test_the_reference_page_is_what_the_kinds_say() -> None:
+    """`streamflow nodes reference > docs/nodes.md` brings it up to date."""
+    assert (Path(__file__).parent.parent.parent / "docs" / "nodes.md").read_text() == reference()
