@@ -30,6 +30,14 @@ class NodeHandle:
         """A node of any kind behind this one."""
         return self.builder.node(name, kind, self, **config)
 
+    def output(self, name: str) -> "NodeHandle":
+        """One output of a node that has several."""
+        return NodeHandle(self.builder, f"{self.name}.{name}")
+
+    def branch(self, name: str, *, outputs: dict[str, str], **config: Any) -> "NodeHandle":
+        """Rows split by conditions; take an `output` of it."""
+        return self.node(name, "branch", outputs=outputs, **config)
+
     def filter(self, name: str, *, where: str) -> "NodeHandle":
         """Rows for which `where` is true."""
         return self.node(name, "filter", where=where)

@@ -23,6 +23,7 @@ from streamflow.nodes.sample import Sample
 from streamflow.plan.planner import make_plan
 from streamflow.testing.compliance import run_kind
 from streamflow.testing.driver import Driver
+from streamflow.topology.builder import Builder
 from streamflow.topology.document import spec_of
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
@@ -129,6 +130,17 @@ def test_outputs_of_a_branch_can_meet_a_stateful_node_and_each_other() -> None:
     driver.run()
     assert sorted((row["n"], row["count"]) for row in driver.output("to_counted")) == [(1, 1), (1, 2), (2, 1)]
     assert sorted(row["n"] for row in driver.output("to_all")) == [1, 1, 2, 20]
+
+
+def test_outputs_are_read_in_python_as_in_yaml() -> None:
+    builder = Builder("t")
+    builder.schema("E", n="int")
+    router = builder.source("events", topic="in", schema="E").branch("router", outputs={"big": "n > 10"}, otherwise="x")
+    router.output("big").sink("out", topic="big")
+    driver = Driver(make_plan(builder.build()))
+    driver.publish("in", [{"n": 1}, {"n": 11}])
+    driver.run()
+    assert driver.output("big") == [{"n": 11}]
 
 
 @pytest.mark.parametrize(
