@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench chaos fmt clean
+.PHONY: help setup check test demo bench bench-nexmark chaos chart k8s k8s-tools fmt clean
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,8 +31,20 @@ bench: $(STAMP) ## Throughput beside plain Faust and Quix Streams, latency, rest
 	$(BIN)/pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python -m bench --rounds $(or $(ROUNDS),1)
 
+bench-nexmark: $(STAMP) ## Nexmark on a real Kafka, checked against DuckDB; EVENTS=1000000, ROUNDS=1; writes bench/NEXMARK.md
+	$(BIN)/python -m bench.nexmark --events $(or $(EVENTS),1000000) --rounds $(or $(ROUNDS),1)
+
 chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 	$(BIN)/python -m tests.chaos
+
+chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from the models
+	$(BIN)/python -m streamflow.deploy.chart_files helm/streamflow
+
+k8s-tools: ## Helm and a Kubernetes control plane into .streamflow/k8s; needs Go, ten minutes once
+	tests/k8s/tools/build.sh $(CURDIR)/.streamflow/k8s
+
+k8s: $(STAMP) k8s-tools ## The chart: manifests, mutants, and on a real control plane
+	STREAMFLOW_K8S=1 $(BIN)/python -m pytest tests/k8s tests/deploy
 
 fmt: $(STAMP) ## Format
 	$(BIN)/ruff check --fix .

@@ -11,7 +11,8 @@
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
     │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
-    │   ├── TableTooLarge            permanent: a global table has outgrown its bound
+    │   ├── TableTooLarge            permanent: a table has outgrown its bound
+    │   ├── StateInUse               permanent: another process works with the same state folder
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
     └── InternalError                streamflow broke one of its own rules
@@ -149,7 +150,13 @@ class KafkaRefusal(ExternalError):
 
 
 class TableTooLarge(ExternalError):
-    """A global table has more rows or bytes than its declared bound."""
+    """A table has more rows, windows or bytes than its declared bound."""
+
+    recovery = Recovery.REFUSE
+
+
+class StateInUse(ExternalError):
+    """Another process works with this state folder. Its stores are left alone."""
 
     recovery = Recovery.REFUSE
 

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import typer
 
+from streamflow.cli import departures as data
 from streamflow.cli.demo_check import EVENTS_PER_REQUEST, run_flights
 from streamflow.cli.run import spawn
 from streamflow.cli.show import EXIT_FAILED, console, refusals
@@ -28,17 +30,20 @@ def demo() -> None:
     from streamflow.runtime.embedded.broker import EmbeddedBroker
 
     shutil.rmtree(_FOLDER, ignore_errors=True)
-    with refusals():
+    with refusals(), ThreadPoolExecutor(1) as beside:
+        folder = data.data_folder()
+        # Before there is a worker: a source that waits for its first event for long counts as idle.
+        reading = beside.submit(data.read_events, folder)
         broker = EmbeddedBroker.start(_FOLDER / "kafka", 0, console.print)
         try:
-            equal = _run(broker.bootstrap)
+            equal = _run(broker.bootstrap, reading.result(), folder)
         finally:
             broker.stop()
     if not equal:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _run(bootstrap: str) -> bool:
+def _run(bootstrap: str, events: data.Events, folder: Path) -> bool:
     port = int(os.environ.get("STREAMFLOW_HTTP_PORT") or 8080)
     settings = load_settings(brokers=bootstrap, state_dir=_FOLDER / "state", http_port=port, log_level="warning")
     os.environ.update(_LIMITS, STREAMFLOW_LOG_LEVEL="warning")
@@ -47,7 +52,7 @@ def _run(bootstrap: str) -> bool:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             _wait_ready(client, worker)
             console.print(f"worker ready, API at http://127.0.0.1:{port}/docs")
-            equal = run_flights(client)
+            equal = run_flights(client, events, folder)
         if not os.environ.get("DEMO_ONCE"):
             console.print(f"serving on http://127.0.0.1:{port}, for example {_TABLE}?key=UA&limit=5 (Ctrl-C ends)")
             _wait_for_interrupt(worker)

@@ -5,6 +5,7 @@ import typer
 from streamflow.cli import client, look, runs
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
+from streamflow.cli.deploy import deploy
 from streamflow.cli.nodes import nodes
 from streamflow.cli.run import run
 
@@ -26,4 +27,5 @@ app.command()(client.why)
 app.command()(client.tail)
 app.command()(doctor)
 app.add_typer(broker, name="broker")
+app.add_typer(deploy, name="deploy")
 app.add_typer(nodes, name="nodes")

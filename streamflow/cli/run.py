@@ -37,20 +37,21 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="bounded: exit code 3 when there are dead letters")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="bounded: the report as JSON")] = False,
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+    leash: Annotated[bool, typer.Option("--leash", hidden=True, help="stop when standard input closes")] = False,
 ) -> None:
     """Run a topology against Kafka until Ctrl-C, or with --bounded until the end of what is there."""
     from streamflow.topology.load import load_topology
 
-    with refusals():
+    with refusals(worker=worker):
         if (strict or as_json) and not bounded:
             raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
         which = Run(bounded, into or (BOUNDED if bounded else ""))
-        if bounded and port is None:
+        if bounded and port is None and not worker:
             port = 0  # it may run beside a live worker
         settings = load_settings(brokers=brokers, http_port=port, state_dir=state_dir)
         plan = which.plan(load_topology(topology))
         if worker:
-            work(topology, settings, which)
+            work(topology, settings, which, leash=leash)
             return
         record = begin_run(plan, settings, start, which)
         began = time.monotonic()
@@ -75,38 +76,45 @@ def supervise(topology: Path, settings: Settings, processes: int, which: Run = L
 def spawn(
     topology: Path, settings: Settings, number: int, processes: int, which: Run = LIVE
 ) -> "subprocess.Popen[bytes]":
-    """Start worker `number` with a state folder, a port and an instance id of its own."""
+    """Start worker `number` with a state folder, a port and an instance id of its own; it ends with this process."""
     environment = {**_MALLOC, **os.environ}
     environment["STREAMFLOW_BROKERS"] = settings.brokers
     environment["STREAMFLOW_STATE_DIR"] = str(settings.state_dir / f"worker-{number}")
     environment["STREAMFLOW_HTTP_PORT"] = str(settings.http_port + number if settings.http_port else 0)
     if settings.instance_id:
         environment["STREAMFLOW_INSTANCE_ID"] = f"{settings.instance_id}-{number}"
-    command = [sys.executable, "-m", "streamflow", "run", str(topology), "--worker", *which.options()]
-    return subprocess.Popen(command, env=environment)  # noqa: S603 - our own command
+    command = [sys.executable, "-m", "streamflow", "run", str(topology), "--worker", "--leash", *which.options()]
+    # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which passes it on once.
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own command
 
 
-def work(topology: Path, settings: Settings, which: Run = LIVE) -> None:
+def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool = False) -> None:
     """Be a worker: runs until it is asked to stop."""
     import uvloop
 
     from streamflow.cli.service import WorkerService
     from streamflow.logs.setup import set_up_logs
+    from streamflow.runtime.leash import hold
     from streamflow.runtime.run_end import RunEnd
+    from streamflow.runtime.state_lock import lock_state
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
     from streamflow.web.app import HttpServer
 
     set_up_logs(settings.log_level, settings.log_format)
     spec = load_topology(topology)
+    plan = which.plan(spec)
+    # First of all: a predecessor that is stopping has the port, too.
+    lock_state(settings.state_dir / plan.identity, settings.shutdown_deadline_ms / 1_000)
 
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url)
-        plan = which.plan(spec)
         worker = Worker(plan, settings, server.url, await ends_of(plan, settings) if which.bounded else None)
         worker.companions.append(WorkerService(spec, worker, server))
         if which.bounded:
             worker.companions.append(RunEnd(worker))
+        if leash:
+            hold(sys.stdin.fileno(), worker)
         await worker.run()
 
     uvloop.run(main())

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamflow.errors import StreamflowError, TopologyError, UserError
+from streamflow.runtime.exit_codes import exit_code
 
 console = Console()
 error_console = Console(stderr=True)
@@ -20,8 +21,11 @@ EXIT_FAILED = 1
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn errors of streamflow into messages and exit codes: 2 when the input is at fault, else 1."""
+def refusals(*, worker: bool = False) -> Iterator[None]:
+    """Turn errors of streamflow into messages and exit codes: 2 when the input is at fault, else 1.
+
+    worker: codes for its supervisor instead.
+    """
     try:
         yield
     except TopologyError as error:
@@ -31,13 +35,13 @@ def refusals() -> Iterator[None]:
             if problem.remedy:
                 error_console.print(f"    {escape(problem.remedy)}", style="dim", highlight=False)
         error_console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}")
-        raise typer.Exit(EXIT_USER) from error
+        raise typer.Exit(exit_code(error) if worker else EXIT_USER) from error
     except UserError as error:
         error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(EXIT_USER) from error
+        raise typer.Exit(exit_code(error) if worker else EXIT_USER) from error
     except StreamflowError as error:
         error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(EXIT_FAILED) from error
+        raise typer.Exit(exit_code(error) if worker else EXIT_FAILED) from error
 
 
 def print_json(body: Any) -> None:

@@ -8,8 +8,10 @@ committed ──► evict()
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from streamflow.errors import EventError, TableTooLarge
+from streamflow.nodes.operators import Fold
 from streamflow.state.store import TableChanges
 from streamflow.windows.layout import AccumulatorLayout
 
@@ -29,6 +31,13 @@ NEVER = 1 << 62
 def live_max(layout: AccumulatorLayout) -> int:
     """How many accumulators of a layout may be in memory."""
     return min(MAX_LIVE, _LIVE_MAX_BYTES // layout.live_bytes)
+
+
+def refuse_window(fold: Fold, message: str) -> NoReturn:
+    """A bound of open windows is reached. Raises EventError, or TableTooLarge when the worker is to stop instead."""
+    if fold.stops_when_full:
+        raise TableTooLarge(f"table {fold.table}: {message}; raise the bound, or use when_full: dead_letter")
+    raise EventError("too_many_windows", message)
 
 
 class FoldTable(Protocol):

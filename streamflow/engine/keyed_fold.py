@@ -7,12 +7,22 @@
                      store        one row per key: the finished panes of its open window, then the running one
 
 A count window of several panes (`slide` smaller than `size`) keeps its finished panes in `_done`.
+
+With a retention a key is forgotten at the first border that is a retention behind its last row; there are 16 borders
+per retention, so it lives at most a sixteenth longer:
+
+    border b · step         step = retention / 16              key goes at b = ceil((seen + retention) / step)
+
+A key is registered once, at the border it had when it was made, and moves on when that comes up and it has had rows
+since: rows cost nothing. Until the checkpoint that deletes its row is in the store, the store is not asked for it.
 """
 
+import heapq
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max
-from streamflow.errors import EventError
+from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -21,12 +31,16 @@ from streamflow.state.store import Change, Store, TableChanges
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
 
+#: Borders per retention at which keys are forgotten.
+_BORDERS = 16
+
 
 class KeyedFold:
     """A FoldTable of count windows and of running aggregates.
 
     Accumulators carry `last` (greatest event time); of count windows `number` (of the key's windows, from 0), `count`
-    and `start` (smallest event time) too. `fire` takes count windows the moment they are full.
+    and `start` (smallest event time) too, and with a retention `seen` (the key's greatest event time). `fire` takes
+    count windows the moment they are full.
     """
 
     def __init__(
@@ -48,21 +62,36 @@ class KeyedFold:
         self._complete = False
         self._early_to = -NEVER
         self._opened = 0
+        self._retention = fold.retention_ms
+        self._step = max(1, fold.retention_ms // _BORDERS)
+        self._seen: Callable[[Any], int] = attrgetter("seen" if fold.keeps_seen else "last")
+        self._made: list[Any] = []
+        self._borders: dict[int, list[Any]] = {}
+        self._border_heap: list[int] = []
+        self._watermark = -NEVER
+        #: Keys forgotten since the last checkpoint, and by checkpoints that are not in the store yet.
+        self._gone: dict[Any, None] = {}
+        self._leaving: dict[Any, None] = {}
         #: The running accumulator of a key, when it changed since the last checkpoint.
         self.get = self._dirty.get
         if isinstance(fold.window, Counted):
             self._panes = fold.window.size // fold.window.pane
-            self._step = fold.window.slide // fold.window.pane
+            self._panes_per_slide = fold.window.slide // fold.window.pane
 
     def open_at(self, watermark_ms: int) -> None:
-        """A store without a row of the table needs no reads at all."""
+        """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
-        self._early_to = watermark_ms
+        self._early_to = self._watermark = watermark_ms
+        if self._retention:
+            for stored, raw in self._store.scan(self.name):
+                running = self.layout.decode_all(raw)[-1]
+                self._register(key_from_bytes(stored, self._integer_keys), self._border_of(self._seen(running)))
 
     def next_border(self, watermark_ms: int) -> int:
-        """The next early firing; nothing else depends on time."""
-        early = self._fold.early_ms
-        return watermark_ms - watermark_ms % early + early if early else NEVER
+        """The next early firing, or border at which keys are forgotten."""
+        early, step = self._fold.early_ms, self._step
+        border = watermark_ms - watermark_ms % early + early if early else NEVER
+        return min(border, watermark_ms - watermark_ms % step + step) if self._retention else border
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """No row is late here."""
@@ -77,10 +106,11 @@ class KeyedFold:
             accumulator = self._load(key)
             if accumulator is None:
                 if self._opened >= self._fold.max_open:
-                    message = f"{self._opened} keys have windows in this task, max_open allows no more"
-                    raise EventError("too_many_windows", message)
+                    refuse_window(self._fold, f"{self._opened} keys have windows here, max_open allows no more")
                 self._opened += 1
                 accumulator = self.layout.new()
+                if self._retention:
+                    self._made.append(key)
             self._live[key] = accumulator
         self._dirty[key] = accumulator
         return accumulator
@@ -88,7 +118,8 @@ class KeyedFold:
     def _load(self, key: Any) -> Any:
         """A key's accumulator in the store, None when there is none; its finished panes go to `_done`."""
         data = checked_key_bytes(key)
-        raw = None if self._complete else self._store.get(self.name, data)
+        absent = self._complete or key in self._gone or key in self._leaving
+        raw = None if absent else self._store.get(self.name, data)
         if raw is None:
             return None
         *done, running = self.layout.decode_all(raw)
@@ -105,11 +136,13 @@ class KeyedFold:
         if len(done) == self._panes:
             self._give(key, done, number)
             number += 1
-            del done[: self._step]
+            del done[: self._panes_per_slide]
         if not done:
             del self._done[key]
         running = self.layout.new()
         running.number = number
+        if self._fold.keeps_seen:
+            running.seen = pane.seen
         self._dirty[key] = self._live[key] = running
 
     def _give(self, key: Any, done: list[Any], number: int) -> None:
@@ -124,12 +157,44 @@ class KeyedFold:
     # -- firing -------------------------------------------------------------------------------------------------------
 
     def close(self, watermark_ms: int, fire: Fire) -> None:
-        """Early results of running aggregates; nothing else is due by time."""
+        """Early results of running aggregates; then keys are forgotten."""
         early = self._fold.early_ms
         if early and watermark_ms // early > self._early_to // early:
             self._early_to = watermark_ms
             rows = [] if self._complete else self._unloaded()
             fire(0, 0, [*rows, *self._live.items()], False)
+        if self._retention and watermark_ms > self._watermark:
+            self._watermark = watermark_ms
+            self._forget_old(watermark_ms // self._step)
+
+    def _border_of(self, last_ms: int) -> int:
+        return -((last_ms + self._retention) // -self._step)
+
+    def _register(self, key: Any, border: int) -> None:
+        if border not in self._borders:
+            self._borders[border] = []
+            heapq.heappush(self._border_heap, border)
+        self._borders[border].append(key)
+
+    def _forget_old(self, border: int) -> None:
+        """Forget the keys whose border is at or before this one; those that grew meanwhile move on."""
+        made, self._made = self._made, []
+        for key in made:
+            self._register(key, border)  # looked at below
+        while self._border_heap and self._border_heap[0] <= border:
+            for key in self._borders.pop(heapq.heappop(self._border_heap)):
+                running = self._live.get(key) or self._load(key)
+                due = border if running is None else self._border_of(self._seen(running))
+                if due > border:
+                    self._register(key, due)
+                elif running is not None:
+                    self._forget(key)
+
+    def _forget(self, key: Any) -> None:
+        for rows in (self._live, self._dirty, self._done):
+            rows.pop(key, None)
+        self._gone[key] = None
+        self._opened = max(0, self._opened - 1)
 
     def _unloaded(self) -> list[tuple[Any, Any]]:
         """Rows that only the store has."""
@@ -143,10 +208,13 @@ class KeyedFold:
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Every key that changed."""
-        if not self._dirty:
+        if not self._dirty and not self._gone:
             return None
         done = self._done
-        changes: list[Change] = [
+        changes: list[Change] = [(checked_key_bytes(key), None) for key in self._gone if key not in self._dirty]
+        self._leaving |= self._gone
+        self._gone.clear()
+        changes += [
             (checked_key_bytes(key), self.layout.bytes_of_all([*done.get(key, ()), running]))
             for key, running in self._dirty.items()
         ]
@@ -155,6 +223,7 @@ class KeyedFold:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
+        self._leaving.clear()
         if len(self._live) <= live_max(self.layout):
             return
         for key in [key for key in self._live if key not in self._dirty]:

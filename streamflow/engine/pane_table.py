@@ -28,8 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max
-from streamflow.errors import EventError
+from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -158,7 +157,7 @@ class PaneTable:
                     raw = self._store.get(self.name, pane_prefix(pane.start) + data)
                     accumulator = None if raw is None else self.layout.decode(raw)
                 if accumulator is None:
-                    self._count_new(pane)
+                    self._count_new(pane, key)
                     accumulator = new()
                 live[key] = accumulator
             dirty[key] = accumulator
@@ -166,13 +165,21 @@ class PaneTable:
 
         return touch
 
-    def _count_new(self, pane: Pane) -> None:
-        if self._opened >= self._fold.max_open:
-            raise EventError(
-                "too_many_windows", f"{self._opened} windows are open in this task, max_open allows no more"
-            )
+    def _count_new(self, pane: Pane, key: Any) -> None:
+        fold = self._fold
+        if self._opened >= fold.max_open:
+            refuse_window(fold, f"{self._opened} windows are open in this task, max_open allows no more")
+        if fold.max_open_per_key:
+            held = sum(self._holds(each, key) for each in self.panes.values())
+            if held >= fold.max_open_per_key:
+                refuse_window(fold, f"{held} windows of this key are open, max_open_per_key allows no more")
         self._opened += 1
         pane.count += 1
+
+    def _holds(self, pane: Pane, key: Any) -> bool:
+        if key in pane.live or pane.complete:
+            return key in pane.live
+        return self._store.get(self.name, pane_prefix(pane.start) + checked_key_bytes(key)) is not None
 
     # -- firing and closing -------------------------------------------------------------------------------------------
 

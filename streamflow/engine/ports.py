@@ -4,18 +4,30 @@ A row is late by the watermark of its own port, not by that of the task. The fir
 alone, so what is late, and with it the results of a join, do not depend on which input happened to be read first.
 
     rows come from entries, through nodes that keep their time      least watermark of these entries, at this very row
-    a window or a join lies between                                 the task's, when it last closed
+    a window or a join lies between                                 the task's, when it last closed, before its results
 """
 
 from collections.abc import Callable, Sequence
 
 from streamflow.engine.watermarks import EntryClock
 from streamflow.nodes.join_operators import Upsert
-from streamflow.nodes.operators import Count, Filter, Output, Pass, Project, Rekey, Switch, Unfold
+from streamflow.nodes.operators import (
+    Apply,
+    Count,
+    Distinct,
+    Filter,
+    Lookup,
+    Output,
+    Pass,
+    Project,
+    Rekey,
+    Switch,
+    Unfold,
+)
 from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
-_KEEPS_TIME = Pass | Filter | Project | Switch | Output | Unfold | Rekey | Count | Upsert
+_KEEPS_TIME = Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Distinct | Upsert
 
 
 def port_watermark(

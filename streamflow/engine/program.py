@@ -75,7 +75,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
         case Session():
             extras = {"start": far, "last": -far} | ({"revision": -1} if fold.corrects else {})
         case Counted():
-            extras = {"number": 0, "count": 0, "start": far, "last": -far}
+            extras = {"number": 0, "count": 0, "start": far, "last": -far} | ({"seen": -far} if fold.keeps_seen else {})
         case Unbounded():
             extras = {"last": -far}
         case _:

@@ -27,8 +27,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max
-from streamflow.errors import EventError
+from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -83,6 +82,8 @@ class SessionTable:
         self._live: dict[Any, list[Any]] = {}
         self._complete = True
         self._changed: dict[Any, None] = {}
+        #: Keys without a session, as taken by the last checkpoint; in memory until the store knows.
+        self._emptied: list[Any] = []
         #: By identity, the fired sessions that changed since they were told, with their keys.
         self._corrected: dict[int, tuple[Any, Any]] = {}
         self._closed: list[Change] = []
@@ -150,9 +151,10 @@ class SessionTable:
 
     def _make(self, key: Any, sessions: list[Any], time_ms: int) -> Any:
         checked_key_bytes(key)
-        if self._count >= self._fold.max_open or len(sessions) >= MAX_PER_KEY:
-            message = f"{self._count} sessions are open in this task, {len(sessions)} of this key: no more are allowed"
-            raise EventError("too_many_windows", message)
+        if self._count >= self._fold.max_open:
+            refuse_window(self._fold, f"{self._count} sessions are open in this task, max_open allows no more")
+        if len(sessions) >= min(self._fold.max_open_per_key or MAX_PER_KEY, MAX_PER_KEY):
+            refuse_window(self._fold, f"{len(sessions)} sessions of this key are open, no more are allowed")
         session = self.layout.new()
         session.start = session.last = time_ms
         sessions.append(session)
@@ -278,8 +280,6 @@ class SessionTable:
     def _forget(self, key: Any, sessions: list[Any], session: Any) -> None:
         sessions.remove(session)
         self._count -= 1
-        if not sessions:
-            self._live.pop(key, None)
         bucket = self._bucket_start(session.last + self._gap)
         self._closed.append((session_key(bucket, checked_key_bytes(key), session.start), self.layout.bytes_of(session)))
 
@@ -291,7 +291,7 @@ class SessionTable:
         if not self._complete:
             for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
                 key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
-                if key not in self._live and key not in self._changed:
+                if key not in self._live:
                     yield from ((key, each) for each in self.layout.decode_all(raw) if not self._has_fired(each))
         for key, sessions in self._live.items():
             yield from ((key, each) for each in sessions if not self._has_fired(each))
@@ -315,7 +315,9 @@ class SessionTable:
         """Rows of closed sessions, and the open ones of every key that changed."""
         changes, self._closed = self._closed, []
         for key in self._changed:
-            sessions = self._live.get(key)
+            sessions = self._live[key]
+            if not sessions:
+                self._emptied.append(key)
             changes.append((open_key(checked_key_bytes(key)), self.layout.bytes_of_all(sessions) if sessions else None))
         self._changed.clear()
         self._recent.clear()
@@ -335,6 +337,10 @@ class SessionTable:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
+        for key in self._emptied:
+            if key not in self._changed:
+                del self._live[key]
+        self._emptied.clear()
         if len(self._live) <= live_max(self.layout):
             return
         for key in [key for key in self._live if key not in self._changed]:

@@ -87,7 +87,7 @@ class SlidingTable(PaneTable):
                 self._load(pane, key)
                 accumulator = live.get(key)
                 if accumulator is None:
-                    self._count_new(pane)
+                    self._count_new(pane, key)
                     accumulator = live[key] = new()
             self._merge.forget(pane.start, key)
             dirty[key] = accumulator

@@ -20,7 +20,7 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
-from streamflow.engine.binding import Binding, TaskHooks
+from streamflow.engine.binding import Binding
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
@@ -31,6 +31,7 @@ from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.slice import Slice
 from streamflow.engine.standing import standing_of
+from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
@@ -70,7 +71,7 @@ class Task:
         self.pending_bytes = 0
         self._dead_topic = program.plan.dead_letter_topic
         self._positions = dict(positions or {})
-        self._watermark_ms = progress.watermark_ms
+        self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
@@ -120,7 +121,7 @@ class Task:
             give=self._give,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
-            closed_to=lambda: self._watermark_ms,
+            closed_to=lambda: self._closed_to_ms,
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
             now=lambda: self._clock.now_ms,
@@ -247,6 +248,7 @@ class Task:
             for _, table, fire in self._folds:
                 table.close(watermark_ms, fire)
             self._advancing = False
+            self._closed_to_ms = watermark_ms
         self.due[number] = self._next_due(self._clocks[number])
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
@@ -345,6 +347,10 @@ class Task:
     def refuse_number(self, value: float) -> None:
         """A computed number is infinite, no number, or beyond 64 bits."""
         raise EventError("expression", f"the computed value {value!r} is not a number of 64 bits")
+
+    def overflow(self, name: str) -> None:
+        """A result is beyond what a number of 64 bits can hold, although no value was."""
+        raise EventError("overflow", f"{name!r} is beyond 64 bits: its values are too large to be added up")
 
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""

@@ -79,7 +79,8 @@ class VersionedTable:
     def as_of(self, key: Any, time_ms: int) -> Any:
         """The row that a key had at a time, None when it had none."""
         versions = self._versions(key)
-        return _present(versions[: bisect_right(versions, time_ms, key=_time_of)])
+        place = bisect_right(versions, time_ms, key=_time_of)
+        return _present(versions[place - 1 : place])
 
     def _versions(self, key: Any) -> list[Any]:
         found = self._dirty.get(key)

@@ -46,7 +46,10 @@ class Metrics:
             "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
         )
         self.watermark_lag_seconds = Gauge(
-            "streamflow_watermark_lag_seconds", "wall clock minus watermark", task, registry=registry
+            "streamflow_watermark_lag_seconds",
+            "wall clock minus watermark; none at the end of a bounded run",
+            task,
+            registry=registry,
         )
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
@@ -68,6 +71,14 @@ class Metrics:
             "streamflow_global_table_bad_records", "records since the start that could not be used", table,
             registry=registry,
         )  # fmt: skip
+
+    def forget_tasks(self) -> None:
+        """Before gauges are filled: what a task that has moved away showed last is not true any more."""
+        for gauge in (
+            self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.watermark_seconds,
+            self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+        ):  # fmt: skip
+            gauge.clear()
 
     def render(self) -> bytes:
         """Text exposition."""

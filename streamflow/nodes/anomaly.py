@@ -31,8 +31,8 @@ class Anomaly(NodeKind):
     """Judges each value by those of its key before it, in the order of their arrival; anomalies teach as well.
 
     robust_z: 0.6745 |x - median| / MAD, which up to half of the history being anomalies does not move far. ewma:
-    |x - mean| / deviation, exponentially weighted: constant cost, follows drift. Where all values before were equal,
-    any other is an anomaly, with a score of null.
+    |x - mean| / deviation, exponentially weighted: cheap, follows drift. Where all values before were equal, any
+    other is an anomaly, with a score of null.
     """
 
     kind = "anomaly"

@@ -1,14 +1,14 @@
 """Operators of nodes that take their inputs apart: an input is a *port*, numbered in the order of the node's inputs.
 
-operator   row                            event time
-Join       one per pair that matches      the later of the two; of a row alone, the last moment of a match
-VersionLookup     the row with its table row     same
-TablePair  both tables' rows, on change   that of the newer of the two
-Combine    one per combination            the latest of its rows; of an incomplete one, the time-out of the earliest
+operator       row                            event time
+Join           one per pair that matches      the later of the two; of a row alone, the last moment of a match
+VersionLookup  the row with its table row     same
+TablePair      both tables' rows, on change   that of the newer of the two
+Combine        one per combination            the latest of its rows; of an incomplete one, the time-out of the earliest
 
 and of the table that the second looks into, which has one input:
 
-Upsert     same, if its key has no newer  same
+Upsert         same, if its key has no newer  same
 """
 
 from dataclasses import dataclass

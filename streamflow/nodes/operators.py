@@ -32,6 +32,7 @@ from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
+from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
 
 
@@ -147,8 +148,10 @@ class Fold:
     when it may be corrected after that.
     early_ms: give the results of open windows whenever the watermark passes a multiple of it; 0: never.
     late rows (end + allowed_lateness_ms <= watermark) are counted, and leave for `late_topic` when there is one.
-    retention_ms: how long (event time) a closed window answers queries.
-    max_open: bound of accumulators that a task opens; a row that would open one more becomes a dead letter.
+    retention_ms: how long (event time) a closed window answers queries; of windows without an end in time how long a
+    key without rows is kept, 0: for ever.
+    max_open: bound of accumulators that a task opens; max_open_per_key: of those of one key (panes of sliding windows),
+    0: none. A row that would open one more becomes a dead letter, or ends the worker when `stops_when_full`.
     """
 
     window: WindowShape
@@ -160,6 +163,13 @@ class Fold:
     early_ms: int = 0
     late_topic: str | None = None
     max_open: int = 10_000_000
+    max_open_per_key: int = 0
+    stops_when_full: bool = False
+
+    @property
+    def keeps_seen(self) -> bool:
+        """Whether an accumulator carries the key's greatest event time, beyond that of its own rows."""
+        return isinstance(self.window, Counted) and self.retention_ms > 0
 
     @property
     def shows_final(self) -> bool:

@@ -51,10 +51,19 @@ class WindowConfig(NodeConfig):
     allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window takes late rows past its end")
     late: TopicName | None = Option(None, description="topic for rows that come too late; only counted when left out")
     retention: DurationMs | None = Option(
-        None, description="how long closed windows answer queries; a day or 10 windows, whichever is longer"
+        None,
+        ge=1,
+        description="how long closed windows answer queries (a day or 10 windows when left out, whichever is longer); "
+        "of count and global windows, how long after its last row a key is forgotten (never when left out)",
     )
     max_open: int = Option(
         10_000_000, ge=1, description="bound of open windows per task; a row that would open one more is put aside"
+    )
+    max_open_per_key: int | None = Option(
+        None, ge=1, description="bound of open windows per key (of sliding windows: of their panes)"
+    )
+    when_full: Literal["dead_letter", "stop"] = Option(
+        "dead_letter", description="what becomes of a row beyond these bounds: it is put aside, or the worker ends"
     )
 
 
@@ -94,7 +103,7 @@ class Window(NodeKind):
         firing = Firing(config.emit or ("update" if isinstance(shape, Unbounded) and config.early is None else "close"))
         fold = Fold(
             shape, named, table, firing, config.allowed_lateness, retention,
-            config.early or 0, config.late, config.max_open,
+            config.early or 0, config.late, config.max_open, config.max_open_per_key or 0, config.when_full == "stop",
         )  # fmt: skip
         schema = _result_schema(lowering.name, Field(key_name, before.key.type), fold)
         output = Flow(schema, field_expression(schema, key_name), key_name, fold.repeats)
@@ -121,9 +130,9 @@ class Window(NodeKind):
 
 
 def _check_timeless(config: WindowConfig, shape: Counted | Unbounded, lowering: Lowering) -> None:
-    """Windows without an end in time have no lateness, and their rows stay."""
+    """Windows without an end in time have no lateness."""
     kind = config.window.type
-    for key in ("allowed_lateness", "late", "retention"):
+    for key in ("allowed_lateness", "late"):
         if getattr(config, key):
             lowering.problem(f"{kind} windows have no end in time", "leave it out", key)
     if isinstance(shape, Unbounded) and config.emit in ("close", "final"):

@@ -45,7 +45,9 @@ def _node_notes(node: PlannedNode) -> Iterator[str]:
             yield f"table {node.operator.table} keeps states without a ttl until the node clears them"
         case Fold():
             keep = format_duration(node.operator.retention_ms)
-            if isinstance(node.operator.window, Counted | Unbounded):
+            if isinstance(node.operator.window, Counted | Unbounded) and node.operator.retention_ms:
+                yield f"table {node.operator.table} forgets a key {keep} of event time after its last row"
+            elif isinstance(node.operator.window, Counted | Unbounded):
                 yield f"table {node.operator.table} keeps one row per key for ever"
             else:
                 yield f"table {node.operator.table} keeps a window for {keep} of event time after its end"

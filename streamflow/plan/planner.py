@@ -169,7 +169,7 @@ def _layout(node: LoweredNode) -> str:
     operator = node.lowered.operator
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
-        parts.append(operator.window.layout + (" corrects" if operator.corrects else ""))
+        parts.append(operator.window.layout + " corrects" * operator.corrects + " seen" * operator.keeps_seen)
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")

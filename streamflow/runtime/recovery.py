@@ -1,7 +1,8 @@
 """Opens the state of a task: what the new owner does before it works.
 
     1. initialise the producer        the predecessor is fenced, its open transaction ended   (transaction.py)
-    2. open the store, read its meta  unreadable or of another format: deleted, rebuilt from the changelog
+    2. open the store, read its meta  unreadable or of another format: deleted, rebuilt from the changelog;
+                                      open elsewhere: refused, and left alone
     3. replay the changelog           [meta, end) with a consumer of its own, in read_committed, by position: control
                                       records leave gaps, and an empty changelog is done at once; rows of another
                                       layout are refused (changelog.py)
@@ -81,7 +82,8 @@ class Recovery:
         self._settings, self._group, self._folder, self._memory = settings, group, folder, memory
 
     async def open(self, stage: Stage, partition: int, report: RestoreProgress) -> OpenState:
-        """Store and positions of a task whose producer is initialised. Raises StateMismatch, BrokerUnavailable."""
+        """Store and positions of a task whose producer is initialised. Raises StateMismatch, StateInUse,
+        BrokerUnavailable."""
         store, meta = self._open_store(stage, partition)
         try:
             if stage.tables:
@@ -129,10 +131,13 @@ class Recovery:
     def _open_store(self, stage: Stage, partition: int) -> tuple[WriteBehindStore, StoreMeta]:
         path = self._path(stage, partition)
         layouts = {table.name: table.layout for table in stage.tables}
+        disk: RocksStore | None = None
         try:
             disk = RocksStore.open(path, self._memory)
             meta = disk.read_meta()
         except (StateMismatch, StoreFailed) as error:
+            if disk is not None:
+                disk.close()
             log.warning("the store of %s/%s is rebuilt from its changelog: %s", stage.name, partition, error)
             shutil.rmtree(path, ignore_errors=True)
             disk, meta = RocksStore.open(path, self._memory), None
@@ -157,8 +162,8 @@ class Recovery:
             max_partition_fetch_bytes=4 << 20,
             fetch_max_wait_ms=100,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             by_tp = {TopicPartition(table.changelog_topic, partition): table for table in stage.tables}
             consumer.assign(list(by_tp))
             first = await consumer.beginning_offsets(list(by_tp))

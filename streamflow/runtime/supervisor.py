@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from streamflow.runtime.exit_codes import EXIT_FAILED, EXIT_REFUSED
+
 PAUSE_FIRST_S = 0.5
 PAUSE_MAX_S = 30.0
 FORGET_AFTER_S = 60.0
 FAILURES_MAX = 10
 FAILURES_WINDOW_S = 600.0
-EXIT_REFUSED = 78
-EXIT_GAVE_UP = 70
 _STEP_S = 0.1
 
 
@@ -93,9 +93,7 @@ class Supervisor:
             slot.pause_s = PAUSE_FIRST_S
         slot.failures = [at for at in slot.failures if now - at < FAILURES_WINDOW_S] + [now]
         if len(slot.failures) >= FAILURES_MAX:
-            self._give_up(
-                f"worker {slot.number} failed {FAILURES_MAX} times in {FAILURES_WINDOW_S:.0f} s", EXIT_GAVE_UP
-            )
+            self._give_up(f"worker {slot.number} failed {FAILURES_MAX} times in {FAILURES_WINDOW_S:.0f} s", EXIT_FAILED)
             return
         self._say(f"worker {slot.number} ended with {code}; starting it again in {slot.pause_s:.1f} s")
         slot.start_at = now + slot.pause_s

@@ -72,6 +72,8 @@ class TaskHost:
         }
         gone = [task_id for task_id, task in self.tasks.items() if task_id not in wanted]
         await asyncio.gather(*(self._drop(task_id) for task_id in gone))
+        if self.stopping:
+            return  # the rebalance was under way; nothing is opened any more
         for task_id in sorted(wanted):
             self._openings[task_id] = asyncio.create_task(self._bring_up(task_id), name=f"open {task_id}")
         self.assigned = True

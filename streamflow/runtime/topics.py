@@ -10,7 +10,7 @@ import logging
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
@@ -24,6 +24,8 @@ DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
 _EXISTS = 36
+#: Timed out, too few brokers (they may be starting), no controller: tried again.
+_MAY_HEAL = (7, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -119,6 +121,8 @@ async def _create(
     response = await admin.create_topics(new, timeout_ms=15_000)
     problems = []
     for name, code, *message in response.topic_errors:
+        if code in _MAY_HEAL:
+            raise for_code(code)(f"topic {name} cannot be created yet")
         if code not in (0, _EXISTS):  # another worker may have been faster
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:

@@ -1,7 +1,7 @@
 """A worker: one process that runs the tasks of one topology it is given by the group.
 
-    topics checked → global tables read → Faust app with one agent per stage → tasks as assigned
-                                                                              → stop: commit, leave the group
+    topics checked → global tables read → Faust app with one agent per stage
+                   → tasks as assigned  → stop: commit, leave the group
 
 Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
 restart cannot help (a mismatch somebody has to look at).
@@ -23,11 +23,11 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.program import Program, compile_stage
-from streamflow.errors import Recovery as Remedy
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
 from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
@@ -43,8 +43,6 @@ from streamflow.state.rocksdb import RocksMemory
 
 log = logging.getLogger(__name__)
 
-EXIT_FAILED = 70
-EXIT_REFUSED = 78
 _TICK_S = 0.05
 #: How often errors of the group are looked for.
 _GROUP_S = 0.5
@@ -156,10 +154,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
-        self.partition_counts.update(await ensure_topics(self.plan, self.settings))
-        await self.record_limits.read()
-        for companion in self.companions:
-            await companion.start()
+        await self._or_fail(self._prepare())
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
         self.watchdog.start()
         watchers = [asyncio.create_task(self._tick(), name="tick")]
@@ -174,6 +169,12 @@ class Worker:
         for watcher in watchers:
             watcher.cancel()
         await self._shut_down()
+
+    async def _prepare(self) -> None:
+        self.partition_counts.update(await ensure_topics(self.plan, self.settings))
+        await self.record_limits.read()
+        for companion in self.companions:
+            await companion.start()
 
     async def _or_fail(self, work: Coroutine[Any, Any, None]) -> None:
         """End the worker when this fails."""
@@ -262,9 +263,11 @@ class Worker:
         """End the process at once: what is committed is the truth, a successor starts from it."""
         if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
             return
-        log.error("the worker ends: %s: %s", type(error).__name__, error, exc_info=error)
-        refused = isinstance(error, StreamflowError) and error.recovery is Remedy.REFUSE
-        _exit(EXIT_REFUSED if refused else EXIT_FAILED)
+        code = exit_code(error)
+        log.error(
+            "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
+        )
+        _exit(code)
 
     def task(self, stage: str, partition: int) -> HostedTask | None:
         """An own task by stage and partition."""

@@ -27,12 +27,14 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-from streamflow.errors import StateMismatch, StoreFailed
+from streamflow.errors import StateInUse, StateMismatch, StoreFailed
 from streamflow.state.store import StoreMeta, TableChanges
 
 _META = b"\0meta"
 FORMAT = 1
 _KEPT_LOG_FILES = 2
+#: RocksDB's words (env/fs_posix.cc, LockFile) for a lock of another process, and of this one.
+_LOCKED = ("While lock file", "lock hold by current process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ class RocksStore:
 
     @classmethod
     def open(cls, path: Path, memory: RocksMemory) -> "RocksStore":
-        """Open or create the store in `path`. Raises StoreFailed when it cannot be opened (locked, damaged)."""
+        """Open or create the store in `path`. Raises StateInUse when it is locked, StoreFailed when damaged."""
         path.mkdir(parents=True, exist_ok=True)
         try:
             return cls(path, Rdict(str(path), _options(memory)))
         except Exception as error:  # rocksdict raises plain Exception
+            if any(sign in str(error) for sign in _LOCKED):
+                raise StateInUse(f"the store in {path} is open elsewhere, end who has it: {error}") from error
             raise StoreFailed(f"the store in {path} cannot be opened: {error}") from error
 
     @staticmethod

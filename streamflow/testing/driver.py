@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
@@ -45,16 +46,26 @@ class Driver:
     """Runs every task of a plan in one thread.
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
+    overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     now_ms: the wall clock; raise it to let sources become idle.
     """
 
     def __init__(
-        self, plan: Plan, *, partitions: int = 1, chunk_size: int = 1_000, checkpoint_every: int = 1, fused: bool = True
+        self,
+        plan: Plan,
+        *,
+        partitions: int = 1,
+        chunk_size: int = 1_000,
+        checkpoint_every: int = 1,
+        fused: bool = True,
+        overlap: bool = False,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
+        self._overlap = overlap
+        self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
@@ -142,6 +153,7 @@ class Driver:
         """Every task dies here: what was not committed is gone."""
         self._tasks.clear()
         self._chunks_since.clear()
+        self._flights.clear()
         self._global.read_again()
 
     def _pass(self) -> bool:
@@ -162,6 +174,7 @@ class Driver:
             if chunk is not None and not task.is_read((entry.topic, partition)):
                 task.process(number, chunk, 0, task.room(chunk))
                 moved = True
+        self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
         if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
             self._chunks_since[place] = 0
@@ -185,8 +198,16 @@ class Driver:
             return
         inputs = {f"{topic}/{part}": offset for (topic, part), offset in checkpoint.positions.items()}
         meta = StoreMeta(changelog=offsets, inputs=inputs, progress=checkpoint.progress)
-        self._stores[stage.name, partition].write(checkpoint.tables, meta)
-        task.committed(checkpoint.sequence)
+        self._flights[stage.name, partition] = checkpoint, meta
+        if not self._overlap:
+            self._land((stage.name, partition), task)
+
+    def _land(self, place: tuple[str, int], task: Task) -> None:
+        """A checkpoint in flight reaches the store."""
+        if place in self._flights:
+            checkpoint, meta = self._flights.pop(place)
+            self._stores[place].write(checkpoint.tables, meta)
+            task.committed(checkpoint.sequence)
 
     def _task(self, stage: Stage, partition: int) -> Task:
         place = (stage.name, partition)

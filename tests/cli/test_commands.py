@@ -21,7 +21,7 @@ def _streamflow(*arguments: str, **environment: str) -> subprocess.CompletedProc
 def test_check_says_what_is_good() -> None:
     done = _streamflow("check", "topologies/flights")
     assert done.returncode == 0
-    assert "4 stages" in done.stdout
+    assert "5 stages" in done.stdout
 
 
 def test_check_lists_every_problem_and_ends_with_2() -> None:
@@ -37,7 +37,13 @@ def test_plan_shows_stages_topics_and_the_picture() -> None:
     for text in ("flights.by_carrier.repartition", "compact,delete", "hourly_delays", "flowchart LR"):
         assert text in done.stdout
     body = json.loads(_streamflow("plan", "topologies/flights", "--json").stdout)
-    assert [stage["name"] for stage in body["stages"]] == ["departures", "by_carrier", "by_destination", "by_airline"]
+    assert [stage["name"] for stage in body["stages"]] == [
+        "departures+reports",
+        "by_carrier",
+        "by_weather",
+        "by_destination",
+        "by_airline",
+    ]
 
 
 def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) -> None:
@@ -45,7 +51,7 @@ def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) 
     (tmp_path / "topology.yaml").write_text(text.replace("flights.", f"{unique}."))
     assert f"{unique}.dead_letters" in _streamflow("topics", str(tmp_path)).stdout
     created = _streamflow("topics", str(tmp_path), "--create", "--brokers", kafka, "--json")
-    assert json.loads(created.stdout)[f"{unique}.departures"] == 4
+    assert json.loads(created.stdout)[f"{unique}.departures"] == 2
     again = _streamflow("topics", str(tmp_path), "--create", "--brokers", kafka, "--json")
     assert again.stdout == created.stdout
 

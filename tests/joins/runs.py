@@ -36,7 +36,7 @@ RUNS = st.builds(
 )
 
 
-def run(topology: str, streams: dict[str, list[Event]], shape: Run) -> Driver:
+def run(topology: str, streams: dict[str, list[Event]], shape: Run, now_ms: int = 1_000_000) -> Driver:
     """Publish the streams a piece at a time, in an order that the run says, and work in between."""
     driver = Driver(
         make_plan(parse_topology(topology)),
@@ -45,6 +45,7 @@ def run(topology: str, streams: dict[str, list[Event]], shape: Run) -> Driver:
         fused=shape.fused,
         checkpoint_every=shape.every,
     )
+    driver.now_ms = now_ms
     driver.crash_at = dict(shape.crashes)
     chance = random.Random(shape.order)
     left = {topic: list(events) for topic, events in streams.items()}

@@ -90,5 +90,5 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     partitions = sorted((topic, p) for a in decided.values() for topic, ps in a.assignment for p in ps)
     assert partitions == sorted((topic, p) for topic in topics for p in range(4))
     two.on_assignment(decided["m2"])
-    assert len(two.owners) == 16
+    assert len(two.owners) == 4 * len(plan.stages)
     assert set(two.owners.values()) == {"http://one", "http://two"}

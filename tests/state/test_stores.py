@@ -1,13 +1,15 @@
 """Every store keeps the same contract."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.errors import StateMismatch, StoreFailed
+from streamflow.errors import StateInUse, StateMismatch, StoreFailed
 from streamflow.state.keys import key_bytes, key_from_bytes, pane_prefix, split_window_key, window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.rocksdb import RocksMemory, RocksStore
@@ -71,12 +73,30 @@ def test_abandoning_writes_nothing_more() -> None:
     assert disk.get("t", b"k") is None
 
 
+def _in_another_process(path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(_open_and_close, path).result()
+
+
+def _open_and_close(path: Path) -> None:
+    RocksStore.open(path, RocksMemory.of(8 << 20, 8 << 20)).close()
+
+
+def test_a_damaged_store_is_not_taken_for_a_locked_one(tmp_path: Path) -> None:
+    _in_another_process(tmp_path)
+    (tmp_path / "CURRENT").write_text("nonsense")
+    with pytest.raises(StoreFailed, match="cannot be opened"):
+        _open_and_close(tmp_path)
+
+
 def test_a_store_survives_reopening_and_is_locked_meanwhile(tmp_path: Path) -> None:
     memory = RocksMemory.of(8 << 20, 8 << 20)
     store = RocksStore.open(tmp_path, memory)
     store.write([TableChanges("t", [(b"k", b"1")])], StoreMeta(inputs={"in/0": 7}))
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StateInUse):
         RocksStore.open(tmp_path, memory)
+    with pytest.raises(StateInUse, match="open elsewhere"):
+        _in_another_process(tmp_path)
     store.close()
     store.close()
     again = RocksStore.open(tmp_path, memory)
@@ -117,9 +137,12 @@ def test_write_behind_equals_a_plain_store(operations: list[tuple[str, object]])
             changes = TableChanges("t", [], expired)
         else:  # what has expired is never written again
             changes = TableChanges("t", [each for each in argument if each[0] >= expired])  # type: ignore[attr-defined]
+        running = behind.scan("t")
+        before = list(plain.scan("t"))
         plain.write([changes], StoreMeta())
         behind.write([changes], StoreMeta())
-    assert list(behind.scan("t")) == list(plain.scan("t"))
+        assert list(running) == before, "as they were at the call"
+        assert list(behind.scan("t")) == list(plain.scan("t"))
     assert list(behind.scan("t", b"\x40", b"\xa0")) == list(plain.scan("t", b"\x40", b"\xa0"))
 
 

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from streamflow.runtime.embedded.broker import EmbeddedBroker
-from streamflow.runtime.worker import EXIT_REFUSED
+from streamflow.runtime.exit_codes import EXIT_REFUSED
 from tests.system.test_worker import Product
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamflow.engine import fold_table
 from streamflow.model.partitioner import partition_of
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import CrashPoint, Driver
@@ -28,6 +29,8 @@ class Run:
     fused: bool
     every: int
     crashes: tuple[tuple[int, CrashPoint], ...]
+    overlap: bool = False
+    live_max: int = fold_table.MAX_LIVE
 
 
 RUNS = st.builds(
@@ -37,6 +40,8 @@ RUNS = st.builds(
     st.booleans(),
     st.integers(1, 4),
     st.dictionaries(st.integers(1, 40), st.sampled_from(CrashPoint), max_size=5).map(lambda d: tuple(d.items())),
+    st.booleans(),
+    st.sampled_from([1, 3, fold_table.MAX_LIVE]),
 )
 
 
@@ -66,12 +71,19 @@ def run(window: str, events: list[Event], shape: Run) -> Driver:
     """Run a topology of one window over the events."""
     plan = make_plan(parse_topology(_TOPOLOGY.format(delay=DELAY, window=window)))
     driver = Driver(
-        plan, partitions=shape.partitions, chunk_size=shape.chunk_size, fused=shape.fused, checkpoint_every=shape.every
+        plan,
+        partitions=shape.partitions,
+        chunk_size=shape.chunk_size,
+        fused=shape.fused,
+        checkpoint_every=shape.every,
+        overlap=shape.overlap,
     )
     driver.crash_at = dict(shape.crashes)
-    for start in range(0, len(events), 40):
-        driver.publish("in", events[start : start + 40])
-        driver.run()
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(fold_table, "MAX_LIVE", shape.live_max)
+        for start in range(0, len(events), 40):
+            driver.publish("in", events[start : start + 40])
+            driver.run()
     return driver
 
 

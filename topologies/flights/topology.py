@@ -4,14 +4,17 @@ from streamflow.topology.builder import Builder
 
 flights = Builder(
     "flights",
-    version=2,
-    description="Departure delays per carrier and hour, traffic per destination, and airlines' days",
+    version=3,
+    description="Departure delays per carrier and hour and by weather, traffic per destination, and airlines' days",
 )
 flights.schema(
     "Departure", time="timestamp", carrier="str", origin="str", dest="str", dep_delay="float?", distance="int"
 )
 flights.schema("Carrier", carrier="str", name="str")
 flights.schema("Airport", faa="str", name="str", zone="str?")
+flights.schema(
+    "Weather", origin="str", reported="timestamp", temp="float?", wind_speed="float?", precip="float?", visib="float?"
+)
 carriers = flights.global_table(
     "carriers", topic="flights.carriers", schema="Carrier", key="carrier", max_bytes=1_000_000
 )
@@ -23,8 +26,8 @@ departures = flights.source(
     event_time="time",
     watermark_delay="2h",
     key="origin",
-    partitions=4,
-    idle_after="3s",
+    partitions=2,
+    idle_after="1m",
 )
 flown = departures.filter("flown", where="dep_delay is not None")
 by_carrier = flown.key_by("by_carrier", key="carrier")
@@ -65,5 +68,37 @@ days = by_airline.window(
     retention="400d",
 )
 days.sink("days_out", topic="flights.airline_days")
+reports = flights.source(
+    "reports",
+    topic="flights.weather",
+    schema="Weather",
+    event_time="reported",
+    watermark_delay="1h",
+    key="origin",
+    partitions=2,
+    idle_after="1m",
+)
+weather = reports.node("weather", "table", versions=10_000)
+weathered = flights.node("weathered", "table_join", flown, weather, type="left")
+# Older than two hours is no weather. One sensor reported 1,048 miles an hour.
+sky = weathered.map(
+    "sky",
+    keep=["dep_delay"],
+    set={
+        "weather": "'unknown' if reported is None or precip is None or visib is None or time - reported >= 7200000 "
+        "else ('snow' if temp is not None and temp < 34 else 'rain') if precip > 0 "
+        "else 'fog' if visib < 5 "
+        "else 'wind' if wind_speed is not None and 20 <= wind_speed < 100 "
+        "else 'fair'"
+    },
+)
+by_weather = sky.key_by("by_weather", key="weather")
+by_weather.window(
+    "daily",
+    window={"type": "calendar", "unit": "day", "zone": "America/New_York"},
+    aggregate={"departures": "count()", "mean_delay": "average(dep_delay)", "worst": "max(dep_delay)"},
+    table="weather_delays",
+    retention="400d",
+)
 
 topology = flights.build()

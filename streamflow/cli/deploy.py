@@ -1,0 +1,134 @@
+"""streamflow deploy values | render | preflight: a topology on Kubernetes."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
+from streamflow.deploy.findings import Weight
+from streamflow.deploy.preflight import Preflight, inspect, memory_quantity
+from streamflow.errors import UserError
+from streamflow.plan.plan import Plan
+from streamflow.plan.planner import make_plan
+from streamflow.settings.settings import Settings, load_settings
+from streamflow.topology.load import load_topology
+
+deploy = typer.Typer(help="A topology on Kubernetes, with the chart in helm/streamflow.", no_args_is_help=True)
+
+Topology = Annotated[Path, typer.Argument(help="folder or file of the topology")]
+Workers = Annotated[int, typer.Option(min=1, max=10_000, help="workers to run")]
+Brokers = Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")]
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+@deploy.command()
+def values(topology: Topology, workers: Workers = 2, brokers: Brokers = None) -> None:
+    """Print the chart's values for a topology, for `helm upgrade --install NAME helm/streamflow -f -`."""
+    with refusals():
+        plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
+        typer.echo(_yaml(_values(plan, topology, settings, workers)), nl=False)
+
+
+@deploy.command()
+def render(
+    topology: Topology,
+    release: Annotated[str | None, typer.Option(help="name of the release; the topology's when not given")] = None,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="namespace of Kubernetes")] = "default",
+    workers: Workers = 2,
+    brokers: Brokers = None,
+    files: Annotated[list[Path] | None, typer.Option("--values", "-f", help="further values of the chart")] = None,
+    chart: Annotated[Path | None, typer.Option(help="the chart; beside the source when not given")] = None,
+    helm: Annotated[str, typer.Option(help="Helm's command")] = "helm",
+) -> None:
+    """Print the manifests of a topology. Needs Helm, and no cluster."""
+    from streamflow.deploy.helm import find_chart
+    from streamflow.deploy.helm import render as fill_in
+
+    with refusals():
+        plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
+        made = _values(plan, topology, settings, workers)
+        name = release or plan.topology.replace("_", "-")
+        typer.echo(fill_in(name, namespace, chart or find_chart(), made, files or [], helm), nl=False)
+
+
+@deploy.command()
+def preflight(
+    topology: Topology,
+    workers: Workers = 2,
+    brokers: Brokers = None,
+    memory: Annotated[str | None, typer.Option(help="memory limit of a worker, such as 1Gi")] = None,
+    replication: Annotated[int | None, typer.Option(help="STREAMFLOW_REPLICATION_FACTOR")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+) -> None:
+    """Ask Kafka whether the topology will run well there; exit code 1 when something would break it."""
+    from streamflow.runtime.cluster_facts import read_cluster
+    from streamflow.runtime.topics import wanted_partitions
+
+    with refusals():
+        plan = make_plan(load_topology(topology))
+        settings = load_settings(brokers=brokers, replication_factor=replication)
+        limit_bytes = None if memory is None else _bytes(memory)
+        facts = asyncio.run(read_cluster(plan, settings))
+        counts = wanted_partitions(plan, {name: found.partition_count for name, found in facts.topics.items()})
+        result = inspect(plan, settings, facts, counts, workers, limit_bytes)
+        print_json(_as_data(result)) if as_json else _show(result, workers)
+        if result.error_count:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _values(plan: Plan, topology: Path, settings: Settings, workers: int) -> dict[str, Any]:
+    """Values with the partitions that the topology declares: no cluster is asked."""
+    from streamflow.deploy.release import release_values
+    from streamflow.runtime.topics import wanted_partitions
+
+    return release_values(plan, topology, settings, wanted_partitions(plan, {}), workers)
+
+
+def _show(result: Preflight, workers: int) -> None:
+    for finding in result.findings:
+        mark = "[red]✗[/]" if finding.weight is Weight.ERROR else "[yellow]![/]"
+        console.print(f"{mark} [bold]{escape(finding.place)}[/]: {escape(finding.message)}", highlight=False)
+        # Unbroken lines: they are there to be copied.
+        console.print(f"    {escape(finding.command)}", style="dim", highlight=False, soft_wrap=True)
+    need = f"{result.memory.task_count} tasks and some {result.memory.total_bytes >> 20} MiB a worker"
+    console.print(f"{workers} workers: {need}, so ask for {memory_quantity(result.memory)}", highlight=False)
+    warnings = len(result.findings) - result.error_count
+    mark = "[red]✗[/]" if result.error_count else "[green]✓[/]"
+    console.print(f"{mark} {result.error_count} errors, {warnings} warnings", highlight=False)
+
+
+def _as_data(result: Preflight) -> dict[str, Any]:
+    names = ("weight", "check", "place", "message", "command")
+    return {
+        "ok": result.error_count == 0,
+        "findings": [{name: getattr(finding, name) for name in names} for finding in result.findings],
+        "memory": {
+            "tasks": result.memory.task_count,
+            "bytes": result.memory.total_bytes,
+            "request": memory_quantity(result.memory),
+        },
+        "partitions": result.partitions,
+    }
+
+
+def _bytes(quantity: str) -> int:
+    match = re.fullmatch(r"(\d+)(k|M|G|Ki|Mi|Gi)?", quantity)
+    if match is None:
+        raise UserError(f"--memory {quantity}: write a whole number with Ki, Mi or Gi, such as 1Gi")
+    return int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    import io
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import walk_tree
+
+    walk_tree(document)  # texts of several lines as such
+    text = io.StringIO()
+    YAML().dump(document, text)
+    return text.getvalue()

@@ -1,0 +1,59 @@
+"""A topology as a release: the values of the chart that follow from its plan."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streamflow.deploy.preflight import memory_quantity, widest
+from streamflow.deploy.resources import estimate_memory
+from streamflow.deploy.values import OF_THE_POD
+from streamflow.errors import UserError
+from streamflow.plan.plan import Plan
+from streamflow.settings.settings import Settings
+
+#: A ConfigMap takes 1 MiB with its names.
+FILES_MAX_BYTES = 900 << 10
+_SUFFIXES = (".yaml", ".yml", ".py", ".json")
+
+
+def release_values(
+    plan: Plan, place: Path, settings: Settings, counts: Mapping[str, int], workers: int
+) -> dict[str, Any]:
+    """Values for `helm -f`: the topology's files, partitions and inputs, memory, and the settings that were given.
+
+    place: folder or file of the topology. counts: partitions of every topic. Raises UserError when the files are too
+    large or in folders.
+    """
+    partitions = widest(plan, counts)
+    inputs = dict.fromkeys(topic for stage in plan.stages for topic in stage.input_topics)
+    given = settings.model_dump(mode="json", include=set(settings.model_fields_set) - OF_THE_POD)
+    return {
+        "topology": {
+            "name": plan.topology,
+            "partitions": partitions,
+            "inputTopics": list(inputs),
+            "files": topology_files(place),
+        },
+        "settings": {"brokers": settings.brokers, **given},
+        "replicas": min(workers, partitions),
+        "autoscaling": {"maxReplicas": partitions},
+        "resources": {"memory": memory_quantity(estimate_memory(plan, settings, partitions, workers))},
+    }
+
+
+def topology_files(place: Path) -> dict[str, str]:
+    """Texts of the topology and of what lies beside it (YAML, Python, JSON), by name. Raises UserError."""
+    paths = sorted(place.iterdir()) if place.is_dir() else [place]
+    hidden = [path.name for path in paths if path.is_dir() and any(path.rglob("*.py")) and path.name != "__pycache__"]
+    if hidden:
+        raise UserError(f"{place}: modules in folders ({', '.join(hidden)}) do not fit into a ConfigMap: {_IMAGE}")
+    files = {path.name: path.read_text() for path in paths if path.is_file() and path.suffix in _SUFFIXES}
+    size = sum(len(text.encode()) for text in files.values())
+    if size > FILES_MAX_BYTES:
+        raise UserError(f"{place}: {size >> 10} KiB of files, a ConfigMap takes {FILES_MAX_BYTES >> 10} KiB: {_IMAGE}")
+    if place.is_file() and place.name not in ("topology.yaml", "topology.yml", "topology.py"):
+        files = {f"topology{place.suffix}": files[place.name]}
+    return files
+
+
+_IMAGE = "build an image with the topology in it, and set topology.path"

@@ -1,0 +1,120 @@
+"""The chart's manifests, and that the tests notice what is wrong with others."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streamflow.deploy.chart_files import chart_files
+from streamflow.metrics.families import Metrics
+from tests.k8s.inspection import complaints, of_kind, read
+from tests.k8s.toolbox import CHART, helm_template, mutant
+
+
+def test_values_and_their_schema_are_in_step_with_the_models() -> None:
+    for name, text in chart_files().items():
+        assert (CHART / name).read_text() == text, "run `make chart`"
+
+
+def test_dashboards_and_alerts_use_metrics_that_exist() -> None:
+    exposed = {sample for family in Metrics().registry.collect() for sample in _samples(family.name, family.type)}
+    texts = [path.read_text() for path in (CHART / "files").rglob("*.*")]
+    assert len(texts) == 2
+    for text in texts:
+        used = set(re.findall(r"\bstreamflow_\w+", text))
+        assert len(used) > 5
+        assert used <= exposed
+
+
+def _samples(name: str, kind: str) -> list[str]:
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(kind, [""])
+    return [name + ending for ending in endings]
+
+
+def test_the_chart_is_good() -> None:
+    assert list(complaints()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("replicas=5", "replicas: 5 workers for 4 partitions"),
+        ("autoscaling.mode=hpa,autoscaling.maxReplicas=5", "maxReplicas: 5 workers for 4 partitions"),
+        ("autoscaling.mode=hpa,autoscaling.minReplicas=5", "minReplicas is above maxReplicas"),
+        ("autoscaling.mode=keda", "topology.inputTopics"),
+        ("autoscaling.mode=both", "autoscaling/mode"),
+        ("topology.path=", "give its `files`"),
+        ("topology.name=Readings", "topology/name"),
+        ("ingress.enabled=true", "ingress.hosts"),
+        ("settings.brokers=", "settings/brokers"),
+        ("settings.session_timeout_ms=1", "minimum: got 1, want 6,000"),
+        ("settings.http_port=1", "'http_port' not allowed"),
+        ("settings.brokerz=k", "'brokerz' not allowed"),
+        ("secretEnv[0].name=A,secretEnv[0].value=b", "'value' not allowed"),
+        ("image.digest=latest", "image/digest"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_with_their_place(option: str, message: str) -> None:
+    done = helm_template(CHART / "ci" / "least-values.yaml", CHART, "--set", option)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_egress_is_to_dns_to_kafka_and_to_other_workers() -> None:
+    manifests = read(helm_template(CHART / "ci" / "least-values.yaml").stdout)
+    policy = next(each for each in of_kind(manifests, "NetworkPolicy") if each["metadata"]["name"] == "readings")
+    assert [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]] == [
+        [53],
+        [9092],
+        [8080],
+    ]
+
+
+def test_an_upgrade_of_the_chart_alone_restarts_nothing(tmp_path: Path) -> None:
+    newer = mutant(tmp_path, "Chart.yaml", "version: 0.1.0\nappVersion", "version: 0.2.0\nappVersion")
+    values = CHART / "ci" / "full-values.yaml"
+    before, after = (of_kind(read(helm_template(values, chart).stdout), "StatefulSet") for chart in (CHART, newer))
+    assert before[0]["spec"] == after[0]["spec"]
+    assert before[0]["metadata"]["labels"] != after[0]["metadata"]["labels"]
+
+
+_MUTANTS = {
+    "replicas fixed beside an HPA": ("statefulset.yaml", '{{- if eq .Values.autoscaling.mode "none" }}', "{{- if true }}"),
+    "chart version in pods": ("statefulset.yaml", 'labels:\n        {{- include "streamflow.selector"', 'labels:\n        {{- include "streamflow.labels"'),
+    "chart version in claims": ("statefulset.yaml", 'labels: {{- include "streamflow.selector" . | nindent 10', 'labels: {{- include "streamflow.labels" . | nindent 10'),
+    "ordered start": ("statefulset.yaml", "podManagementPolicy: Parallel", "podManagementPolicy: OrderedReady"),
+    "no sum of the topology": ("statefulset.yaml", "streamflow/topology-sum", "streamflow/sum"),
+    "ready while restoring": ("statefulset.yaml", "path: /readyz", "path: /healthz"),
+    "killed while restoring": ("statefulset.yaml", "livenessProbe:\n            httpGet: {path: /healthz", "livenessProbe:\n            httpGet: {path: /readyz"),
+    "short grace": ("_worker.tpl", "{{- add .Values.preStopSeconds (div (add $deadline 999) 1000) 10 -}}", "30"),
+    "state in the root": ("statefulset.yaml", "{name: state, mountPath: /var/lib/streamflow}", "{name: state, mountPath: /data}"),
+    "no identity": ("statefulset.yaml", "value: $(POD_NAME)}", 'value: ""}'),
+    "same spread twice": ("statefulset.yaml", '"topology.kubernetes.io/zone"', '"kubernetes.io/hostname"'),
+    "misspelt field": ("statefulset.yaml", "terminationGracePeriodSeconds", "terminationGraceSeconds"),
+    "address of the Service": ("statefulset.yaml", "{{ $name }}-workers.$(POD_NAMESPACE)", "{{ $name }}.$(POD_NAMESPACE)"),
+    "restoring workers are not found": ("services.yaml", "publishNotReadyAddresses: true", "publishNotReadyAddresses: false"),
+    "Service selects nothing": ("services.yaml", "app.kubernetes.io/component: worker", "app.kubernetes.io/component: workers"),
+    "root": ("_worker.tpl", "runAsNonRoot: true\nrunAsUser: 10001", "runAsUser: 0"),
+    "writable root": ("_worker.tpl", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
+    "capabilities": ("_worker.tpl", "drop: [ALL]", "drop: [NET_RAW]"),
+    "token": ("_worker.tpl", "automountServiceAccountToken: false", "automountServiceAccountToken: true"),
+    "service links": ("_worker.tpl", "enableServiceLinks: false", "enableServiceLinks: true"),
+    "large numbers as floats": ("_worker.tpl", "{{ int64 . }}", "{{ . }}"),
+    "hook needs a later account": ("topics-job.yaml", "restartPolicy: Never", 'restartPolicy: Never\n      serviceAccountName: {{ include "streamflow.name" . }}'),
+    "hook stays": ("topics-job.yaml", "before-hook-creation,hook-succeeded", "before-hook-creation"),
+    "budget too wide": ("disruption-budget.yaml", "maxUnavailable: 1", "maxUnavailable: 2"),
+    "budget blocks drains": ("disruption-budget.yaml", "maxUnavailable: 1", "minAvailable: 1"),
+    "metric of a wrong type": ("autoscaling.yaml", "type: External\n      external:", "type: External\n      pods:"),
+    "two leave at once": ("autoscaling.yaml", "{type: Pods, value: 1, periodSeconds: 60}", "{type: Pods, value: 2, periodSeconds: 60}"),
+    "everybody may come in": ("networkpolicy.yaml", "      from:\n", "      # from:\n"),
+    "all ports outside": ("networkpolicy.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]"),
+    "schema of KEDA": ("autoscaling.yaml", "pollingInterval:", "pollingSeconds:"),
+    "schema of PodMonitor": ("monitoring.yaml", "podMetricsEndpoints", "endpoints"),
+    "no account": ("serviceaccount.yaml", "{{- if .Values.serviceAccount.create -}}", "{{- if false -}}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _MUTANTS)
+def test_a_worse_chart_is_noticed(name: str, tmp_path: Path) -> None:
+    path, old, new = _MUTANTS[name]
+    assert any(complaints(mutant(tmp_path, f"templates/{path}", old, new)))

@@ -1,0 +1,53 @@
+"""Stores that recovery meets: damaged ones are rebuilt, ones that are open elsewhere are left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from streamflow.errors import StateInUse
+from streamflow.plan.plan import Guarantee
+from streamflow.plan.planner import make_plan
+from streamflow.runtime.recovery import Recovery
+from streamflow.settings.settings import load_settings
+from streamflow.state.rocksdb import RocksMemory, RocksStore
+from streamflow.state.store import StoreMeta, TableChanges
+from streamflow.topology.yaml_file import parse_topology
+
+_STAGE = make_plan(
+    parse_topology("""
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t, key: k}
+  c: {kind: echo, input: s, table: seen}
+  o: {kind: sink, input: c, topic: out}
+""")
+).stages[0]
+
+
+def _made(path: Path, memory: RocksMemory, meta: StoreMeta) -> RocksStore:
+    store = RocksStore.open(path, memory)
+    store.write([TableChanges("seen", [(b"k", b"1")])], meta)
+    return store
+
+
+def test_a_store_of_another_format_is_rebuilt(tmp_path: Path) -> None:
+    memory = RocksMemory.of(8 << 20, 8 << 20)
+    _made(tmp_path / "s.0", memory, StoreMeta(format=2)).close()
+    store, meta = _recovery(tmp_path, memory)._open_store(_STAGE, 0)
+    assert store.get("seen", b"k") is None
+    assert meta.changelog == {}
+    store.close()
+
+
+def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    memory = RocksMemory.of(8 << 20, 8 << 20)
+    store = _made(tmp_path / "s.0", memory, StoreMeta())
+    with pytest.raises(StateInUse):
+        _recovery(tmp_path, memory)._open_store(_STAGE, 0)
+    store.close()
+    assert RocksStore.open(tmp_path / "s.0", memory).get("seen", b"k") == b"1"
+
+
+def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
+    return Recovery(load_settings(), "group", folder, memory, Guarantee.EXACTLY_ONCE)
