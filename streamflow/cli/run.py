@@ -46,7 +46,7 @@ def run(
         if (strict or as_json) and not bounded:
             raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
         which = Run(bounded, into or (BOUNDED if bounded else ""))
-        if bounded and port is None:
+        if bounded and port is None and not worker:
             port = 0  # it may run beside a live worker
         settings = load_settings(brokers=brokers, http_port=port, state_dir=state_dir)
         plan = which.plan(load_topology(topology))
@@ -96,16 +96,19 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
     from streamflow.runtime.run_end import RunEnd
+    from streamflow.runtime.state_lock import lock_state
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
     from streamflow.web.app import HttpServer
 
     set_up_logs(settings.log_level, settings.log_format)
     spec = load_topology(topology)
+    plan = which.plan(spec)
+    # First of all: a predecessor that is stopping has the port, too.
+    lock_state(settings.state_dir / plan.identity, settings.shutdown_deadline_ms / 1_000)
 
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url)
-        plan = which.plan(spec)
         worker = Worker(plan, settings, server.url, await ends_of(plan, settings) if which.bounded else None)
         worker.companions.append(WorkerService(spec, worker, server))
         if which.bounded:

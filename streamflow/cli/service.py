@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.progress import NO_TIME
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -297,7 +297,10 @@ class WorkerService:
             watermark = task.committed_watermark_ms
             if watermark not in (None, NO_TIME):
                 families.watermark_seconds.labels(*labels).set(watermark / 1_000)
-                families.watermark_lag_seconds.labels(*labels).set(time.time() - watermark / 1_000)
+                if watermark < END_OF_TIME:
+                    families.watermark_lag_seconds.labels(*labels).set(time.time() - watermark / 1_000)
+                else:
+                    families.watermark_lag_seconds.remove(*labels)
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.join_binding import bind_join, bind_table
@@ -12,37 +13,15 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
-from streamflow.engine.tables import Ties, make_table
+from streamflow.engine.tables import make_table
+from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
-from streamflow.errors import EventError
 from streamflow.kit.run import applied
-from streamflow.kit.timers import Timer
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class TaskHooks:
-    """What tables ask of their task, and tell it. Times in ms.
-
-    emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
-    rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
-    not known. closed_to: the watermark at which the task closed last; while it advances the one before, so that results
-    of its windows are not late for what stands behind them. watermark_now: the one up to this event;
-    settled_watermark: the same, but while the task advances the one it advances to. now: the wall clock.
-    """
-
-    emit: Callable[[int, str, int, int, Any, bool], None]
-    give: Callable[[int, str, Any, int, list[Any]], None]
-    timer_failed: Callable[[str, Any, Timer, EventError], None]
-    border_moved: Callable[[int], None]
-    closed_to: Callable[[], int]
-    watermark_now: Callable[[], int]
-    settled_watermark: Callable[[], int]
-    now: Callable[[], int]
 
 
 @dataclass
@@ -83,6 +62,8 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Unfold():
+                names[f"f_{number}"] = elements_of(operator)
             case Count():
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, self.store)
                 self.keyed.append(keyed)
@@ -98,18 +79,7 @@ class Binding:
 
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
         table = next(table for table in self.program.stage.tables if table.node == node.name)
-        hooks = self.hooks
-        ties = Ties(
-            self.store,
-            partial(hooks.emit, number, node.name),
-            give=partial(hooks.give, number, node.name),
-            fail=partial(hooks.timer_failed, node.name),
-            border_moved=hooks.border_moved,
-            watermark_now=hooks.watermark_now,
-            settled_watermark=hooks.settled_watermark,
-            now=hooks.now,
-        )
-        made = make_table(node, table, self.program.layouts.get(node.name), ties)
+        made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, self.hooks)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
         self._add(number, node.name, made, getattr(node.operator, "late_topic", None))

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Process
+from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Output, Process, Switch, Unfold
+
+#: Operators whose rows out are counted; the others give as many as they take.
+_COUNTED = Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Upsert | Apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,10 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            counted = isinstance(
-                node.operator, Filter | Lookup | Fold | Apply | Process | Distinct | Limit | Upsert | Apart
-            )
-            rows_out = self.passed[number] if counted else rows_in - lost
+            rows_out = self.passed[number] if isinstance(node.operator, _COUNTED) else rows_in - lost
+            if isinstance(node.operator, Switch):
+                rows_out = sum(self.passed[self.program.numbers[name]] for name, _ in node.operator.cases)
+            elif isinstance(node.operator, Output):
+                rows_in = rows_out
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
         return counts

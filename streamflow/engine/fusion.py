@@ -31,14 +31,20 @@ from streamflow.nodes.operators import (
     Limit,
     Lookup,
     Missing,
+    Output,
     Pass,
     Process,
     Project,
     Rekey,
+    Switch,
+    Unfold,
 )
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
+
+#: Operators that count the rows that pass them.
+_GATES = Filter | Output | Lookup | Distinct | Limit
 
 
 class Fusion:
@@ -72,7 +78,7 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
-            elif isinstance(node.operator, Apply | Process):
+            elif isinstance(node.operator, Apply | Process | Unfold):
                 self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
@@ -163,7 +169,7 @@ class Fusion:
             self._epilogue(inlined)
 
     def _emit_function(self, node: PlannedNode) -> None:
-        """Rows that a person's code gave go on. `root`: the row they were made of, None for rows of a timer."""
+        """Rows of a person's code, or of a list, go on. `root`: the row they were made of, None for rows of a timer."""
         code, number = self.source, self.number(node)
         inlined = self._inline_below(node.name)
         with code.owned_by(node.name), code.block(f"def emit_{number}(rows, k, t, root):"):
@@ -219,7 +225,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Distinct() | Limit():
+                case Filter() | Output() | Distinct() | Limit():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -232,7 +238,7 @@ class Fusion:
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
-            if isinstance(node.operator, Filter | Lookup | Distinct | Limit):
+            if isinstance(node.operator, _GATES):
                 self.source.line(f"passed[{self.number(node)}] += n_{self.number(node)}")
 
     # -- statements ---------------------------------------------------------------------------------------------------
@@ -263,16 +269,17 @@ class Fusion:
         match operator:
             case Pass():
                 self._forward(node.name, row, key, key_of, root)
-            case Filter():
-                with code.block(f"if {operator.predicate.python(row)}:"):
+            case Filter() | Output():
+                test = operator.predicate.python(row) if isinstance(operator, Filter) else "True"
+                with code.block(f"if {test}:"):
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
+            case Switch() | Unfold() | Rekey():
+                self._redirect(node, row, key, key_of, root)
             case Project():
                 values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
-            case Rekey():
-                self._rekey(node, operator, row, root)
             case Lookup():
                 self._lookup(node, operator, row, key, key_of, root)
             case Count():
@@ -313,6 +320,37 @@ class Fusion:
             if isinstance(operator, Limit) and operator.topic is not None:
                 with code.block("else:"):
                     self._leave(number, key, f"encode({row})")
+
+    def _redirect(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Rows go on elsewhere: under another key, to one of several outputs, or as others."""
+        match node.operator:
+            case Rekey() as rekey:
+                self._rekey(node, rekey, row, root)
+            case Switch() as switch:
+                self._switch(node, switch, row, key, key_of, root)
+            case Unfold() as unfold:
+                self._unfold(node, unfold, row, key, root)
+
+    def _switch(
+        self, node: PlannedNode, operator: Switch, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
+        """The first case that holds takes the row; each is tested once."""
+        outputs = {child.name: child for child in self._children[node.name]}
+        word = "if"
+        for name, predicate in operator.cases:
+            with self.source.block("else:" if predicate is None else f"{word} {predicate.python(row)}:"):
+                self._enter(outputs[name], node.name, row, key, key_of, root)
+            word = "elif"
+
+    def _unfold(self, node: PlannedNode, operator: Unfold, row: str, key: str, root: str) -> None:
+        """All elements are checked before the first row goes on."""
+        code, number = self.source, self.number(node)
+        code.line(f"x{number} = f_{number}({operator.elements.python(row)})")
+        values = [f"{row}.{name}" for name in operator.keep]
+        values += ["v"] if operator.plain else [f"v.{name}" for name in operator.element.names]
+        values += ["i"] if operator.position is not None else []
+        made = f"[Row_{number}({', '.join(values)}) for i, v in enumerate(x{number})]"
+        code.line(f"if x{number}: emit_{number}({made}, {key}, t, {root})")
 
     def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)
@@ -420,7 +458,7 @@ class _GuardedLoop:
 
 def _ends_run(node: PlannedNode) -> bool:
     """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Process)
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Process | Unfold)
 
 
 def _leaves(node: PlannedNode) -> bool:

@@ -11,11 +11,23 @@ from collections.abc import Callable, Sequence
 
 from streamflow.engine.watermarks import EntryClock
 from streamflow.nodes.join_operators import Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Filter, Lookup, Pass, Project, Rekey
+from streamflow.nodes.operators import (
+    Apply,
+    Count,
+    Distinct,
+    Filter,
+    Lookup,
+    Output,
+    Pass,
+    Project,
+    Rekey,
+    Switch,
+    Unfold,
+)
 from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
-_KEEPS_TIME = Pass | Filter | Project | Rekey | Lookup | Count | Apply | Distinct | Upsert
+_KEEPS_TIME = Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Distinct | Upsert
 
 
 def port_watermark(

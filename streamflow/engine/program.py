@@ -18,7 +18,7 @@ from streamflow.model.expression import FUNCTIONS
 from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
 from streamflow.nodes.join_operators import Apart
-from streamflow.nodes.operators import Count, Fold, Lookup, Project
+from streamflow.nodes.operators import Count, Fold, Lookup, Project, Unfold
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout, Slot
@@ -85,7 +85,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Lookup | Count | Fold | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

@@ -20,7 +20,7 @@ import orjson
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
-from streamflow.engine.binding import Binding, TaskHooks
+from streamflow.engine.binding import Binding
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
@@ -31,6 +31,7 @@ from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.slice import Slice
 from streamflow.engine.standing import standing_of
+from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer

@@ -46,7 +46,10 @@ class Metrics:
             "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
         )
         self.watermark_lag_seconds = Gauge(
-            "streamflow_watermark_lag_seconds", "wall clock minus watermark", task, registry=registry
+            "streamflow_watermark_lag_seconds",
+            "wall clock minus watermark; none at the end of a bounded run",
+            task,
+            registry=registry,
         )
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry

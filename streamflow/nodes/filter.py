@@ -25,13 +25,8 @@ class Filter(NodeKind):
 
     def lower(self, config: FilterConfig, lowering: Lowering) -> Lowered | None:
         """Compile the condition."""
-        where = lowering.expression(config.where, "where")
+        where = lowering.condition(config.where, "where")
         if where is None:
-            return None
-        if where.type != "bool" or where.nullable:
-            lowering.problem(
-                f"a condition is true or false, this is {where.type}", "compare it with something", "where"
-            )
             return None
         before = lowering.input
         narrowed = before.schema.with_non_null(where.narrows)

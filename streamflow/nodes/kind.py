@@ -18,7 +18,7 @@ from streamflow.errors import ExpressionError, Problem
 from streamflow.model.durations import parse_duration_ms
 from streamflow.model.expression import Expression, compile_expression
 from streamflow.model.names import field_problem, node_problem, topic_problem
-from streamflow.model.schema import Schema
+from streamflow.model.schema import FieldType, Schema
 from streamflow.nodes.operators import Operator
 from streamflow.windows.shape import WindowShape
 
@@ -106,12 +106,13 @@ class TableShape:
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A node in terms of the engine. `rekeys` marks that the key changes here."""
+    """A node in terms of the engine. `rekeys` marks that the key changes here; `outputs`: flow of each named output."""
 
     operator: Operator
     output: Flow
     table: TableShape | None = None
     rekeys: bool = False
+    outputs: Mapping[str, Flow] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -140,6 +141,29 @@ class Lowering:
         except ExpressionError as error:
             self.problem(str(error), key=key)
             return None
+
+    def condition(self, source: str, key: str) -> Expression | None:
+        """Compile an expression that must be true or false; a refused one is a problem and gives None."""
+        found = self.expression(source, key)
+        if found is not None and (found.type != "bool" or found.nullable):
+            self.problem(f"a condition is true or false, this is {found.type}", "compare it with something", key)
+            return None
+        return found
+
+    def or_null(self, source: str, name: str, key: str) -> Expression | None:
+        """Compile an expression over field `name` that is null where the field is; see `expression`."""
+        field = self.input.schema.field(name)
+        may_be_null = field is not None and (field.nullable or field.type is FieldType.JSON)
+        return self.expression(f"{source} if {name} is not None else None" if may_be_null else source, key)
+
+    def numeric_of_key(self, name: str) -> bool:
+        """Whether `field` names a numeric field and rows have a key; what is wrong is a problem."""
+        if self.input.key is None:
+            self.problem("rows have no key here", "put a key_by before it, or declare the source's key")
+        field = self.input.schema.field(name) if self.has_field(name, "field") else None
+        if field is not None and field.type not in ("int", "float"):
+            self.problem(f"a number is needed, {name!r} is {field.type}", "cast it before", "field")
+        return not self.failed
 
     def has_field(self, name: str, key: str) -> bool:
         """Whether the input has a field; if not, that is a problem."""
@@ -177,6 +201,14 @@ class NodeKind(ABC):
     inputs_apart: ClassVar[tuple[int, int] | None] = None
     #: Whether a single `on` is meant for the first of such inputs only.
     on_first_only: ClassVar[bool] = False
+
+    @classmethod
+    def outputs_of(cls, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the outputs of a node with this configuration as written, which need not be well formed.
+
+        Others read them as `node.output`. Empty: the kind has one output, read by the node's name.
+        """
+        return ()
 
     @abstractmethod
     def lower(self, config: Any, lowering: Lowering) -> Lowered | None:

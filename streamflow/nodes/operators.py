@@ -11,6 +11,9 @@ with its key and its event time, so what an operator does not name it passes on:
     Lookup     new struct (+ fields)  same         same         reads a global table
     Count      new struct (+ field)   same         same         stateful, per key (per partition without key)
     Fold       result row per window  same         end - 1      stateful, per key and window
+    Switch     same, to one output    same         same
+    Output     same                   same         same         what a Switch gave it
+    Unfold     a row per element      same         same
     Apply      rows of a function     same         same
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
@@ -26,6 +29,7 @@ from typing import Any
 
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
+from streamflow.model.schema import Schema
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
@@ -49,6 +53,35 @@ class Project:
     """Builds a new row of the node's output schema: one expression per output field, in schema order."""
 
     values: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Gives a row to the first case whose predicate is true: (name of its Output, predicate; None: the rest)."""
+
+    cases: tuple[tuple[str, Expression | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Passes on what its Switch gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfold:
+    """Gives a row per element of the list that `elements` is; null is an empty list.
+
+    A row is: the fields `keep` of the row it comes from, then those of `element`, then `position` (from 0) if there is
+    one. plain: elements are values of the one field of `element`, else objects with its fields. A list that has more
+    than `max_rows` elements, or one that does not fit, makes its row a dead letter, and gives nothing.
+    """
+
+    elements: Expression
+    keep: tuple[str, ...]
+    element: Schema
+    plain: bool
+    position: str | None
+    max_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +247,21 @@ class Emit:
 
 
 Operator = (
-    Pass | Filter | Project | Rekey | Lookup | Count | Fold | Apply | Process | Distinct | Limit | Emit | Upsert | Apart
+    Pass
+    | Filter
+    | Project
+    | Switch
+    | Output
+    | Unfold
+    | Rekey
+    | Lookup
+    | Count
+    | Fold
+    | Apply
+    | Process
+    | Distinct
+    | Limit
+    | Emit
+    | Upsert
+    | Apart
 )

@@ -16,21 +16,29 @@ from inspect import isabstract
 from typing import Any
 
 from streamflow.errors import InternalError
+from streamflow.nodes.anomaly import Anomaly
+from streamflow.nodes.branch import Branch
+from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
 from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
+from streamflow.nodes.flat_map import FlatMap
 from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
 from streamflow.nodes.kind import Category, NodeConfig, NodeKind
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
+from streamflow.nodes.mask import Mask
 from streamflow.nodes.multiply import Multiply
+from streamflow.nodes.normalize import Normalize
+from streamflow.nodes.normalize_running import NormalizeRunning
 from streamflow.nodes.pass_through import PassThrough
 from streamflow.nodes.process import Process
 from streamflow.nodes.python import Python
 from streamflow.nodes.rate_limit import RateLimit
+from streamflow.nodes.sample import Sample
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.table import Table
@@ -61,6 +69,14 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Threshold,
     GlobalTable,
     Lookup,
+    Branch,
+    FlatMap,
+    Mask,
+    Cast,
+    Sample,
+    Normalize,
+    NormalizeRunning,
+    Anomaly,
 )
 
 

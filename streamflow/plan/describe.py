@@ -117,4 +117,4 @@ def mermaid(plan: Plan) -> str:
 
 
 def _id(stage: int, node: str) -> str:
-    return f"s{stage}_{node}"
+    return f"s{stage}_{node.replace('.', '__')}"

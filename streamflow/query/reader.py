@@ -1,7 +1,8 @@
 """Reads rows of a table from the store of one task. Only committed data is there, so every answer is read-committed."""
 
+import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +33,13 @@ class TableReader(ABC):
 
     def read(self, store: Store, watermark_ms: int, query: TableQuery) -> Page:
         """At most limit + 1 rows in store order out of at most PANES_MAX windows."""
+        return self.read_all([(store, watermark_ms)], query)
+
+    def read_all(self, parts: Sequence[tuple[Store, int]], query: TableQuery) -> Page:
+        """The same of several partitions, (store, watermark in ms) each: as many rows are decoded as are shown."""
         rows: list[StoredRow] = []
-        for store_key, row in self._rows(store, watermark_ms, query):
+        found = (self._rows(store, watermark_ms, query) for store, watermark_ms in parts)
+        for store_key, row in heapq.merge(*found, key=_place):
             if row is None:
                 return Page(rows, store_key)
             rows.append(StoredRow(store_key, row))
@@ -131,6 +137,11 @@ class PaneReader(TableReader):
                 yield store_key, value
             lower = pane_prefix(start + 1)
         yield lower, None
+
+
+def _place(found: tuple[bytes, dict[str, Any] | None]) -> tuple[bytes, bool]:
+    """A read that ends early at a key comes behind the other partitions' row of that key."""
+    return found[0], found[1] is None
 
 
 def behind(after: bytes | None, lower: bytes) -> bytes:

@@ -56,10 +56,10 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of one partition in store order, at most limit + 1: the one too many tells that there are more.
+    """Rows of one worker's partitions in store order, at most limit + 1: the one too many tells that there are more.
 
-    until: when the read ended early, the store key up to which the partition was read; None when it was read to the
-    end or to the limit.
+    until: when the read ended early, the store key up to which the partitions were read; None when they were read to
+    the end or to the limit.
     """
 
     rows: list[StoredRow]

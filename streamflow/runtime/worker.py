@@ -1,7 +1,7 @@
 """A worker: one process that runs the tasks of one topology it is given by the group.
 
-    state folder locked, topics checked → global tables read → Faust app with one agent per stage
-                                        → tasks as assigned  → stop: commit, leave the group
+    topics checked → global tables read → Faust app with one agent per stage
+                   → tasks as assigned  → stop: commit, leave the group
 
 Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
 restart cannot help (a mismatch somebody has to look at).
@@ -34,7 +34,6 @@ from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
-from streamflow.runtime.state_lock import StateLock
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
 from streamflow.runtime.transaction import TaskProducer
@@ -81,9 +80,7 @@ class Worker:
         self._group = f"{settings.application}.{plan.identity}"
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
-        folder = settings.state_dir / plan.identity
-        self._state_lock = StateLock(folder, settings.shutdown_deadline_ms / 1_000)
-        recovery = Recovery(settings, self._group, folder, self._memory, plan.guarantee)
+        recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
         self.app = StageApp(plan, settings, self.assignor)
@@ -174,7 +171,6 @@ class Worker:
         await self._shut_down()
 
     async def _prepare(self) -> None:
-        await self._state_lock.take()
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
         await self.record_limits.read()
         for companion in self.companions:
@@ -209,7 +205,6 @@ class Worker:
         if self.app.started:
             await self.app.stop()
         self.watchdog.stop()
-        self._state_lock.release()
         log.info("stopped")
 
     @staticmethod

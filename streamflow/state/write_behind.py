@@ -8,10 +8,11 @@ and recovery replays the difference (at most `interval_ms` of work), so no guara
     every interval_ms,
     or at max_rows        ──► one atomic batch of rows and the newest meta ──► disk
 
-Memory: at most `max_rows` recent rows plus one checkpoint.
+Memory: at most `max_rows` recent rows plus one checkpoint, and a list of them when they are scanned.
 """
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 
 from streamflow.state.store import Store, StoreMeta, TableChanges
@@ -31,6 +32,8 @@ class WriteBehindStore:
         self._interval_ms = interval_ms
         self._max_rows = max_rows
         self._recent: dict[str, dict[bytes, bytes | None]] = {}
+        # By key, made by the first scan behind a write: who reads a table window by window scans it a thousand times.
+        self._sorted: dict[str, list[tuple[bytes, bytes | None]]] = {}
         self._expired: dict[str, bytes] = {}
         self._meta: StoreMeta | None = None
         self._written_at = now_ms()
@@ -50,14 +53,18 @@ class WriteBehindStore:
         expired = self._expired.get(table)
         if expired is not None and lower < expired:
             lower = expired
-        recent = self._recent.get(table, {})
-        fresh = sorted((k, v) for k, v in recent.items() if lower <= k and (upper is None or k < upper))
+        fresh = self._sorted.get(table)
+        if fresh is None:
+            fresh = self._sorted[table] = sorted(self._recent.get(table, {}).items())
+        first = bisect_left(fresh, (lower,))
+        last = len(fresh) if upper is None else bisect_left(fresh, (upper,))
         stored = self._disk.scan(table, lower, upper)
-        return _newest(fresh, stored) if fresh else stored
+        return _newest((fresh[place] for place in range(first, last)), stored) if first < last else stored
 
     def write(self, tables: list[TableChanges], meta: StoreMeta) -> None:
         """Take a checkpoint; goes to the disk when enough time or rows have come together."""
         for each in tables:
+            self._sorted.pop(each.table, None)
             recent = self._recent.setdefault(each.table, {})
             recent.update(each.changes)
             if each.expire_below is not None:
@@ -80,6 +87,7 @@ class WriteBehindStore:
         batch = [TableChanges(n, sorted(self._recent.get(n, {}).items()), self._expired.get(n)) for n in sorted(names)]
         self._disk.write(batch, self._meta)
         self._recent.clear()
+        self._sorted.clear()
         self._expired.clear()
         self._meta = None
         self._written_at = self._now_ms()
@@ -100,6 +108,7 @@ class WriteBehindStore:
     def abandon(self) -> None:
         """Close without writing what is held back; the changelog has it."""
         self._recent.clear()
+        self._sorted.clear()
         self._expired.clear()
         self._meta = None
         self._disk.close()
@@ -111,7 +120,7 @@ class WriteBehindStore:
 
 
 def _newest(
-    fresh: list[tuple[bytes, bytes | None]], stored: Iterator[tuple[bytes, bytes]]
+    fresh: Iterable[tuple[bytes, bytes | None]], stored: Iterator[tuple[bytes, bytes]]
 ) -> Iterator[tuple[bytes, bytes]]:
     """Merge two runs by key; of equal keys the fresh one counts, and None hides the stored one."""
     # Equal keys come out fresh first, because its rank is lower.

@@ -200,7 +200,7 @@ def check_kind(kind: type[NodeKind]) -> None:
 
 
 def run_kind(kind: type[NodeKind], rows: list[dict[str, Any]], /, **config: Any) -> list[dict[str, Any]]:
-    """Rows that a node with one input gives for rows of READING, which are worked to their end.
+    """Rows that a node with one input gives for rows of READING, worked to their end; one output behind another.
 
     Raises TopologyError for a configuration that cannot run.
     """
@@ -208,7 +208,8 @@ def run_kind(kind: type[NodeKind], rows: list[dict[str, Any]], /, **config: Any)
         driver = Driver(bounded(_plan(kind, config, ("readings",))))
         driver.publish("readings", rows)
         driver.finish()
-        return driver.output(_OUT)
+        topics = [f"{_OUT}.{name}" for name in kind.outputs_of(config)] or [_OUT]
+        return [row for topic in topics for row in driver.output(topic)]
 
 
 def _events() -> tuple[list[dict[str, Any] | bytes], list[dict[str, Any]]]:
@@ -227,7 +228,8 @@ def _events() -> tuple[list[dict[str, Any] | bytes], list[dict[str, Any]]]:
 
 def _plan(kind: type[NodeKind], config: Mapping[str, Any], inputs: tuple[str, ...]) -> Plan:
     """Sources → the node → a sink. `inputs`: names of readings, settings, or the tables of them."""
-    source = {"kind": "source", "key": "sensor", "event_time": "time", "watermark_delay": "2m", "past": None}
+    source: dict[str, Any] = {"kind": "source", "key": "sensor", "event_time": "time", "watermark_delay": "2m"}
+    source |= {"future": {"limit": "1h", "policy": "accept"}}
     nodes: dict[str, Any] = {"example": {"kind": kind.kind, **config}}
     behind = "example"
     if kind.kind != "source":
@@ -246,7 +248,9 @@ def _plan(kind: type[NodeKind], config: Mapping[str, Any], inputs: tuple[str, ..
         nodes["example"]["inputs"] = names
     if kind.kind != "global_table":
         nodes[TABLE] = {"kind": "global_table", "topic": TABLE, "schema": "Reading", "key": "sensor"}
-    if kind.kind != "sink":
+    for name in kind.outputs_of(config):
+        nodes[f"out_{name}"] = {"kind": "sink", "input": f"example.{name}", "topic": f"{_OUT}.{name}"}
+    if kind.kind != "sink" and not kind.outputs_of(config):
         nodes["out"] = {"kind": "sink", "input": behind, "topic": _OUT}
     schemas = {
         schema.name: {f.name: f"{f.type}{'?' if f.nullable else ''}" for f in schema.fields}

@@ -23,7 +23,7 @@ def check_graph(spec: TopologySpec) -> list[Problem]:
 
 def _check_names(spec: TopologySpec) -> list[Problem]:
     found = [("topology", node_problem(spec.topology))]
-    found += [(f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes]
+    found += [(f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes if not node.output_of]
     for schema, fields in spec.schemas.items():
         found.append((f"schemas.{schema}", field_problem(schema)))
         found += [(f"schemas.{schema}.{name}", field_problem(name)) for name in fields]
@@ -38,6 +38,7 @@ def _check_names(spec: TopologySpec) -> list[Problem]:
 def _check_edges(spec: TopologySpec) -> list[Problem]:
     problems = []
     kinds = {node.name: node.kind for node in spec.nodes}
+    parted = {node.output_of for node in spec.nodes}
     for node in spec.nodes:
         place = f"nodes.{node.name}"
         if node.kind in _STARTS and node.inputs:
@@ -50,6 +51,9 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
             if name not in kinds:
                 remedy = f"nodes are {', '.join(sorted(kinds))}"
                 problems.append(Problem(place, f"input {name!r} is no node", remedy))
+            elif name in parted and not node.output_of:
+                outputs = ", ".join(each.name for each in spec.nodes if each.output_of == name)
+                problems.append(Problem(place, f"input {name!r} has several outputs", f"name one of {outputs}"))
             elif kinds[name] == "sink":
                 message = f"input {name!r} is a sink and gives nothing"
                 problems.append(Problem(place, message, "take the sink's input"))
@@ -69,7 +73,10 @@ def _check_cycles(spec: TopologySpec) -> list[Problem]:
 
 
 def _check_ends(spec: TopologySpec) -> list[Problem]:
-    """Nodes whose rows reach neither a sink nor a table. A node of an unknown kind may be either."""
+    """Nodes whose rows reach neither a sink nor a table. A node of an unknown kind may be either.
+
+    One output of several may be read by nobody: its rows are dropped, and counted.
+    """
     useful = [node for node in spec.nodes if node.kind in _ENDS or node.kind not in KINDS]
     reached: set[str] = set()
     while useful:
@@ -78,7 +85,11 @@ def _check_ends(spec: TopologySpec) -> list[Problem]:
             reached.add(node.name)
             useful += [each for each in spec.nodes if each.name in node.inputs]
     message, remedy = "its rows reach neither a sink nor a table", "put a sink behind it or remove it"
-    return [Problem(f"nodes.{node.name}", message, remedy) for node in spec.nodes if node.name not in reached]
+    return [
+        Problem(f"nodes.{node.name}", message, remedy)
+        for node in spec.nodes
+        if node.name not in reached and not node.output_of
+    ]
 
 
 def _check_parts(spec: TopologySpec) -> list[Problem]:

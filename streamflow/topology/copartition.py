@@ -137,6 +137,8 @@ def _keys(spec: TopologySpec) -> dict[str, str | None]:
                 own = None  # the field of that name is another one from here on
             case "filter" | "pass_through" | "echo" | "threshold" | "multiply" | "map" | "table" | "window":
                 pass
+            case "branch" | "sample" | "anomaly":
+                pass
             case _:
                 own = None
         if node.kind == "multiply" and own in (node.config.get("field"), node.config.get("into")):

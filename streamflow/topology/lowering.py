@@ -9,6 +9,7 @@ from streamflow.errors import Problem
 from streamflow.model.schema import Field, Schema, parse_fields
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
+from streamflow.nodes.operators import Output
 from streamflow.nodes.registry import KINDS, near_kinds
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.config_problems import problems_of
@@ -41,10 +42,14 @@ class TopologyLowering:
         self._tables: dict[str, Flow | None] = {node.name: None for node in spec.nodes if node.kind == "global_table"}
         self._parse_schemas(spec)
         for node in spec.nodes:
-            self._configure(node)
+            if not node.output_of:
+                self._configure(node)
         for node in sorted(ordered(spec), key=lambda each: each.name not in self._tables):
             if node.name in self.configs:
                 self._lower(node, self.configs[node.name])
+            elif node.output_of in self.nodes:
+                flow = self.nodes[node.output_of].lowered.outputs[node.name.removeprefix(f"{node.output_of}.")]
+                self.nodes[node.name] = LoweredNode(node, NodeConfig(), Lowered(Output(), flow))
 
     def _parse_schemas(self, spec: TopologySpec) -> None:
         for name, fields in spec.schemas.items():

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 
 from streamflow.errors import Problem
 from streamflow.nodes.global_table import GlobalTableConfig
+from streamflow.nodes.kind import NodeConfig
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
+from streamflow.topology.outputs import with_outputs
 from streamflow.topology.spec import TopologySpec
+
+#: Options of nodes that name a topic.
+TOPIC_OPTIONS = ("topic", "late", "incomplete", "excess")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Resolved:
 
 def resolve(written: TopologySpec) -> Resolved:
     """Check everything; never raises for a topology that is merely wrong."""
-    met = copartitioned(written)
+    met = copartitioned(with_outputs(written))
     spec = met.spec
     lowering = TopologyLowering(spec)
     problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
@@ -61,21 +66,29 @@ def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Proble
             message = f"topic {config.topic!r} is read by {_said(lowering, sources[config.topic])} already"
             problems.append(Problem(f"nodes.{name}.topic", message, "read it once and branch behind it"))
     for name, config in lowering.configs.items():
+        is_reader = isinstance(config, SourceConfig | GlobalTableConfig)
+        for option, topic in _topics(config):
+            place = f"nodes.{name}.{option}"
+            if not is_reader and topic in sources:
+                reader = _said(lowering, sources[topic])
+                message = f"topic {topic!r} is also read by {reader}: events would go round"
+                problems.append(Problem(place, message, "write to another topic"))
+            if topic in own:
+                message = f"topic {topic!r} is one of the topology's own"
+                problems.append(Problem(place, message, "use another topic"))
         if not isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig):
             continue
-        place = f"nodes.{name}.topic"
-        if isinstance(config, SinkConfig) and config.topic in sources:
-            reader = _said(lowering, sources[config.topic])
-            message = f"topic {config.topic!r} is also read by {reader}: events would go round"
-            problems.append(Problem(place, message, "write to another topic"))
-        if config.topic in own:
-            message = f"topic {config.topic!r} is one of the topology's own"
-            problems.append(Problem(place, message, "use another topic"))
         declared = config.partitions
         if declared is not None and partitions.setdefault(config.topic, declared) != declared:
             message = f"topic {config.topic!r} is declared with {partitions[config.topic]} and {declared} partitions"
             problems.append(Problem(f"nodes.{name}.partitions", message, "declare one number"))
     return problems
+
+
+def _topics(config: NodeConfig) -> list[tuple[str, str]]:
+    """Every topic that a node names, with its option."""
+    found = [(option, getattr(config, option, None)) for option in TOPIC_OPTIONS]
+    return [(option, topic) for option, topic in found if isinstance(topic, str)]
 
 
 def _said(lowering: TopologyLowering, name: str) -> str:

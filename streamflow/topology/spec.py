@@ -12,6 +12,7 @@ class NodeSpec(BaseModel):
     """One declared node: its kind, the names of its inputs, and the rest of its configuration as written.
 
     written_inputs: the inputs as written, when repartitions were put in before some of them.
+    output_of: of a node that stands for one output of another (`router.high`), that other node.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -21,6 +22,7 @@ class NodeSpec(BaseModel):
     inputs: tuple[str, ...] = ()
     config: Mapping[str, Any] = Field(default_factory=dict)
     written_inputs: tuple[str, ...] = ()
+    output_of: str = ""
 
     @field_serializer("config", when_used="json")
     def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,10 +25,9 @@ from streamflow.query.request import (
     decode_cursor,
     encode_cursor,
     merge_pages,
-    read_until,
 )
 from streamflow.web.global_tables import answer_global
-from streamflow.web.ports import Service
+from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
 
 #: How long a query with `after` waits for the position, and for other workers.
@@ -145,14 +144,15 @@ class _Gather:
         self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int], after: Positions
     ) -> Response:
         """Rows of all partitions, wherever they are. `after`: positions other workers have to reflect first."""
-        pages: list[_Answer] = []
+        mine: list[LocalTable] = []
         elsewhere: dict[str, list[int]] = {}
         for partition in partitions:
-            page = self._page(stage, table, query, partition)
-            if page is not None:
-                pages.append(page)
+            local = self._local(stage, partition)
+            if local is not None:
+                mine.append(local)
             else:
                 elsewhere.setdefault(self._owner(stage, partition), []).append(partition)
+        pages = [self._read(stage, table, query, mine)] if mine else []
         asked = {url: self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items()}
         pages += await _all_within(asked, ASK_S)
         merged, cursor = merge_pages([each.page for each in pages], query.limit)
@@ -160,27 +160,29 @@ class _Gather:
 
     def own(self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int]) -> Response:
         """Rows of exactly these partitions of this worker, with their store keys; 421 when one is not here."""
-        pages: list[_Answer] = []
+        mine: list[LocalTable] = []
         for partition in partitions:
-            page = self._page(stage, table, query, partition)
-            if page is None:
+            local = self._local(stage, partition)
+            if local is None:
                 detail = f"partition {partition} is not on this worker"
                 raise Refusal(421, Reason.NOT_OWNER, detail, partition=partition)
-            pages.append(page)
-        keyed = [{**row.row, "store_key": row.store_key.hex()} for each in pages for row in each.page.rows]
-        until = read_until([each.page for each in pages])
-        return JsonResponse(_body(keyed, None if until is None else encode_cursor(until), pages))
+            mine.append(local)
+        found = self._read(stage, table, query, mine)
+        keyed = [{**row.row, "store_key": row.store_key.hex()} for row in found.page.rows]
+        until = found.page.until
+        return JsonResponse(_body(keyed, None if until is None else encode_cursor(until), [found]))
 
-    def _page(self, stage: Stage, table: TablePlan, query: TableQuery, partition: int) -> _Answer | None:
-        """Page of an own partition, None when it is not ours; refused while it is being restored."""
+    def _local(self, stage: Stage, partition: int) -> LocalTable | None:
+        """An own partition, None when it is not ours; refused while it is being restored."""
         local = self._service.local(stage, partition)
         if isinstance(local, float):
             detail = f"partition {partition} is being restored, {local:.0%} done"
             raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
-        if local is None:
-            return None
-        page = self._service.reader(stage, table).read(local.store, local.watermark_ms, query)
-        return _Answer(page, local.watermark_ms, self._service.url)
+        return local
+
+    def _read(self, stage: Stage, table: TablePlan, query: TableQuery, mine: list[LocalTable]) -> _Answer:
+        page = self._service.reader(stage, table).read_all([(each.store, each.watermark_ms) for each in mine], query)
+        return _Answer(page, min(each.watermark_ms for each in mine), self._service.url)
 
     def _owner(self, stage: Stage, partition: int) -> str:
         url = self._service.owner(stage, partition)

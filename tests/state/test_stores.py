@@ -137,9 +137,12 @@ def test_write_behind_equals_a_plain_store(operations: list[tuple[str, object]])
             changes = TableChanges("t", [], expired)
         else:  # what has expired is never written again
             changes = TableChanges("t", [each for each in argument if each[0] >= expired])  # type: ignore[attr-defined]
+        running = behind.scan("t")
+        before = list(plain.scan("t"))
         plain.write([changes], StoreMeta())
         behind.write([changes], StoreMeta())
-    assert list(behind.scan("t")) == list(plain.scan("t"))
+        assert list(running) == before, "as they were at the call"
+        assert list(behind.scan("t")) == list(plain.scan("t"))
     assert list(behind.scan("t", b"\x40", b"\xa0")) == list(plain.scan("t", b"\x40", b"\xa0"))
 
 

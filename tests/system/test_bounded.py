@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
+
+from streamflow.checkpoint.progress import END_OF_TIME
+from tests.system.test_worker import _free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -130,7 +135,10 @@ def runs(kafka: str, tmp_path: Path, unique: str) -> Iterator[Runs]:
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """kill -9 of a command and all its workers."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGSTOP)  # it must not start workers again meanwhile
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
@@ -186,6 +194,31 @@ def test_a_run_ends_with_every_window_closed_and_counts_everything_once(runs: Ru
     assert report["dead_letters"] == {"decode": 1}
     assert sum(each["end"] - each["start"] for each in report["sources"]) == 3_001
     assert runs.read(f"{runs.name}.totals") == [], "a run of its own touches nothing of the live one"
+
+
+def test_the_lag_of_time_leaves_the_metrics_at_the_end(runs: Runs) -> None:
+    runs.publish(encoded(sales(300)))
+    port = _free_port()
+    process = runs.command("run", "--bounded", "--json", "--port", str(port))
+    lags: list[float] = []
+    at_end = 0
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        while process.poll() is None:
+            try:
+                view = client.get(f"/v1/topologies/{runs.name}").json()
+                text = client.get("/metrics").text
+            except httpx.TransportError:
+                time.sleep(0.01)
+                continue
+            found = re.findall(r"^streamflow_watermark_lag_seconds{.*} (.*)$", text, re.MULTILINE)
+            lags += [float(each) for each in found]
+            ended = [(task["watermark"] or 0) >= END_OF_TIME for task in view["tasks"]]
+            if ended and all(ended):
+                at_end += 1
+                assert found == []
+    assert process.returncode == 0, runs.log()
+    assert at_end > 0
+    assert all(lag > 0 for lag in lags)
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_end_whatever_was_published_since(runs: Runs) -> None:

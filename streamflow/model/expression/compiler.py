@@ -313,7 +313,7 @@ class _Compiler:
         kind = function.result or values[0].type
         if name in ("min", "max") and all(value.type is FieldType.INT for value in values):
             kind = FieldType.INT
-        return _Typed(f"{name}({', '.join(value.text for value in values)})", kind)
+        return _Typed(f"{name}({', '.join(value.text for value in values)})", kind, function.nullable)
 
     def _coalesce(self, node: ast.Call, known: frozenset[str]) -> _Typed:
         """coalesce(a, b): a unless it is null, then b."""

@@ -3,18 +3,26 @@
 Bounded work only: nothing here loops over more than its argument, and texts cannot be multiplied.
 """
 
+import hashlib
+import hmac
 import math
+import os
+from binascii import crc32
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+from streamflow.errors import EventError
+from streamflow.model.expression import casts
 from streamflow.model.schema import FieldType
 
 _TEXT = frozenset({FieldType.STR})
 _NUMBER = frozenset({FieldType.INT, FieldType.FLOAT})
 _TIME = frozenset({FieldType.TIMESTAMP})
-_SCALAR = frozenset(FieldType) - {FieldType.JSON}
+_ANY = frozenset(FieldType)
+_SCALAR = _ANY - {FieldType.JSON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +30,14 @@ class Function:
     """A function of the language.
 
     arguments: types each argument may have; the last repeats when `repeats`. result None: as the first argument.
+    nullable: whether the result may be null.
     """
 
     call: Callable[..., Any]
     arguments: tuple[frozenset[FieldType], ...]
     result: FieldType | None
     repeats: bool = False
+    nullable: bool = False
 
 
 def _moment(time_ms: int) -> datetime:
@@ -36,6 +46,35 @@ def _moment(time_ms: int) -> datetime:
 
 def _substring(text: str, start: int, length: int) -> str:
     return text[max(0, start) : max(0, start) + max(0, length)]
+
+
+def sha256(text: str) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=100)
+def _secret(variable: str) -> bytes:
+    found = os.environ.get(variable)
+    if not found:
+        raise EventError("expression", f"environment variable {variable} is not set")
+    return found.encode()
+
+
+def hmac_sha256(text: str, variable: str) -> str:
+    """64 hexadecimal digits; the key is in an environment variable. Raises EventError when it is not set."""
+    return hmac.digest(_secret(variable), text.encode(), "sha256").hex()
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, spread evenly, from the text alone. No secret: CRC-32, mixed by Fibonacci hashing."""
+    return (crc32(text.encode()) * 0x9E3779B1 & 0xFFFFFFFF) / 0x100000000
+
+
+def masked(text: str, keep: int) -> str:
+    """Stars but for the last `keep` characters; all stars when there are not more than these."""
+    hidden = len(text) - max(0, keep)
+    return "*" * hidden + text[hidden:] if hidden > 0 else "*" * len(text)
 
 
 #: By the name an expression uses; the same names are in the namespace of compiled expressions.
@@ -60,6 +99,16 @@ CATALOGUE: dict[str, Function] = {
     "endswith": Function(str.endswith, (_TEXT, _TEXT), FieldType.BOOL),
     "contains": Function(str.__contains__, (_TEXT, _TEXT), FieldType.BOOL),
     "substring": Function(_substring, (_TEXT, frozenset({FieldType.INT}), frozenset({FieldType.INT})), FieldType.STR),
+    "sha256": Function(sha256, (_TEXT,), FieldType.STR),
+    "hmac_sha256": Function(hmac_sha256, (_TEXT, _TEXT), FieldType.STR),
+    "share": Function(share, (_TEXT,), FieldType.FLOAT),
+    "masked": Function(masked, (_TEXT, frozenset({FieldType.INT})), FieldType.STR),
+    "split": Function(str.split, (_TEXT, _TEXT), FieldType.JSON),
+    "iso": Function(casts.iso, (_TIME,), FieldType.STR),
+    **{
+        name: Function(call, (_ANY,), result, nullable=name.startswith("try_"))
+        for name, (call, result) in casts.CASTS.items()
+    },
     "year": Function(lambda t: _moment(t).year, (_TIME,), FieldType.INT),
     "month": Function(lambda t: _moment(t).month, (_TIME,), FieldType.INT),
     "day": Function(lambda t: _moment(t).day, (_TIME,), FieldType.INT),

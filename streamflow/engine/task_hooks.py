@@ -1,0 +1,29 @@
+"""What tables ask of their task, and tell it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streamflow.errors import EventError
+from streamflow.kit.timers import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHooks:
+    """Times in ms.
+
+    emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
+    rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
+    not known. closed_to: the watermark at which the task closed last; watermark_now: the one up to this event;
+    settled_watermark: the same, but below every time while tables are being closed, as each will be told. now: the wall
+    clock.
+    """
+
+    emit: Callable[[int, str, int, int, Any, bool], None]
+    give: Callable[[int, str, Any, int, list[Any]], None]
+    timer_failed: Callable[[str, Any, Timer, EventError], None]
+    border_moved: Callable[[int], None]
+    closed_to: Callable[[], int]
+    watermark_now: Callable[[], int]
+    settled_watermark: Callable[[], int]
+    now: Callable[[], int]
