@@ -86,7 +86,7 @@ class Bench:
         stage = plan.stages[0]
         disk = RocksStore.open(folder / "state", RocksMemory.of())
         self._store = WriteBehindStore(disk, lambda: time.monotonic() * 1_000)
-        self._now_ms = 1_700_000_000_000
+        self._now_ms = 1_700_010_000_000  # of the last event, so that none is ahead
         self.task = Task(
             compile_stage(stage, plan),
             0,

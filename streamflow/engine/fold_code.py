@@ -10,6 +10,7 @@ unbounded                                        a = changed[k] or touch(k)     
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
+from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Fold, NamedAggregate
 from streamflow.plan.plan import PlannedNode
 from streamflow.windows.count import Counted
@@ -140,6 +141,16 @@ class FoldCode:
         if self._fold.corrects:
             values.append("a.revision")
         return ", ".join(values)
+
+    def checks(self, row: str) -> None:
+        """Results that may be beyond 64 bits are checked; the row is there, so that it can be put aside."""
+        for each in self._fold.aggregates:
+            if each.aggregate.overflows:
+                # x - x is 0.0 for every float but infinity and not-a-number.
+                is_float = each.aggregate.result_type is FieldType.FLOAT
+                fits = "x - x == 0.0" if is_float else f"{-(2**63)} <= x <= {2**63 - 1}"
+                test = f"(x := {row}.{each.name}) is not None and not ({fits})"
+                self._code.line(f"if {test}: task.overflow({each.name!r})")
 
 
 def _value(each: NamedAggregate, row: str) -> str:

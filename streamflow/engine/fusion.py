@@ -163,6 +163,7 @@ class Fusion:
             with self._guarded_loop("for k, a in events:", "r"):
                 fold_code.borders()
                 code.line(f"r = Row_{number}({fold_code.result()})")
+                fold_code.checks("r")
                 code.line("results += 1")
                 self._forward(node.name, "r", "k", None, "r")
             code.line(f"passed[{number}] += results")

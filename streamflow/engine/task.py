@@ -348,6 +348,10 @@ class Task:
         """A computed number is infinite, no number, or beyond 64 bits."""
         raise EventError("expression", f"the computed value {value!r} is not a number of 64 bits")
 
+    def overflow(self, name: str) -> None:
+        """A result is beyond what a number of 64 bits can hold, although no value was."""
+        raise EventError("overflow", f"{name!r} is beyond 64 bits: its values are too large to be added up")
+
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""
         self._fail(row, node, "null_key", f"the key at node {node!r} is null")

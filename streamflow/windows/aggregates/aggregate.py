@@ -37,6 +37,7 @@ class Aggregate:
     their meaning change. Aggregates of one state over one argument share their cells.
     lift: expression that is applied to a value before its window is looked up; it may raise EventError.
     add, merge: statements; value: expression of the result. names: what they use besides cells.
+    overflows: whether the result may be beyond 64 bits though no value is; then it is checked before it leaves.
     null: when the result is null: "never", "empty" (no value was added) or "few" (not enough values for one).
     """
 
@@ -50,6 +51,7 @@ class Aggregate:
     null: Literal["never", "empty", "few"] = "never"
     lift: str = ""
     names: Mapping[str, Any] = field(default_factory=dict)
+    overflows: bool = False
 
     def may_be_null(self, argument_nullable: bool) -> bool:
         """Whether a result may be null. A window has an event at least: a value that is never null is one."""

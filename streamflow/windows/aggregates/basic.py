@@ -26,7 +26,7 @@ _COUNT = Aggregate(
 def _sum(argument: FieldType | None) -> Aggregate:
     assert argument is not None
     add, merge = ("{a}.{0} += {v}",), ("{a}.{0} += {b}.{0}",)
-    return Aggregate("sum", "sum/1", (_ZERO,), add, merge, "{a}.{0}", argument)
+    return Aggregate("sum", "sum/1", (_ZERO,), add, merge, "{a}.{0}", argument, overflows=True)
 
 
 _AVERAGE = Aggregate(
@@ -38,6 +38,7 @@ _AVERAGE = Aggregate(
     "({a}.{0} / {a}.{1} if {a}.{1} else None)",
     FieldType.FLOAT,
     "empty",
+    overflows=True,
 )
 
 
