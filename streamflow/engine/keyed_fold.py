@@ -13,16 +13,16 @@ per retention, so it lives at most a sixteenth longer:
 
     border b · step         step = retention / 16              key goes at b = ceil((seen + retention) / step)
 
-A key is registered once, at the border it had when it was made, and moves on when that comes up and it has had rows
-since: rows cost nothing. Until the checkpoint that deletes its row is in the store, the store is not asked for it.
+A key has one entry in an agenda, and moves on when that comes up and it has had rows since: rows cost nothing. Until
+the checkpoint that deletes its row is in the store, the store is not asked for it.
 """
 
-import heapq
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
 from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
+from streamflow.kit.agenda import Agenda
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -65,9 +65,7 @@ class KeyedFold:
         self._retention = fold.retention_ms
         self._step = max(1, fold.retention_ms // _BORDERS)
         self._seen: Callable[[Any], int] = attrgetter("seen" if fold.keeps_seen else "last")
-        self._made: list[Any] = []
-        self._borders: dict[int, list[Any]] = {}
-        self._border_heap: list[int] = []
+        self._agenda = Agenda()
         self._watermark = -NEVER
         #: Keys forgotten since the last checkpoint, and by checkpoints that are not in the store yet.
         self._gone: dict[Any, None] = {}
@@ -85,13 +83,13 @@ class KeyedFold:
         if self._retention:
             for stored, raw in self._store.scan(self.name):
                 running = self.layout.decode_all(raw)[-1]
-                self._register(key_from_bytes(stored, self._integer_keys), self._border_of(self._seen(running)))
+                self._agenda.want(key_from_bytes(stored, self._integer_keys), self._due_ms(running))
 
     def next_border(self, watermark_ms: int) -> int:
         """The next early firing, or border at which keys are forgotten."""
-        early, step = self._fold.early_ms, self._step
+        early = self._fold.early_ms
         border = watermark_ms - watermark_ms % early + early if early else NEVER
-        return min(border, watermark_ms - watermark_ms % step + step) if self._retention else border
+        return min(border, self._border_after(watermark_ms)) if self._retention else border
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """No row is late here."""
@@ -110,7 +108,7 @@ class KeyedFold:
                 self._opened += 1
                 accumulator = self.layout.new()
                 if self._retention:
-                    self._made.append(key)
+                    self._agenda.want(key, self._border_after(self._watermark))  # when its row is there
             self._live[key] = accumulator
         self._dirty[key] = accumulator
         return accumulator
@@ -165,30 +163,26 @@ class KeyedFold:
             fire(0, 0, [*rows, *self._live.items()], False)
         if self._retention and watermark_ms > self._watermark:
             self._watermark = watermark_ms
-            self._forget_old(watermark_ms // self._step)
+            self._forget_old(watermark_ms)
 
-    def _border_of(self, last_ms: int) -> int:
-        return -((last_ms + self._retention) // -self._step)
+    def _border_after(self, watermark_ms: int) -> int:
+        return watermark_ms - watermark_ms % self._step + self._step
 
-    def _register(self, key: Any, border: int) -> None:
-        if border not in self._borders:
-            self._borders[border] = []
-            heapq.heappush(self._border_heap, border)
-        self._borders[border].append(key)
+    def _due_ms(self, running: Any) -> int:
+        """The border at which a key goes if no row comes."""
+        return -((self._seen(running) + self._retention) // -self._step) * self._step
 
-    def _forget_old(self, border: int) -> None:
-        """Forget the keys whose border is at or before this one; those that grew meanwhile move on."""
-        made, self._made = self._made, []
-        for key in made:
-            self._register(key, border)  # looked at below
-        while self._border_heap and self._border_heap[0] <= border:
-            for key in self._borders.pop(heapq.heappop(self._border_heap)):
-                running = self._live.get(key) or self._load(key)
-                due = border if running is None else self._border_of(self._seen(running))
-                if due > border:
-                    self._register(key, due)
-                elif running is not None:
-                    self._forget(key)
+    def _forget_old(self, watermark_ms: int) -> None:
+        """Forget the keys whose border has come; those that had rows meanwhile move on."""
+        while (found := self._agenda.pop(watermark_ms)) is not None:
+            key = found[1]
+            running = self._live.get(key) or self._load(key)
+            if running is None:
+                continue  # its row is on its way out of the store already
+            if self._due_ms(running) > watermark_ms:
+                self._agenda.want(key, self._due_ms(running))
+            else:
+                self._forget(key)
 
     def _forget(self, key: Any) -> None:
         for rows in (self._live, self._dirty, self._done):
