@@ -11,7 +11,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
 from tests.chaos.orders import CLOSING, START_MS, Verdict, Windows, expected_windows, judge, make_orders
+from tests.ports import free_ports
 
 TOPOLOGY = Path(__file__).parent / "topology.yaml"
 SESSION_MS = 6_000
@@ -308,17 +308,6 @@ class Run:
         await admin.alter_configs([resource])
         await admin.close()
         self.delivered[f"limit of {size} bytes"] += 1
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody has, below those that systems hand out, so that they stay free while a worker is dead."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.SystemRandom().randrange(12_000, 32_000)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-    return found
 
 
 def new_run(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from streamflow.runtime.embedded.broker import EmbeddedBroker
 from tests.chaos.attacks import Attack
-from tests.chaos.harness import STALL_S, Run, free_ports
+from tests.chaos.harness import STALL_S, Run
+from tests.ports import free_ports
 
 
 class Proxy:

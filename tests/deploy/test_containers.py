@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from streamflow.runtime.topics import broker_count
 from streamflow.settings.settings import Settings
 from tests.k8s.inspection import of_kind, read
 from tests.k8s.toolbox import CHART, helm_template
+from tests.ports import free_ports
 
 
 def _compose(root: Path) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_the_chart_sets_what_belongs_to_the_pod() -> None:
 @pytest.mark.skipif(not os.environ.get("STREAMFLOW_K8S"), reason="a second Kafka, to try compose's settings: make k8s")
 def test_the_settings_of_compose_start_a_real_kafka(root: Path, tmp_path: Path) -> None:
     given = _compose(root)["services"]["kafka"]["environment"]
-    ports = dict(zip(("19092", "9092", "9093"), map(str, _free_ports(3)), strict=True))
+    ports = dict(zip(("19092", "9092", "9093"), map(str, free_ports(3)), strict=True))
     lines = []
     for name, text in given.items():
         if name.startswith("KAFKA_"):  # the image makes a property of each, and has no others
@@ -133,11 +133,3 @@ def test_the_settings_of_compose_start_a_real_kafka(root: Path, tmp_path: Path) 
     finally:
         broker.terminate()
         broker.wait(30)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

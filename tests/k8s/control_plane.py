@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.k8s.toolbox import CONTROL_PLANE, tool
+from tests.ports import free_ports
 
 START_S = 60.0
 _STAGES = Path(__file__).parent / "kwok-stages.yaml"
@@ -33,7 +33,7 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start everything; AssertionError with the end of a log when something does not come up."""
-        store, peer, api, controllers, scheduler, kwok = _free_ports(6)
+        store, peer, api, controllers, scheduler, kwok = free_ports(6)
         self._write_keys(api)
         self._spawn(
             "etcd", f"--data-dir={self._folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
@@ -130,14 +130,6 @@ class ControlPlane:
         }
         self.kubeconfig.write_text(json.dumps(config))
         self.kubeconfig.chmod(0o600)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def _nodes() -> list[dict[str, Any]]:

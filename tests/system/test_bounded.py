@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.progress import END_OF_TIME
-from tests.system.test_worker import _free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -198,7 +198,7 @@ def test_a_run_ends_with_every_window_closed_and_counts_everything_once(runs: Ru
 
 def test_the_lag_of_time_leaves_the_metrics_at_the_end(runs: Runs) -> None:
     runs.publish(encoded(sales(300)))
-    port = _free_port()
+    port = free_port()
     process = runs.command("run", "--bounded", "--json", "--port", str(port))
     lags: list[float] = []
     at_end = 0

@@ -5,7 +5,6 @@ Container, volume and node are missing; commands, variables, files, probes and t
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 
 from tests.k8s.inspection import of_kind, read
 from tests.k8s.toolbox import tool
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -52,7 +52,7 @@ class Deployed:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=given)
         assert done.returncode == 0, done.stderr
         self.manifests = read(done.stdout)
-        self.port = _free_port()
+        self.port = free_port()
         self._places = {
             "/etc/streamflow/topology": str(folder / "mounted"),
             "/var/lib/streamflow": str(folder / "volume"),
@@ -90,11 +90,6 @@ class Deployed:
             return httpx.get(f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}", timeout=5).status_code
         except httpx.TransportError:
             return 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

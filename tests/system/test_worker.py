@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -29,12 +30,6 @@ nodes:
   seen:    {{kind: echo, input: sales, table: seen}}
   echoed:  {{kind: sink, input: seen, topic: {name}.echoed}}
 """
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Product:
@@ -56,7 +51,7 @@ class Product:
 
     def launch(self, number: int, **environment: str) -> None:
         """Start a worker."""
-        port = self.ports.setdefault(number, _free_port())
+        port = self.ports.setdefault(number, free_port())
         variables = {
             **os.environ,
             "STREAMFLOW_BROKERS": self._kafka,

@@ -12,7 +12,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streamflow.runtime.exit_codes import EXIT_REFUSED
-from tests.system.test_worker import _TOPOLOGY, Product, _free_port, _sale, product
+from tests.ports import free_port
+from tests.system.test_worker import _TOPOLOGY, Product, _sale, product
 
 __all__ = ["product"]
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -51,7 +52,7 @@ def _supervise(kafka: str, folder: Path, processes: int) -> "subprocess.Popen[by
         **os.environ,
         "STREAMFLOW_BROKERS": kafka,
         "STREAMFLOW_STATE_DIR": str(folder / "state"),
-        "STREAMFLOW_HTTP_PORT": str(_free_port()),
+        "STREAMFLOW_HTTP_PORT": str(free_port(in_a_row=processes)),
         "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
     }
     command = [sys.executable, "-m", "streamflow", "run", str(folder), "--processes", str(processes)]
