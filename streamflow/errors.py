@@ -6,6 +6,7 @@
     │   ├── ExpressionError          an expression that does not parse, type or fit its bounds
     │   ├── SettingsError            a setting that is missing or contradicts another
     │   └── EventError               one event that cannot be used (decode, key, time, size)
+    │       └── CallFailed           a call to the outside failed for a row, after all attempts; has a class of its own
     ├── ExternalError                something outside did not do its part
     │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
@@ -111,10 +112,31 @@ class EventError(UserError):
     """One event cannot be used. `reason` is a stable word for metrics and dead letters (`decode`, `null_key`, …)."""
 
     recovery = Recovery.DEAD_LETTER
+    #: Further headers of its dead letter.
+    details: tuple[tuple[str, bytes], ...] = ()
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class Fault(StrEnum):
+    """Class of a failed call; decides whether it is tried again, and who counts it."""
+
+    TRANSIENT = "transient"  # time-out, connection, 5xx, 429: the same may work later; counts for the breaker
+    PERMANENT = "permanent"  # refused, or an answer that cannot be used: the same will fail again
+    SYSTEM = "system"  # this worker lacks something (descriptors, memory): it ends, another one does the row
+    USER = "user"  # the row asks for what cannot be asked
+
+
+class CallFailed(EventError):
+    """A call failed. retry_after_s: how long its target asked to be left alone."""
+
+    blame = Blame.EXTERNAL
+
+    def __init__(self, reason: str, message: str, fault: Fault, retry_after_s: float | None = None) -> None:
+        self.fault, self.retry_after_s = fault, retry_after_s
+        super().__init__(reason, message)
 
 
 class ExternalError(StreamflowError):

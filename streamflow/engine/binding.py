@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.answers import Answers
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
@@ -19,7 +20,7 @@ from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -28,6 +29,7 @@ from streamflow.state.store import Store
 class Binding:
     """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
 
+    answers: what the calls of each async node gave.
     late: per node number its name, its table and the route to its late topic.
     """
 
@@ -41,6 +43,7 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -62,6 +65,9 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Await():
+                self.answers[node.name] = answers = Answers()
+                names[f"f_{number}"] = answers.take
             case Unfold():
                 names[f"f_{number}"] = elements_of(operator)
             case Count():

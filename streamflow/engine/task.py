@@ -36,11 +36,14 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
+from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
+#: Event times (None: the records') and rows.
+Rows = tuple[list[int] | None, Decoded]
 
 
 class Task:
@@ -101,6 +104,8 @@ class Task:
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
+        #: Of each async node what its calls gave, to be filled before its rows are processed.
+        self.answers = binding.answers
         self._processes = binding.processes
         try:
             self._functions = binding.bind()
@@ -136,9 +141,14 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+    def decode(self, entry_index: int, values: list[bytes | None]) -> Rows:
+        """Event times (None: the records') and rows of values."""
+        return self.program.decoders[entry_index](values)
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> None:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
         if self._closing:
@@ -149,7 +159,7 @@ class Task:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values)
+            self._run(entry_index, clock, chunk, start, values, given or self.decode(entry_index, values))
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -184,8 +194,10 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
-        times, decoded = self.program.decoders[number](values)
+    def _run(
+        self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None], given: Rows
+    ) -> None:
+        times, decoded = given
         entry = clock.entry
         for index, error in decoded.bad:
             with self._correlator.about(chunk, start + index):
@@ -382,16 +394,16 @@ class Task:
             raise error
         reason = error.reason if isinstance(error, EventError) else "expression"
         said = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
-        self._fail(row, node, reason, said)
+        self._fail(row, node, reason, said, error.details if isinstance(error, EventError) else ())
 
-    def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
+    def _fail(self, row: Any, node: str, reason: str, message: str, more: Headers = ()) -> None:
         if self._closing:
             value = msgspec.json.encode(row)
             self.outputs.append(self._dead_topic, result_letter(value, node, reason, message))
             self.counters.count_dead(node, reason)
             return
         assert self._slice is not None
-        self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message)
+        self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message, more)
 
     def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str, more: Headers = ()) -> None:
         record = chunk.record(index)

@@ -22,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import Program, compile_stage
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
@@ -32,6 +33,7 @@ from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_host import TaskHost
@@ -69,6 +71,7 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
+        self.calls = AsyncNodes(plan, outside_of(settings))
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.partition_counts: dict[str, int] = {}
@@ -134,6 +137,7 @@ class Worker:
             host.on_chunk,
             SystemClock(),
             self.global_tables.tables,
+            self.calls,
             self._ends,
         )
 
@@ -173,6 +177,7 @@ class Worker:
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
         await self.record_limits.read()
+        await self.calls.open()
         for companion in self.companions:
             await companion.start()
 
@@ -199,6 +204,7 @@ class Worker:
         deadline_s = self.settings.shutdown_deadline_ms / 1_000
         asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
         await self.host.stop()
+        await self.calls.close()
         for companion in reversed(self.companions):
             await companion.stop()
         await self.global_tables.stop()

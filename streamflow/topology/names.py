@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from streamflow.topology.spec import TopologySpec
 
 
-def repartition_topic(topology: str, key_by: str) -> str:
-    """Topic that carries the rows of a key_by to the tasks of their keys."""
-    return f"{topology}.{key_by}.repartition"
+def repartition_topic(topology: str, node: str) -> str:
+    """Topic that carries the rows of a key_by to the tasks of their keys; that of a queue is called like the queue."""
+    return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
 def changelog_topic(topology: str, table: str) -> str:
@@ -27,7 +27,7 @@ def outcome_topic(topology: str) -> str:
 
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
-    key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
+    key_bys = (node.name for node in spec.nodes if node.kind == "key_by" or node.queue_of)
     return frozenset(
         [
             dead_letter_topic(spec.topology),
