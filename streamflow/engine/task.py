@@ -12,7 +12,6 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -253,12 +252,12 @@ class Task:
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
         clock, current = self._clocks[number], self._slice
-        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        event: tuple[int | None, ...] = ()
         if cause == "event" and current is not None and current.rows:
             offset_at, place = current.chunk.offset_at, current.place
-            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
-            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
-        self.history.closed(closing)
+            event = (clock.high_ms, offset_at(place(0)), offset_at(place(len(current.rows) - 1)))
+        entry, now_ms = clock.entry, self._clock.now_ms
+        self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)

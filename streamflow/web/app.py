@@ -27,6 +27,7 @@ from streamflow.web.problems import (
     answer_large_headers,
     answer_refusal,
 )
+from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
@@ -41,6 +42,7 @@ PERMISSIONS = {
     "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
+    "profile": "operate",
     "list_kinds": "view",
     "show_kind": "view",
     "healthz": "public",
@@ -64,6 +66,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
+    app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
     app.middleware("http")(_with_headers)
