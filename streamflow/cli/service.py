@@ -46,6 +46,7 @@ class WorkerService:
         self._spec, self._worker, self._server = spec, worker, server
         self.plan: Plan = worker.plan
         self.url = server.url
+        self.events = worker.events
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
         self.executions = Executions()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.position import Positions
@@ -27,6 +28,8 @@ class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
+    #: Where this process says what happens to it.
+    events: EventLog
     #: This worker's address, as other workers know it.
     url: str
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
@@ -67,6 +68,7 @@ class StoredWorker:
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.events: EventLog = QueuedEvents(server.url)
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
