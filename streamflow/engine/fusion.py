@@ -18,6 +18,7 @@ goes on with the next row. Handlers cost nothing until they are used (Python 3.1
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.join_code import Below, JoinCode
+from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.nodes.join_operators import Apart, Upsert
@@ -65,7 +66,7 @@ class Fusion:
         for node in stage.nodes:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
-        self.source = SourceCode(f"<streamflow stage {stage.name}>")
+        self.source = SourceCode(f"{GENERATED}{stage.name}>")
 
     def generate(self) -> SourceCode:
         """Write the whole module."""
