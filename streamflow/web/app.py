@@ -28,6 +28,7 @@ from streamflow.web.problems import (
     answer_refusal,
 )
 from streamflow.web.publishing import publishing_routes
+from streamflow.web.refused_requests import STATUSES, RefusedRequests
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -66,6 +67,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(node_routes())
     _add_looks(app, service)
     _add_health(app, service)
+    app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
     app.middleware("http")(_with_headers)
     return app
 
@@ -81,6 +83,9 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
             response = await call_next(request)
     except Exception as error:  # the outermost place where the request id is known
         response = answer_fault(request_id, error)
+    if response.status_code in STATUSES:
+        operation = getattr(request.scope.get("route"), "operation_id", None) or request.method
+        request.app.state.refused.add(response.status_code, operation, request.client.host if request.client else "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["X-Request-ID"] = request_id
     return response
