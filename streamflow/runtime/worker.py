@@ -26,6 +26,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.program import Program, compile_stage
+from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
@@ -300,6 +301,11 @@ class Worker:
             "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
         )
         _exit(code)
+
+    @property
+    def sources(self) -> dict[str, SourceCode]:
+        """Generated modules by stage."""
+        return {name: program.source for name, program in self._programs.items()}
 
     def task(self, stage: str, partition: int) -> HostedTask | None:
         """An own task by stage and partition."""

@@ -96,3 +96,6 @@ class Service(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import EventLog
 
@@ -48,3 +50,21 @@ class RefusedRequests:
         status, operation, client = kind
         data = {"worker": self._worker, "status": status, "operation": operation, "client": client, "count": count}
         self._events.emit(EventType.REQUEST_REFUSED, self._topology, data, severity=Severity.WARNING)
+
+
+class CountRefused:
+    """ASGI middleware that adds what is refused."""
+
+    def __init__(self, app: ASGIApp, refused: RefusedRequests) -> None:
+        self._app, self._refused = app, refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on."""
+
+        async def look(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in STATUSES:
+                operation = getattr(scope.get("route"), "operation_id", None) or scope["method"]
+                self._refused.add(message["status"], operation, (scope.get("client") or ("",))[0])
+            await send(message)
+
+        await self._app(scope, receive, look if scope["type"] == "http" else send)

@@ -22,6 +22,7 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -176,6 +177,10 @@ class StoredWorker:
     def metrics(self) -> bytes:
         """None."""
         return b""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Of this process."""
+        return shown(Profiler({}).watch(seconds))
 
     async def get(self, path: str = TABLE, **parameters: Any) -> httpx.Response:
         """GET at this worker as a client."""
