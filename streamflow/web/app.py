@@ -25,6 +25,7 @@ from streamflow.web.problems import (
 )
 from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
+from streamflow.web.refused_requests import CountRefused, RefusedRequests
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -65,6 +66,8 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
+    app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    app.add_middleware(CountRefused, refused=app.state.refused)
     app.add_middleware(AnswerHeaders)
     return app
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.engine.global_table import FollowedTable, GlobalTable
@@ -69,6 +70,7 @@ class StoredWorker:
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.events: EventLog = QueuedEvents(server.url)
+        self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
@@ -205,7 +207,8 @@ async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncItera
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.server.serve(create_app(worker, limits))
+        worker.app = create_app(worker, limits)
+        worker.server.serve(worker.app)
     try:
         yield made
     finally:
