@@ -45,6 +45,15 @@ class Lasting(StrEnum):
     PERMANENT = "permanent"
 
 
+class ErrorClass(StrEnum):
+    """What helps: waiting, another input, another worker, or another request."""
+
+    TRANSIENT = "transient"  # passing trouble: trying again helps
+    PERMANENT = "permanent"  # data or configuration: trying again never helps
+    SYSTEM = "system"  # a worker or the platform broke: work moves elsewhere
+    USER = "user"  # the caller may not, or has used up a quota: told to the caller
+
+
 class Recovery(StrEnum):
     """What the runtime does about it."""
 
@@ -61,6 +70,15 @@ class StreamflowError(Exception):
     blame: ClassVar[Blame] = Blame.INTERNAL
     lasting: ClassVar[Lasting] = Lasting.PERMANENT
     recovery: ClassVar[Recovery] = Recovery.RESTART
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """One word for blame, lasting and recovery together."""
+        if self.lasting is Lasting.TRANSIENT:
+            return ErrorClass.TRANSIENT
+        if self.blame is Blame.USER:
+            return ErrorClass.USER
+        return ErrorClass.PERMANENT if self.recovery is Recovery.REFUSE else ErrorClass.SYSTEM
 
 
 class UserError(StreamflowError):
@@ -114,29 +132,37 @@ class EventError(UserError):
     recovery = Recovery.DEAD_LETTER
     #: Further headers of its dead letter.
     details: tuple[tuple[str, bytes], ...] = ()
+    #: SHA-256 of what the node at fault remembered of the event's key, where it does.
+    state_digest = ""
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
 
-
-class Fault(StrEnum):
-    """Class of a failed call; decides whether it is tried again, and who counts it."""
-
-    TRANSIENT = "transient"  # time-out, connection, 5xx, 429: the same may work later; counts for the breaker
-    PERMANENT = "permanent"  # refused, or an answer that cannot be used: the same will fail again
-    SYSTEM = "system"  # this worker lacks something (descriptors, memory): it ends, another one does the row
-    USER = "user"  # the row asks for what cannot be asked
+    @property
+    def error_class(self) -> ErrorClass:
+        """Bad data stays bad; an error whose cause may pass says so by `lasting`."""
+        return ErrorClass.TRANSIENT if self.lasting is Lasting.TRANSIENT else ErrorClass.PERMANENT
 
 
 class CallFailed(EventError):
-    """A call failed. retry_after_s: how long its target asked to be left alone."""
+    """A call to the outside failed for a row.
+
+    error_class: transient (time-out, connection, 5xx, 429), permanent (refused, or an answer that cannot be used),
+    user (the row asks for what cannot be asked) or system (this worker lacks something, such as descriptors).
+    retry_after_s: how long its target asked to be left alone.
+    """
 
     blame = Blame.EXTERNAL
 
-    def __init__(self, reason: str, message: str, fault: Fault, retry_after_s: float | None = None) -> None:
-        self.fault, self.retry_after_s = fault, retry_after_s
+    def __init__(self, reason: str, message: str, error_class: ErrorClass, retry_after_s: float | None = None) -> None:
+        self._error_class, self.retry_after_s = error_class, retry_after_s
         super().__init__(reason, message)
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """As it was found."""
+        return self._error_class
 
 
 class ExternalError(StreamflowError):

@@ -11,7 +11,7 @@ import errno
 import os
 from types import TracebackType
 
-from streamflow.errors import CallFailed, EventError, Fault
+from streamflow.errors import CallFailed, ErrorClass, EventError
 
 _LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
@@ -21,14 +21,14 @@ def failure_of(error: Exception) -> CallFailed:
     if isinstance(error, CallFailed):
         return error
     if isinstance(error, EventError):
-        return CallFailed(error.reason, str(error), Fault.PERMANENT)
+        return CallFailed(error.reason, str(error), ErrorClass.PERMANENT)
     if isinstance(error, TimeoutError):
-        return CallFailed("timeout", str(error) or "no answer in time", Fault.TRANSIENT)
+        return CallFailed("timeout", str(error) or "no answer in time", ErrorClass.TRANSIENT)
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LACKING):
-        return CallFailed("system", f"{type(error).__name__}: {error}", Fault.SYSTEM)
+        return CallFailed("system", f"{type(error).__name__}: {error}", ErrorClass.SYSTEM)
     if isinstance(error, OSError):
-        return CallFailed("unreachable", f"{type(error).__name__}: {error}", Fault.TRANSIENT)
-    return CallFailed("process", f"{type(error).__name__}: {error}{_place(error.__traceback__)}", Fault.PERMANENT)
+        return CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT)
+    return CallFailed("process", f"{type(error).__name__}: {error}{_place(error.__traceback__)}", ErrorClass.PERMANENT)
 
 
 def _place(trace: TracebackType | None) -> str:

@@ -19,7 +19,7 @@ from streamflow.calls.faults import failure_of
 from streamflow.calls.policy import Policy
 from streamflow.calls.rate import RateLimit
 from streamflow.calls.result_cache import ResultCache
-from streamflow.errors import CallFailed, ExternalError, Fault
+from streamflow.errors import CallFailed, ErrorClass, ExternalError
 
 #: How long an attempt may take to notice that its time is over, seconds; then it is said to be stuck.
 GRACE_S = 10.0
@@ -75,12 +75,14 @@ class GuardedCaller:
         while True:
             given = await self._enter(breaker)
             if given is None:
-                fault = CallFailed("circuit_open", f"{target} has failed too often; it is left alone", Fault.TRANSIENT)
+                fault = CallFailed(
+                    "circuit_open", f"{target} has failed too often; it is left alone", ErrorClass.TRANSIENT
+                )
                 return self._failed(row, fault, failed, target)
             try:
                 rows = await self._attempt(row, origin, breaker, given)
             except CallFailed as error:
-                failed += not (given.probe and error.fault is Fault.TRANSIENT and self._waits)
+                failed += not (given.probe and error.error_class is ErrorClass.TRANSIENT and self._waits)
                 if not self._again(error, failed):
                     return self._failed(row, error, failed, target)
                 self.counts.retried += 1
@@ -120,12 +122,12 @@ class GuardedCaller:
                 async with self._bulkhead:
                     rows = await self._timed(row, origin)
         except CallFailed as error:
-            self.counts.faults[error.fault] = self.counts.faults.get(error.fault, 0) + 1
+            self.counts.faults[error.error_class] = self.counts.faults.get(error.error_class, 0) + 1
             if error.retry_after_s is not None:
                 breaker.be_quiet(min(error.retry_after_s, self._policy.retry.cap_ms / 1_000))
-            if error.fault is Fault.TRANSIENT:
+            if error.error_class is ErrorClass.TRANSIENT:
                 breaker.failed(given)
-            elif error.fault is Fault.PERMANENT:
+            elif error.error_class is ErrorClass.PERMANENT:
                 breaker.succeeded(given)
             else:
                 breaker.gave_up(given)
@@ -146,7 +148,7 @@ class GuardedCaller:
             async with asyncio.timeout(timeout_s):
                 return list(await self.caller.call(row, origin))
         except TimeoutError as error:
-            raise CallFailed("timeout", str(error) or f"no answer in {timeout_s:g} s", Fault.TRANSIENT) from error
+            raise CallFailed("timeout", str(error) or f"no answer in {timeout_s:g} s", ErrorClass.TRANSIENT) from error
         except Exception as error:
             raise failure_of(error) from error
         finally:
@@ -154,19 +156,18 @@ class GuardedCaller:
             self.counts.seconds += self._now() - began
 
     def _again(self, error: CallFailed, failed: int) -> bool:
-        return error.fault in self._policy.retry.on and failed < self._policy.retry.attempts
+        return error.error_class in self._policy.retry.on and failed < self._policy.retry.attempts
 
     def _failed(self, row: object, error: CallFailed, attempts: int, target: str) -> Answer:
         """The fallback row, if there is one and the row is not at fault itself; else the error with its context."""
-        if error.fault is Fault.SYSTEM:
+        if error.error_class is ErrorClass.SYSTEM:
             raise WorkerLacks(str(error)) from error
         values = self._policy.fallback
-        if values is not None and error.fault is not Fault.USER:
+        if values is not None and error.error_class is not ErrorClass.USER:
             self.counts.fallbacks += 1
             return Answer([self.caller.fallback(row, values)])
         error.details = (
-            ("sf-fault", error.fault.value.encode()),
-            ("sf-attempts", b"%d" % attempts),
+            ("sf-calls", b"%d" % attempts),
             *((("sf-target", target.encode()),) if target else ()),
             *error.details,
         )

@@ -21,7 +21,7 @@ from streamflow.calls.caller import Caller, Origin, Outside
 from streamflow.calls.response import ResponseReader
 from streamflow.calls.secrets import with_secrets
 from streamflow.calls.template import Template
-from streamflow.errors import CallFailed, Fault
+from streamflow.errors import CallFailed, ErrorClass
 from streamflow.model.schema import Schema
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class HttpCaller:
         """Scheme, host and port."""
         parts = urlsplit(self._url(row))
         if not parts.hostname or not host_allowed(parts.hostname, self._outside.hosts):
-            raise CallFailed("host", f"{parts.hostname!r} is no host that this worker lets nodes call", Fault.USER)
+            raise CallFailed("host", f"{parts.hostname!r} is no host that this worker lets nodes call", ErrorClass.USER)
         return f"{parts.scheme}://{parts.netloc}"
 
     def digest(self, row: Any) -> bytes:
@@ -144,14 +144,14 @@ class HttpCaller:
                 return await self._read(row, response)
         except aiohttp.ClientConnectorError as error:
             if is_refusal(error.os_error):
-                raise CallFailed("address", str(error.os_error), Fault.PERMANENT) from error
+                raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
             raise
         except aiohttp.ClientSSLError as error:
-            raise CallFailed("certificate", str(error), Fault.PERMANENT) from error
+            raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
         except aiohttp.InvalidURL as error:
-            raise CallFailed("url", f"{error} is no URL", Fault.USER) from error
+            raise CallFailed("url", f"{error} is no URL", ErrorClass.USER) from error
         except aiohttp.ClientError as error:  # reset, cut off, not HTTP
-            raise CallFailed("unreachable", f"{type(error).__name__}: {error}", Fault.TRANSIENT) from error
+            raise CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT) from error
 
     async def _read(self, row: Any, response: "aiohttp.ClientResponse") -> Sequence[Any]:
         status = response.status
@@ -197,13 +197,13 @@ def _quoted(text: str) -> str:
 def _segment(text: str) -> str:
     """A value within a path: nothing in it is a border of the URL, and it does not lead upwards."""
     if text in ("", ".", ".."):
-        raise CallFailed("url", f"{text!r} cannot be part of a URL's path", Fault.USER)
+        raise CallFailed("url", f"{text!r} cannot be part of a URL's path", ErrorClass.USER)
     return quote(text, safe="")
 
 
 def _one_line(text: str, name: str) -> str:
     if not text.isprintable():
-        raise CallFailed("header", f"the value of header {name} has control characters", Fault.USER)
+        raise CallFailed("header", f"the value of header {name} has control characters", ErrorClass.USER)
     return text
 
 
@@ -222,7 +222,7 @@ async def _bounded(response: "aiohttp.ClientResponse", max_bytes: int) -> bytes:
     async for part in response.content.iter_any():
         size += len(part)
         if size > max_bytes:
-            raise CallFailed("response", f"the response has more than {max_bytes} bytes", Fault.PERMANENT)
+            raise CallFailed("response", f"the response has more than {max_bytes} bytes", ErrorClass.PERMANENT)
         parts.append(part)
     return b"".join(parts)
 
@@ -231,9 +231,9 @@ async def _refusal(response: "aiohttp.ClientResponse") -> CallFailed:
     status = response.status
     if 300 <= status < 400:
         said = f"{status}, a redirect to {response.headers.get('Location', 'nowhere')}; redirects are not followed"
-        return CallFailed("status", said, Fault.PERMANENT)
+        return CallFailed("status", said, ErrorClass.PERMANENT)
     shown = (await response.content.read(_SHOWN_BYTES)).decode(errors="replace")
-    fault = Fault.TRANSIENT if status in _TRANSIENT else Fault.PERMANENT
+    fault = ErrorClass.TRANSIENT if status in _TRANSIENT else ErrorClass.PERMANENT
     retry_after_s = _seconds(response.headers.get("Retry-After")) if status in (429, 503) else None
     failed = CallFailed("status", f"{status} {response.reason or ''}: {shown}", fault, retry_after_s)
     failed.details = (("sf-status", b"%d" % status),)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.errors import Fault
+from streamflow.errors import ErrorClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Retry:
     factor: float = 2.0
     cap_ms: int = 30_000
     jitter: float = 0.5
-    on: frozenset[Fault] = frozenset({Fault.TRANSIENT})
+    on: frozenset[ErrorClass] = frozenset({ErrorClass.TRANSIENT})
 
     def pause_s(self, failed: int, random: float) -> float:
         """Pause in seconds after `failed` (from 1) attempts; `random` in [0, 1)."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from streamflow.errors import CallFailed, Fault
+from streamflow.errors import CallFailed, ErrorClass
 from streamflow.model.codec import time_ms
 from streamflow.model.schema import Schema
 
@@ -29,7 +29,7 @@ class ResponseReader:
                 if isinstance(text, str):
                     setattr(found, name, time_ms(text))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise CallFailed("response", f"the response does not fit: {error}", Fault.PERMANENT) from error
+            raise CallFailed("response", f"the response does not fit: {error}", ErrorClass.PERMANENT) from error
         return tuple(getattr(found, name) for name in self._names)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from streamflow.errors import CallFailed, Fault
+from streamflow.errors import CallFailed, ErrorClass
 from streamflow.model.schema import FieldType, Schema
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -38,7 +38,7 @@ class Lookup:
                 found = None
         if found is None:
             if self.default is None:
-                raise CallFailed("unresolved", f"{'.'.join(self.path)} has no value in this row", Fault.USER)
+                raise CallFailed("unresolved", f"{'.'.join(self.path)} has no value in this row", ErrorClass.USER)
             return self.default
         return found
 
@@ -48,7 +48,7 @@ class Lookup:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, dict | list):
-            raise CallFailed("unresolved", f"{'.'.join(self.path)} is no single value in this row", Fault.USER)
+            raise CallFailed("unresolved", f"{'.'.join(self.path)} is no single value in this row", ErrorClass.USER)
         return str(value)
 
 

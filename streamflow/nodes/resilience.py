@@ -6,7 +6,7 @@ import msgspec
 from pydantic import Field as Option
 
 from streamflow.calls.policy import BreakerPlan, CachePlan, Policy, RatePlan, Retry
-from streamflow.errors import Fault
+from streamflow.errors import ErrorClass
 from streamflow.model.schema import Schema, python_type
 from streamflow.nodes.kind import DurationMs, Lowering, NodeConfig
 
@@ -78,7 +78,7 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     if config.fallback is not None:
         _check_fallback(config.fallback, result, lowering)
     retry, breaker, rate, cache = config.retry, config.breaker, config.rate_limit, config.cache
-    on = frozenset(Fault(each) for each in retry.on)
+    on = frozenset(ErrorClass(each) for each in retry.on)
     return Policy(
         timeout_ms=config.timeout,
         retry=Retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.jitter, on),

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
@@ -38,6 +39,9 @@ from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
 
+#: Name of the bus in a driver.
+EVENTS = "events"
+
 
 class CrashPoint(StrEnum):
     """Where a task may die around a checkpoint."""
@@ -52,7 +56,7 @@ class Driver:
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
-    now_ms: the wall clock; raise it to let sources become idle.
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Driver:
         fused: bool = True,
         overlap: bool = False,
         outside: Outside | None = None,
+        events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
@@ -73,7 +78,8 @@ class Driver:
         self._overlap = overlap
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
-        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
+        self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
+        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions
         self._global = DriverTables(plan, self.log)
@@ -256,6 +262,7 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
+            bus=self._bus,
         )
         if self._ends is not None:
             task.end_at(self._ends)

@@ -96,7 +96,7 @@ def test_any_shape_equals_the_model(
     failed = [e for e in asked if halves(e["number"], 13) < 0]
     failed_again = [number for _, number, _ in given_rows if halves(number, 17) < 0]
     assert len(letters) == len(failed) + len(failed_again)
-    assert {(each["sf-reason"], each["sf-fault"], each["sf-attempts"]) for each in letters} <= {
+    assert {(each["sf-reason"], each["sf-class"], each["sf-calls"]) for each in letters} <= {
         ("process", "permanent", "1")
     }
     assert sum(driver.table("seen").values()) == len(events), "the branch beside it"

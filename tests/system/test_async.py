@@ -93,7 +93,7 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     }
     letters = [dict(record.headers) for record in _read(kafka, f"{product.name}.dead_letters", 10)]
     assert len(letters) == 10
-    assert {(each["sf-node"], each["sf-reason"], each["sf-status"], each["sf-attempts"]) for each in letters} == {
+    assert {(each["sf-node"], each["sf-reason"], each["sf-status"], each["sf-calls"]) for each in letters} == {
         (b"asked", b"status", b"404", b"1")
     }
     # The webhook was told of each row at least once, under one key per row.
