@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from streamflow.calls.policy import BreakerPlan
 
-#: How often those behind a probe look.
+#: How often those behind a probe look, at the least.
 _ASK_AGAIN_S = 0.25
 
 
@@ -41,6 +41,7 @@ class Breaker:
     def __init__(self, plan: BreakerPlan | None, now: Callable[[], float]) -> None:
         self._plan, self._now = plan, now
         self._failures = 0
+        self._failing_since = 0.0
         self._opened_at: float | None = None
         self._probing = False
         self._quiet_until = 0.0
@@ -68,7 +69,7 @@ class Breaker:
         assert self._plan is not None
         assert self._opened_at is not None
         left_s = self._plan.open_ms / 1_000 - (self._now() - self._opened_at)
-        return max(left_s, _ASK_AGAIN_S)
+        return max(left_s, min(_ASK_AGAIN_S, self._plan.open_ms / 1_000))
 
     def succeeded(self, given: Pass) -> None:
         """The target answered."""
@@ -78,12 +79,21 @@ class Breaker:
 
     def failed(self, given: Pass) -> None:
         """The target failed in a transient way."""
+        if not self._failures:
+            self._failing_since = self._now()
         self._failures += 1
         if self._plan is None:
             return
         if given.probe or (self._opened_at is None and self._failures >= self._plan.failures):
             self._opened_at, self._probing = self._now(), False
             self.opened_count += 1
+
+    def is_patient(self, given: Pass) -> bool:
+        """Whether the failure of an attempt says more about the target than about its row."""
+        plan = self._plan
+        if plan is None or not (given.probe and plan.waits):
+            return False
+        return (self._now() - self._failing_since) * 1_000 < plan.patience_ms
 
     def gave_up(self, given: Pass) -> None:
         """The attempt ended without an outcome: it was cancelled, or the row was at fault."""

@@ -1,8 +1,7 @@
 """The calls of one node in one worker, under its policy (drawn in `policy.py`).
 
 Every wait is bounded or lawful: an attempt by its time-out, a pause by its cap, a token by the rate, and an open
-circuit by the target coming back (`waits`), during which rows wait in Kafka. Attempts at a target whose circuit is open
-are probes; one that fails there does not use up an attempt of its row, or a long outage would kill rows one by one.
+circuit by the target coming back (`waits`) or by patience ending, during which rows wait in Kafka.
 """
 
 import asyncio
@@ -82,7 +81,7 @@ class GuardedCaller:
             try:
                 rows = await self._attempt(row, origin, breaker, given)
             except CallFailed as error:
-                failed += not (given.probe and error.error_class is ErrorClass.TRANSIENT and self._waits)
+                failed += not (error.error_class is ErrorClass.TRANSIENT and breaker.is_patient(given))
                 if not self._again(error, failed):
                     return self._failed(row, error, failed, target)
                 self.counts.retried += 1
@@ -189,6 +188,11 @@ class GuardedCaller:
     def circuits(self) -> Mapping[str, Circuit]:
         """Circuit of every target that was called."""
         return {target: breaker.circuit for target, breaker in self._breakers.items()}
+
+    @property
+    def opened_count(self) -> int:
+        """How often a circuit was opened."""
+        return sum(breaker.opened_count for breaker in self._breakers.values())
 
     @property
     def under_way(self) -> int:

@@ -4,7 +4,8 @@
 
 aiohttp, because Faust has brought it along already, its parser is compiled, and its connector lets us make the socket:
 the one place where the address that is connected to can be judged. Redirects are not followed, proxies and cookies of
-the environment are not used.
+the environment are not used. aiohttp sends a request of an idempotent method once more by itself when its connection
+breaks; that is one attempt here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -231,11 +232,12 @@ async def _refusal(response: "aiohttp.ClientResponse") -> CallFailed:
     status = response.status
     if 300 <= status < 400:
         said = f"{status}, a redirect to {response.headers.get('Location', 'nowhere')}; redirects are not followed"
-        return CallFailed("status", said, ErrorClass.PERMANENT)
-    shown = (await response.content.read(_SHOWN_BYTES)).decode(errors="replace")
-    fault = ErrorClass.TRANSIENT if status in _TRANSIENT else ErrorClass.PERMANENT
+    else:
+        shown = (await response.content.read(_SHOWN_BYTES)).decode(errors="replace")
+        said = f"{status} {response.reason or ''}: {shown}"
+    error_class = ErrorClass.TRANSIENT if status in _TRANSIENT else ErrorClass.PERMANENT
     retry_after_s = _seconds(response.headers.get("Retry-After")) if status in (429, 503) else None
-    failed = CallFailed("status", f"{status} {response.reason or ''}: {shown}", fault, retry_after_s)
+    failed = CallFailed("status", said, error_class, retry_after_s)
     failed.details = (("sf-status", b"%d" % status),)
     return failed
 

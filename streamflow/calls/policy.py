@@ -38,12 +38,15 @@ class Retry:
 class BreakerPlan:
     """Opens after `failures` transient failures of a target in a row; one probe is let through every `open_ms`.
 
-    waits: calls wait while it is open (the topology stands still at this node); else they fail at once.
+    waits: calls wait while it is open (the topology stands still at this node); else they fail at once. For `patience_ms`
+    after the last success a probe that fails uses up no attempt of its row: a long outage costs no rows, and a row that
+    always fails does not wait for ever.
     """
 
     failures: int = 5
     open_ms: int = 10_000
     waits: bool = True
+    patience_ms: int = 600_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ class BreakerConfig(NodeConfig):
     when_open: Literal["wait", "fail"] = Option(
         "wait", description="rows wait in Kafka until the target is back, or fail at once"
     )
+    patience: DurationMs = Option(
+        600_000,
+        ge=0,
+        le=30 * 86_400_000,
+        description="how long probes that fail use up no attempts of the waiting rows",
+    )
 
 
 class RateConfig(NodeConfig):
@@ -82,12 +88,16 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     return Policy(
         timeout_ms=config.timeout,
         retry=Retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.jitter, on),
-        breaker=BreakerPlan(breaker.failures, breaker.open_for, breaker.when_open == "wait") if breaker else None,
+        breaker=_breaker(breaker) if breaker else None,
         bulkhead=config.bulkhead or 0,
         rate=RatePlan(rate.rate, rate.per, rate.burst) if rate else None,
         fallback=config.fallback,
         cache=CachePlan(cache.size, cache.max_bytes, cache.ttl) if cache else None,
     )
+
+
+def _breaker(config: BreakerConfig) -> BreakerPlan:
+    return BreakerPlan(config.failures, config.open_for, config.when_open == "wait", config.patience)
 
 
 def _check_fallback(values: dict[str, Any], result: Schema, lowering: Lowering) -> None:

@@ -14,7 +14,7 @@ class Server:
     """`requests` by path; `keys` are the idempotency keys seen, `largest` the requests that were open at once.
 
     /ok/{id} answers {"id", "double", "at": {"place"}}; /fail/{status}/{times}/{id} fails so many times per id first;
-    switch `down` on to have everything answer 503.
+    switch `down` on to have everything answer 503; `down_between`: numbers of requests that do.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,14 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.down = False
         self.slow_s = 0.0
-        self.open = self.largest = self.sockets = 0
+        self.raw: list[str] = []
+        self.down_between = range(0)
+        self.open = self.largest = 0
         self.url = ""
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests[request.path] += 1
+        self.raw.append(request.raw_path)
         self.headers.append(dict(request.headers))
         if "Idempotency-Key" in request.headers:
             self.keys[request.headers["Idempotency-Key"]] += 1
@@ -39,7 +42,8 @@ class Server:
         try:
             if self.slow_s:
                 await asyncio.sleep(self.slow_s)
-            return web.Response(status=503, text="down") if self.down else await self._by_path(request)
+            down = self.down or len(self.raw) in self.down_between
+            return web.Response(status=503, text="down") if down else await self._by_path(request)
         finally:
             self.open -= 1
 

@@ -78,7 +78,7 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     product.start(0, **environment)
     product.publish(_sales(range(600, 610), "status/404"))
     product.publish(_sales(range(610, 640)))
-    records = _read(kafka, f"{product.name}.out", 630)
+    records = _read(kafka, f"{product.name}.out", 630, 1)
     rows = [json.loads(record.value) for record in records]
     expected = [n for n in range(640) if not 600 <= n < 610]
     assert sorted(row["number"] for row in rows) == expected
@@ -91,7 +91,7 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert {headers.get("Authorization") for headers in server.headers if "Idempotency-Key" not in headers} == {
         "Bearer opensesame"
     }
-    letters = [dict(record.headers) for record in _read(kafka, f"{product.name}.dead_letters", 10)]
+    letters = [dict(record.headers) for record in _read(kafka, f"{product.name}.dead_letters", 10, 1)]
     assert len(letters) == 10
     assert {(each["sf-node"], each["sf-reason"], each["sf-status"], each["sf-calls"]) for each in letters} == {
         (b"asked", b"status", b"404", b"1")
@@ -107,7 +107,7 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert sum(row["value"]["count"] for row in counts) == 840
     _wait(lambda: sum(server.requests[f"/ok/{n}"] for n in range(1_000, 1_200)) > 4, "nobody asked")
     server.down = False
-    rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", 830)]
+    rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", 830, 1)]
     numbers = Counter(row["number"] for row in rows)
     assert set(numbers.values()) == {1}
     assert set(numbers) == {*expected, *range(1_000, 1_200)}, "the outage cost rows"
