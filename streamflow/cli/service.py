@@ -29,6 +29,7 @@ from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
+from streamflow.runtime.traces import Traces
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
@@ -57,6 +58,8 @@ class WorkerService:
         )
         self.executions = Executions()
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        settings = worker.settings
+        self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -77,6 +80,7 @@ class WorkerService:
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._server.stop()
+        await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._outcomes.stop()
@@ -345,6 +349,8 @@ class WorkerService:
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
+        if checkpoint.spans:
+            self.traces.tell(checkpoint.spans)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

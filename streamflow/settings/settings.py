@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     worker_secret: SecretStr = Field(
         SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
+    otlp_endpoint: str = Field(
+        "", description="where traces go, OTLP over HTTP, such as http://collector:4318/v1/traces; none when empty"
+    )
+    trace_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of HTTP publishes without a trace context that begin a trace"
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
     commit_interval_ms: int = Field(
         100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms"

@@ -1,6 +1,6 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +8,7 @@ from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.position import Positions
+from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
@@ -22,6 +23,16 @@ class LocalTable:
     store: Store
     watermark_ms: int
     positions: Mapping[tuple[str, int], int]
+
+
+class SpanLog(Protocol):
+    """Where spans go."""
+
+    def begin(self, header: bytes | None) -> tuple[TraceContext | None, TraceContext] | None:
+        """(parent, own span) of a request with this `traceparent`, None when it is not traced."""
+
+    def tell(self, spans: Iterable[Span]) -> None:
+        """Export spans that end now; never waits."""
 
 
 class Service(Protocol):
@@ -69,6 +80,10 @@ class Service(Protocol):
     ) -> dict[int, int]:
         """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
         BrokerUnavailable."""
+
+    @property
+    def traces(self) -> SpanLog:
+        """Where spans go."""
 
     #: Outcomes of events that somebody waits for.
     executions: Executions

@@ -24,6 +24,7 @@ from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.profiler import Profiler, shown
+from streamflow.runtime.traces import Traces
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -72,6 +73,7 @@ class StoredWorker:
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.events: EventLog = QueuedEvents(server.url)
+        self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
