@@ -25,6 +25,7 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
@@ -45,6 +46,7 @@ class WorkerService:
         self._spec, self._worker, self._server = spec, worker, server
         self.plan: Plan = worker.plan
         self.url = server.url
+        self.events = worker.events
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
         self.executions = Executions()
@@ -63,11 +65,13 @@ class WorkerService:
         await self._offsets.start()
         settings = self._worker.settings
         limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
-        self._server.serve(create_app(self, limits))
+        self._app = create_app(self, limits)
+        self._server.serve(self._app)
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._server.stop()
+        self._app.state.refused.flush()
         await self._client.aclose()
         await self._outcomes.stop()
         await self._publisher.stop()
@@ -313,6 +317,10 @@ class WorkerService:
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """A look at this process for some seconds."""
+        return shown(Profiler(self._worker.sources).watch(seconds)) | {"worker": self.url}
 
     def _fill_table(self, name: str) -> None:
         families, labels, found = self._metrics, (self.plan.topology, name), self.global_table(name)

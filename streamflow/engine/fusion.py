@@ -19,6 +19,7 @@ from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
+from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Settle, Subscribe
@@ -67,7 +68,7 @@ class Fusion:
         for node in stage.nodes:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
-        self.source = SourceCode(f"<streamflow stage {stage.name}>")
+        self.source = SourceCode(f"{GENERATED}{stage.name}>")
 
     def generate(self) -> SourceCode:
         """Write the whole module."""

@@ -44,6 +44,7 @@ class TopicRole(StrEnum):
     DEAD_LETTERS = "dead_letters"
     OUTCOMES = "outcomes"
     GLOBAL_TABLE = "global_table"
+    EVENTS = "events"
 
 
 class FarPolicy(StrEnum):

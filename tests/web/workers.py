@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
+from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
@@ -20,6 +22,7 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -66,6 +69,8 @@ class StoredWorker:
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.events: EventLog = QueuedEvents(server.url)
+        self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
@@ -173,6 +178,10 @@ class StoredWorker:
         """None."""
         return b""
 
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Of this process."""
+        return shown(Profiler({}).watch(seconds))
+
     async def get(self, path: str = TABLE, **parameters: Any) -> httpx.Response:
         """GET at this worker as a client."""
         return await self._client.get(self.url + path, params=parameters)
@@ -198,7 +207,8 @@ async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncItera
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.server.serve(create_app(worker, limits))
+        worker.app = create_app(worker, limits)
+        worker.server.serve(worker.app)
     try:
         yield made
     finally:
