@@ -36,7 +36,7 @@ def publish(
         bar = progress.add_task(topic, total=len(lines))
         for batch in batches(lines):
             body, parameters = b"\n".join(batch), {"key": key} if key else {}
-            answer = _ask(client, f"/v1/topics/{topic}/events", parameters, body)
+            answer = ask(client, f"/v1/topics/{topic}/events", parameters, body)
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:
@@ -90,7 +90,7 @@ def query(
     given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
     parameters = {each: str(value) for each, value in given.items() if value is not None}
     with connect(url) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
     if as_json:
         print_json(answer)
         return
@@ -116,7 +116,7 @@ def why(
     """Say why a window has not closed: who holds it, since when, and when it will close."""
     parameters = {"key": key} | ({} if window is None else {"window": window})
     with connect(url) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
     if as_json:
         print_json(answer)
         return
@@ -126,7 +126,8 @@ def why(
         console.print("\n" + answer["picture"], highlight=False, markup=False, soft_wrap=True)
 
 
-def _ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+    """JSON of a worker's answer: a GET, or a POST of lines. A refusal is printed and ends the command with 1."""
     try:
         if body is not None:
             response = post_events(client, path, parameters, body)

@@ -12,7 +12,9 @@ from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
 from streamflow.cli.keys import keys
 from streamflow.cli.nodes import nodes
+from streamflow.cli.profile import profile
 from streamflow.cli.run import run
+from streamflow.cli.top import top
 
 app = typer.Typer(
     name="streamflow",
@@ -42,6 +44,8 @@ app.command()(client.publish)
 app.command()(client.query)
 app.command()(client.why)
 app.command()(client.tail)
+app.command()(top)
+app.command()(profile)
 app.command()(doctor)
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")

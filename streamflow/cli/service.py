@@ -27,6 +27,7 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
@@ -49,6 +50,7 @@ class WorkerService:
         self._spec, self._worker, self._server = spec, worker, server
         self.plan: Plan = worker.plan
         self.url = server.url
+        self.events = worker.events
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
@@ -323,6 +325,10 @@ class WorkerService:
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """A look at this process for some seconds."""
+        return shown(Profiler(self._worker.sources).watch(seconds)) | {"worker": self.url}
 
     def _fill_table(self, name: str) -> None:
         families, labels, found = self._metrics, (self.plan.topology, name), self.global_table(name)

@@ -19,6 +19,18 @@ class Settings(BaseSettings):
     application: str = Field(
         "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="prefix of consumer groups and transactional ids"
     )
+    namespace: str = Field(
+        "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="whose event bus this is: topic NAMESPACE.events"
+    )
+    events_detail: Literal["off", "lifecycle", "sampled", "every"] = Field(
+        "lifecycle",
+        description="what goes to the event bus: nothing; what happens to workers, tasks and dead letters; also every "
+        "hundredth window that closes; also every window, dead letter and late row",
+    )
+    events_partitions: int = Field(1, ge=1, le=64, description="partitions of the bus when it is created")
+    events_retention_ms: int = Field(
+        90 * 86_400_000, ge=-1, description="how long events are kept, ms; -1 for ever; set when the bus is created"
+    )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")

@@ -1,18 +1,15 @@
 """The HTTP application: publish, query, look, and health."""
 
 import asyncio
-import re
 import socket
 import ssl
-import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
@@ -20,6 +17,7 @@ from starlette.exceptions import HTTPException
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
+from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.nodes import node_routes
@@ -28,11 +26,10 @@ from streamflow.web.problems import (
     JsonResponse,
     Refusal,
     answer_bad_parameters,
-    answer_fault,
     answer_http_error,
-    answer_large_headers,
     answer_refusal,
 )
+from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
@@ -48,6 +45,7 @@ PERMISSIONS = {
     "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
+    "profile": "operate",
     "list_kinds": "view",
     "show_kind": "view",
     "healthz": "public",
@@ -57,8 +55,8 @@ PERMISSIONS = {
     "docs": "view",
 }
 
-#: What a client may call its request; anything else could forge lines of a log.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+#: How long a connection lives whose client takes nothing of what was sent, also when its request has ended here.
+UNREAD_MS = 60_000
 
 
 def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -> FastAPI:
@@ -79,28 +77,13 @@ def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
+    app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
     _add_documents(app)
     app.add_middleware(Guard, access=access)
-    app.middleware("http")(_with_headers)
+    app.add_middleware(AnswerHeaders)
     return app
-
-
-async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer has a request id, also that of a fault, and no browser guesses it to be something else."""
-    given = request.headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    try:
-        if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADERS_MAX_BYTES:
-            response = answer_large_headers(HEADERS_MAX_BYTES)
-        else:
-            response = await call_next(request)
-    except Exception as error:  # the outermost place where the request id is known
-        response = answer_fault(request_id, error)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["X-Request-ID"] = request_id
-    return response
 
 
 def _add_looks(app: FastAPI, service: Service) -> None:
@@ -190,6 +173,8 @@ class HttpServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; elsewhere such a connection lives until its client goes
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         try:
             self._socket.bind((host, port))
         except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
@@ -21,6 +22,7 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -68,6 +70,7 @@ class StoredWorker:
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.events: EventLog = QueuedEvents(server.url)
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
@@ -177,6 +180,10 @@ class StoredWorker:
     def metrics(self) -> bytes:
         """None."""
         return b""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Of this process."""
+        return shown(Profiler({}).watch(seconds))
 
     async def get(self, path: str = TABLE, **parameters: Any) -> httpx.Response:
         """GET at this worker as a client."""
