@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.settings.settings import Settings
 
@@ -28,3 +29,9 @@ def bus_topics(settings: Settings) -> tuple[TopicPlan, ...]:
 def with_bus(plan: Plan, settings: Settings) -> Plan:
     """The plan with the topics of the bus, where events are on."""
     return plan if settings.events_detail == "off" else replace(plan, topics=(*plan.topics, *bus_topics(settings)))
+
+
+def data_path_bus(settings: Settings) -> DataPathBus | None:
+    """Where tasks write events, None where they are off."""
+    detail = Detail[settings.events_detail.upper()]
+    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail)

@@ -71,11 +71,13 @@ class WorkerService:
         await self._offsets.start()
         settings = self._worker.settings
         limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
-        self._server.serve(create_app(self, limits, self._access))
+        self._app = create_app(self, limits, self._access)
+        self._server.serve(self._app)
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._server.stop()
+        self._app.state.refused.flush()
         await self._client.aclose()
         await self._outcomes.stop()
         await self._publisher.stop()

@@ -21,6 +21,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, EventLog
+from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
@@ -79,6 +80,7 @@ class Worker:
         self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
+        self._data_path_bus = data_path_bus(settings)
         self._life = Life(settings.state_dir / plan.identity, settings)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
@@ -147,6 +149,7 @@ class Worker:
             SystemClock(),
             self.global_tables.tables,
             self._ends,
+            self._data_path_bus,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:

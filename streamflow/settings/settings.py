@@ -24,8 +24,8 @@ class Settings(BaseSettings):
     )
     events_detail: Literal["off", "lifecycle", "sampled", "every"] = Field(
         "lifecycle",
-        description="what goes to the event bus: nothing; what happens to workers, tasks and dead letters; also every "
-        "hundredth window that closes; also every window, dead letter and late row",
+        description="what goes to the event bus: nothing; what happens to workers and tasks, dead letters and late "
+        "rows summed up; also one in a hundred of the windows that close; all of them, and each dead letter by itself",
     )
     events_partitions: int = Field(1, ge=1, le=64, description="partitions of the bus when it is created")
     events_retention_ms: int = Field(

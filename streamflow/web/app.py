@@ -31,6 +31,7 @@ from streamflow.web.problems import (
 )
 from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
+from streamflow.web.refused_requests import CountRefused, RefusedRequests
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -82,6 +83,8 @@ def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -
     _add_health(app, service)
     _add_documents(app)
     app.add_middleware(Guard, access=access)
+    app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    app.add_middleware(CountRefused, refused=app.state.refused)
     app.add_middleware(AnswerHeaders)
     return app
 

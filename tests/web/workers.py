@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.cli.access import AsWorker
@@ -71,6 +72,7 @@ class StoredWorker:
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.events: EventLog = QueuedEvents(server.url)
+        self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
@@ -213,7 +215,8 @@ async def workers(
             if owner is worker:
                 worker.hold(partition)
         worker.access = access(worker.url)
-        worker.server.serve(create_app(worker, limits, worker.access))
+        worker.app = create_app(worker, limits, worker.access)
+        worker.server.serve(worker.app)
     try:
         yield made
     finally:
