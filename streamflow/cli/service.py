@@ -25,6 +25,7 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
@@ -59,8 +60,8 @@ class WorkerService:
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
-        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
+        self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
         worker.on_chunk(self._count_chunk)
 
