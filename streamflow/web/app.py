@@ -82,9 +82,9 @@ def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -
     _add_looks(app, service)
     _add_health(app, service)
     _add_documents(app)
-    app.add_middleware(Guard, access=access)
     app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
-    app.add_middleware(CountRefused, refused=app.state.refused)
+    app.add_middleware(Guard, access=access)
+    app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
     app.add_middleware(AnswerHeaders)
     return app
 
