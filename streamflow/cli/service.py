@@ -25,6 +25,7 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
@@ -62,8 +63,8 @@ class WorkerService:
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
-        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
+        self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
         worker.on_chunk(self._count_chunk)
 

@@ -8,6 +8,7 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -38,6 +39,8 @@ def test_the_pinned_versions_are_installed() -> None:
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
         (GroupCoordinator, ["check_errors"]),
+        (OAuthAuthenticator, ["step"]),
+        (AIOKafkaConnection, ["connect", "send", "close", "authenticator_oauth"]),
         (AIOKafkaAdminClient, ["_send_request", "find_coordinator"]),
         (BaseHandler, ["do", "handle_response", "handle_error", "create_request"]),
     ],
@@ -50,6 +53,7 @@ def test_methods_we_override_or_call_exist(owner: type, names: list[str]) -> Non
 def test_signatures_are_as_we_call_them() -> None:
     fetch = inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters
     assert list(fetch) == ["self", "consumer", "active_partitions", "timeout", "max_records"]
+    assert faust.App.BootStrategy.enable_kafka_producer is None
     assigned = inspect.signature(faust.App._on_partitions_assigned).parameters
     assert list(assigned) == ["self", "assigned", "generation_id"]
 
