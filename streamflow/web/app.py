@@ -14,6 +14,8 @@ from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
+from streamflow.web.live.hub import LiveTables
+from streamflow.web.live.routes import live_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
@@ -33,6 +35,7 @@ PERMISSIONS = {
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
+    "follow_table": "query",
     "why_window": "query",
     "show_standings": "view",
     "list_topologies": "view",
@@ -48,8 +51,8 @@ PERMISSIONS = {
 UNREAD_MS = 60_000
 
 
-def create_app(service: Service, limits: PublishLimits) -> FastAPI:
-    """The application over a service."""
+def create_app(service: Service, limits: PublishLimits, live: LiveTables) -> FastAPI:
+    """The application over a service. `live`: whoever made it stops it before the server."""
     app = FastAPI(title="streamflow", summary="Kafka stream processing", version="1", redoc_url=None)
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
@@ -58,6 +61,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
+    app.include_router(live_routes(live))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
     _add_looks(app, service)
