@@ -18,7 +18,7 @@ topology: {name}
 schemas:
   Sale: {{time: timestamp, shop: str, city: str, amount: int}}
 nodes:
-  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 3, idle_after: 500ms}}
+  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 3, idle_after: 60s}}
   by_city: {{kind: key_by, input: sales, key: city}}
   totals:  {{kind: window, input: by_city, window: {{type: tumbling, size: 1s}}, aggregate: {{n: count(), total: sum(amount)}}}}
   visits:  {{kind: window, input: by_city, window: {{type: session, gap: 700ms}}, aggregate: {{n: count()}}}}

@@ -4,10 +4,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from streamflow.errors import UserError
 from streamflow.model.partitioner import partition_of
+from streamflow.web.guard import is_seated
 from streamflow.web.live.changes import LiveFilter
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.pace import Pace
@@ -30,7 +31,7 @@ def live_routes(tables: LiveTables) -> APIRouter:
         "/v1/topologies/{topology}/tables/{table}/live",
         tags=["query"],
         operation_id="follow_table",
-        response_class=EventStream,
+        response_class=Response,
         responses={
             200: {
                 "description": "server-sent events `snapshot`, `delta` and `bye`",
@@ -39,6 +40,7 @@ def live_routes(tables: LiveTables) -> APIRouter:
         },
     )
     async def follow_table(
+        request: Request,
         topology: str,
         table: str,
         key: str | None = Query(None, min_length=1, description="changes of one key"),
@@ -59,6 +61,7 @@ def live_routes(tables: LiveTables) -> APIRouter:
         wish = wish_of(tables, topology, table, texts, every_ms=every_ms, with_snapshot=snapshot)
         subscription = await subscribed(tables, wish, last_event_id or resume)
         seats = tables.worker_seats if wish.is_worker else tables.seats
+        is_seated(request)
 
         def end() -> None:
             subscription.close()

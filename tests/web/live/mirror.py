@@ -35,7 +35,7 @@ class Mirror:
         for part in body["partitions"]:
             if part.get("reset"):
                 self.reset_count += 1
-                self._forget(part["partition"], lambda _id: True)
+                self._forget(part["partition"], "~")
         for change in body["changes"]:
             if change["rows"]:
                 self.changes[change["id"]] = change
@@ -43,12 +43,14 @@ class Mirror:
                 self.changes.pop(change["id"], None)
         for part in body["partitions"]:
             if "expired_below" in part:
-                self._forget(part["partition"], lambda each, below=part["expired_below"]: each < below)
+                self._forget(part["partition"], part["expired_below"])
             if "final_to" in part:
                 self.final_to[part["partition"]] = part["final_to"]
 
-    def _forget(self, partition: int, goes: Callable[[str], bool]) -> None:
-        for each in [each for each, change in self.changes.items() if change["partition"] == partition and goes(each)]:
+    def _forget(self, partition: int, below: str) -> None:
+        for each in [
+            each for each, change in self.changes.items() if change["partition"] == partition and each < below
+        ]:
             del self.changes[each]
 
     def rows(self) -> list[dict[str, Any]]:

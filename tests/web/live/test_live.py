@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from streamflow.state.keys import pane_prefix
-from streamflow.web import server_sent_events
+from streamflow.web import guard, server_sent_events
 from streamflow.web.live import subscription
 from streamflow.web.live.hub import LiveLimits
-from tests.web.live.mirror import DEADLINE_S, Mirror, following, until
+from tests.web.live.mirror import DEADLINE_S, Following, Mirror, following, until
 from tests.web.workers import HOUR_MS, PARTITIONS, TABLE, StoredWorker, keys_of, workers
 
 LIVE = TABLE + "/live"
@@ -39,6 +39,11 @@ def is_at(mirror: Mirror, key: str, n: int | None, start: int = 0) -> Callable[[
         return found == ([] if n is None else [n])
 
     return holds
+
+
+def has_token(client: Following) -> bool:
+    """Whether a client could resume."""
+    return bool(client.token)
 
 
 def is_fed(worker: StoredWorker, url: str) -> bool:
@@ -133,7 +138,7 @@ def test_a_partition_that_moves_is_followed_to_where_it_is(goes_on: bool) -> Non
             async with following(one.url, LIVE) as near, following(two.url, LIVE) as far:
                 for client in (near, far):
                     await client.until(is_at(client.mirror, key, 1))
-                    await client.until(lambda each=client: bool(each.token))
+                    await client.until(partial(has_token, client))
                 for n, (source, target) in enumerate(((one, two), (two, one)), 2):
                     source.give(0, target)
                     if goes_on:
@@ -167,15 +172,16 @@ def test_filters() -> None:
             )
             owner = (one, two)[partition % 2]
             keys = keys_of(partition, 20)
+            between: dict[str, Any] = {"from": HOUR_MS, "to": 2 * HOUR_MS}
             async with (
                 following(one.url, LIVE, key=key) as by_key,
                 following(one.url, LIVE, prefix="s1") as by_prefix,
-                following(one.url, LIVE, **{"from": HOUR_MS, "to": 2 * HOUR_MS}) as by_time,
+                following(one.url, LIVE, **between) as by_time,
                 following(one.url, LIVE, snapshot="false") as late,
             ):
                 clients = (by_key, by_prefix, by_time, late)
                 for client in clients:
-                    await client.until(lambda each=client: bool(each.token))
+                    await client.until(partial(has_token, client))
                 owner.commit(partition, {(hour * HOUR_MS, each): 1 for each in keys for hour in range(3)})
                 owner.commit(partition, {(HOUR_MS, key): 7})
                 for client in clients:
@@ -193,7 +199,7 @@ def test_filters() -> None:
     asyncio.run(main())
 
 
-def test_what_is_refused() -> None:
+def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with workers(live=LiveLimits(client_count=1)) as (one, two):
             for parameters in (
@@ -213,6 +219,7 @@ def test_what_is_refused() -> None:
             assert (await one.get(LIVE, partitions="1")).json()["title"] == "not_owner"
             async with following(one.url, LIVE) as client:
                 await client.until(lambda: client.is_complete)
+                monkeypatch.setattr(guard, "REQUESTS_AT_ONCE", 1)  # a stream is none of them
                 refused = await one.get(LIVE)
                 assert (refused.status_code, refused.json()["title"], refused.headers["retry-after"]) == (
                     503,
