@@ -3,6 +3,7 @@
 import typer
 
 from streamflow.cli import client, look, runs
+from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
@@ -30,6 +31,7 @@ app.command()(client.tail)
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)
+app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
 app.add_typer(nodes, name="nodes")
