@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from streamflow.cli.client import Url, ask
+from streamflow.cli.connect import connect
 from streamflow.cli.flame_graph import flame_graph
 from streamflow.cli.show import console, print_json, print_table, refusals
 from streamflow.errors import UserError
@@ -29,7 +29,7 @@ def profile(
     with refusals():
         if out is not None and out.suffix not in _WRITERS:
             raise UserError(f"--out {out}: its name ends with {', '.join(_WRITERS)}")
-        with httpx.Client(base_url=url, timeout=seconds + 30) as client:
+        with connect(url, seconds + 30) as client:
             found = ask(client, "/v1/profile", {"seconds": str(seconds)})
         if out is not None:
             out.write_text(_WRITERS[out.suffix](found))

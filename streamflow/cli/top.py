@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamflow.cli.client import Url, ask
+from streamflow.cli.connect import connect
 from streamflow.cli.show import console, print_json
 
 _URL = "http://127.0.0.1:8080"
@@ -39,7 +40,7 @@ def top(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs; implies --once")] = False,
 ) -> None:
     """Watch a topology: rates, lag, watermarks and states of all workers, until Ctrl-C."""
-    with httpx.Client(base_url=url, timeout=_ASK_S) as client:
+    with connect(url, _ASK_S) as client:
         before = look(client)
         time.sleep(every)
         now = look(client)

@@ -2,17 +2,23 @@
 
 import asyncio
 import socket
+import ssl
 from collections import defaultdict
+from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
+from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
+from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
@@ -29,7 +35,8 @@ from streamflow.web.refused_requests import CountRefused, RefusedRequests
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
-#: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
+#: Permission each route needs, by operation (a WebSocket's: its name); `access.ROLES` has them. Nobody may use a route
+#: that is not here, and a test fails on it.
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
@@ -45,15 +52,23 @@ PERMISSIONS = {
     "healthz": "public",
     "readyz": "public",
     "metrics": "public",
+    "openapi": "view",
+    "docs": "view",
 }
 
 #: How long a connection lives whose client takes nothing of what was sent, also when its request has ended here.
 UNREAD_MS = 60_000
 
 
-def create_app(service: Service, limits: PublishLimits) -> FastAPI:
+def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -> FastAPI:
     """The application over a service."""
-    app = FastAPI(title="streamflow", summary="Kafka stream processing", version="1", redoc_url=None)
+    app = FastAPI(
+        title="streamflow",
+        summary="Kafka stream processing",
+        version="1",
+        openapi_url=None,  # the framework's own routes know no permissions
+        dependencies=[Depends(Permitted(PERMISSIONS))],
+    )
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
@@ -66,8 +81,10 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
+    _add_documents(app)
     app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
-    app.add_middleware(CountRefused, refused=app.state.refused)
+    app.add_middleware(Guard, access=access)
+    app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
     app.add_middleware(AnswerHeaders)
     return app
 
@@ -107,6 +124,18 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _add_documents(app: FastAPI) -> None:
+    @app.get("/openapi.json", operation_id="openapi", include_in_schema=False)
+    async def openapi() -> Response:
+        """The OpenAPI document."""
+        return JsonResponse(app.openapi())
+
+    @app.get("/docs", operation_id="docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The OpenAPI document, for people."""
+        return get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+
+
 def _is_every_address(host: str) -> bool:
     """Whether a host means all addresses of the machine, in any spelling that `bind` takes (0 is 0.0.0.0)."""
     if not host.strip("0.:"):
@@ -117,13 +146,32 @@ def _is_every_address(host: str) -> bool:
         return False  # a name
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files (PEM) of the certificate with its chain, and of its key."""
+
+    certificate: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raises SettingsError when they cannot be used."""
+        try:
+            # An encrypted key would be asked for on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, lambda: "")
+        except OSError as error:  # ssl.SSLError is one
+            message = f"{self.certificate} with key {self.key} is no certificate to serve with: {error}"
+            raise SettingsError(message) from error
+
+
 class HttpServer:
     """uvicorn on the running loop, without signal handlers of its own. `url` is known before it starts."""
 
-    def __init__(self, host: str, port: int, advertised_url: str = "") -> None:
+    def __init__(self, host: str, port: int, advertised_url: str = "", tls: Tls | None = None) -> None:
         if not advertised_url and _is_every_address(host):
             message = f"other workers cannot reach {host!r}: set STREAMFLOW_ADVERTISED_URL to this worker's own address"
             raise SettingsError(message)
+        if tls is not None:
+            tls.check()
         # With the protocol named, asyncio turns Nagle's algorithm off; without it small answers wait 40 ms.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -138,12 +186,15 @@ class HttpServer:
             raise SettingsError(message) from error
         self._socket.listen(128)
         bound = self._socket.getsockname()[1]
-        self.url = advertised_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+        name = f"[{host}]" if ":" in host else host
+        self.url = advertised_url.rstrip("/") or f"{'https' if tls else 'http'}://{name}:{bound}"
+        self._tls = tls
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
 
     def serve(self, app: FastAPI) -> None:
         """Begin to serve in a background task."""
+        tls = self._tls
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -153,6 +204,10 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             http="h11",
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            server_header=False,
+            proxy_headers=False,  # whoever asks could name any address
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ The service answers what a worker's would: it holds the partitions it was given,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 from fastapi import FastAPI
 
 from streamflow.bus.log import EventLog, QueuedEvents
+from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
@@ -29,6 +30,7 @@ from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import Executions
+from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 
@@ -83,6 +85,7 @@ class StoredWorker:
         self.asked: list[dict[str, str]] = []
         self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
+        self.access = Access(url=server.url)
         self.executions = Executions()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
@@ -161,7 +164,9 @@ class StoredWorker:
         self.asked.append(dict(parameters))
         await asyncio.sleep(self.delays_s.get(url, 0.0))
         try:
-            response = await self._client.get(url + path, params=dict(parameters))
+            secret = self.access.worker_secret
+            auth = AsWorker(secret, url) if secret else None
+            response = await self._client.get(url + path, params=dict(parameters), auth=auth)
         except httpx.HTTPError as error:
             raise OwnerUnreachable(str(error)) from error
         return response.status_code, response.json()
@@ -198,8 +203,10 @@ class StoredWorker:
 
 
 @asynccontextmanager
-async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncIterator[list[StoredWorker]]:
-    """Workers that serve; partitions are dealt out in turn, and everybody knows where they are."""
+async def workers(
+    count: int = 2, limits: PublishLimits = _LIMITS, access: Callable[[str], Access] = lambda url: Access(url=url)
+) -> AsyncIterator[list[StoredWorker]]:
+    """Workers that serve; partitions are dealt out in turn, and everybody knows where they are. access: by address."""
     made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
     for worker in made:
         for partition in range(PARTITIONS):
@@ -207,7 +214,8 @@ async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncItera
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.app = create_app(worker, limits)
+        worker.access = access(worker.url)
+        worker.app = create_app(worker, limits, worker.access)
         worker.server.serve(worker.app)
     try:
         yield made
