@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
     )
+    live_max_clients: int = Field(
+        1_000, ge=0, le=100_000, description="clients that may follow live tables of a worker; more are answered 503"
+    )
+    live_interval_ms: int = Field(
+        50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 

@@ -1,6 +1,7 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
-from streamflow.state.store import Store
+from streamflow.state.store import Store, TableChanges
 from streamflow.web.executions import Executions
 
 
@@ -22,6 +23,10 @@ class LocalTable:
     store: Store
     watermark_ms: int
     positions: Mapping[tuple[str, int], int]
+
+
+#: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
+CheckpointListener = Callable[[str, int, Store, list[TableChanges]], None]
 
 
 class Service(Protocol):
@@ -87,6 +92,19 @@ class Service(Protocol):
 
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker: (status, body). Raises OwnerUnreachable."""
+
+    def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end: (status, lines). Raises OwnerUnreachable, also while lines
+        are read; silence of 30 s counts as that."""
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
+        also at another worker, but for timers of the wall clock."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether progress is made, and details."""
