@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
-from streamflow.bus.topics import bus_topics, events_topic, with_bus
+from streamflow.bus.topics import bus_topics, with_bus
 from streamflow.errors import KafkaRefusal, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
@@ -61,10 +61,11 @@ async def ensure_bus(settings: Settings) -> int:
     try:
         await admin.start()
         existing = await _existing(admin, [topic.name for topic in topics])
-        counts = {topic.name: topic.partitions or 1 for topic in topics} | existing
+        count = existing.get(topics[0].name, settings.events_partitions)
+        counts = {topic.name: count for topic in topics}
         if missing := [topic for topic in topics if topic.name not in existing]:
             await _create(admin, missing, counts, settings.replication_factor)
-        return counts[events_topic(settings)]
+        return count
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:

@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     events_retention_ms: int = Field(
         90 * 86_400_000, ge=-1, description="how long events are kept, ms; -1 for ever; set when the bus is created"
     )
+    audit_key: str = Field(
+        "",
+        pattern=r"^$|^(file|env):.+$",
+        description="Ed25519 private key that seals the event bus, as file:PATH or env:NAME; empty: it is not sealed",
+    )
+    audit_seal_interval_ms: int = Field(
+        10_000, ge=100, description="time after which events are sealed that came meanwhile, ms; or 1,000 of them"
+    )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")
