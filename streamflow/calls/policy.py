@@ -38,7 +38,7 @@ class Retry:
 class BreakerPlan:
     """Opens after `failures` transient failures of a target in a row; one probe is let through every `open_ms`.
 
-    waits: calls wait while it is open (the topology stands still at this node); else they fail at once. For `patience_ms`
+    waits: calls wait while it is open (rows stand still at this node); else they fail at once. For `patience_ms`
     after the last success a probe that fails uses up no attempt of its row: a long outage costs no rows, and a row that
     always fails does not wait for ever.
     """

@@ -22,7 +22,8 @@ with its key and its event time, so what an operator does not name it passes on:
     Await      rows of a call         same         same         first in its stage, see engine/front.py
     Emit       leaves for a topic     record key   –
 
-Operators with more than one kind of input are in `join_operators.py`.
+Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
+`foreign_operators.py`.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from streamflow.calls.policy import Policy
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
@@ -292,5 +294,7 @@ Operator = (
     | Await
     | Emit
     | Upsert
+    | Subscribe
+    | Settle
     | Apart
 )

@@ -25,6 +25,7 @@ from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
+from streamflow.nodes.foreign_join import ForeignJoin
 from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.http_request import HttpRequest
 from streamflow.nodes.join import Join
@@ -65,6 +66,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Table,
     TableJoin,
     TablesJoin,
+    ForeignJoin,
     Combine,
     PassThrough,
     Echo,

@@ -8,13 +8,13 @@ A key_by whose rows go to the async node alone is such a topic already.
 
 from collections import Counter
 
-from streamflow.nodes.registry import KINDS
+from streamflow.topology.kinds import kind_of
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 
 def awaits(node: NodeSpec) -> bool:
     """Whether a node is async."""
-    kind = KINDS.get(node.kind)
+    kind = kind_of(node)
     return kind is not None and not node.output_of and not node.queue_of and kind.awaits(node.config)
 
 
