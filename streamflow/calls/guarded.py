@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -198,6 +199,21 @@ class GuardedCaller:
     def under_way(self) -> int:
         """Attempts that have not ended."""
         return len(self._attempts)
+
+    def view(self) -> dict[str, Any]:
+        """What is known of the calls, as data that JSON can carry."""
+        counts, cache = self.counts, self.cache
+        return {
+            "attempts": counts.attempts,
+            "answered": counts.answered,
+            "retried": counts.retried,
+            "fallbacks": counts.fallbacks,
+            "seconds": round(counts.seconds, 3),
+            "under_way": self.under_way,
+            "failed": dict(counts.faults),
+            "circuits": {target: circuit.value for target, circuit in self.circuits.items()},
+            "cache": None if cache is None else cache.view(),
+        }
 
     def stuck(self) -> list[Origin]:
         """Rows whose attempt goes on although its time is over: their code does not let itself be cancelled."""

@@ -52,6 +52,17 @@ class ResultCache:
         _, value = self._entries.pop(key)
         self.size_bytes -= len(value) + _ENTRY_BYTES
 
+    def view(self) -> dict[str, float]:
+        """Counts and sizes."""
+        return {
+            "hits": self.hits,
+            "misses": self.misses,
+            "entries": len(self),
+            "bytes": self.size_bytes,
+            "evictions": self.evictions,
+            "hit_ratio": round(self.hit_ratio, 4),
+        }
+
     @property
     def hit_ratio(self) -> float:
         """Hits of all look-ups, 0 when there were none."""

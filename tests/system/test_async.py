@@ -66,6 +66,11 @@ def _wait(what: Callable[[], bool], said: str) -> None:
         time.sleep(0.05)
 
 
+def _circuits(product: Product) -> dict[str, list[str]]:
+    calls = product.client().get(f"/v1/topologies/{product.name}").json()["calls"]
+    return {node: list(view["circuits"].values()) for node, view in calls.items()}
+
+
 def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     product: Product, kafka: str, server: Server
 ) -> None:
@@ -106,9 +111,13 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     counts = product.query("seen", after=token, limit=100).json()["rows"]
     assert sum(row["value"]["count"] for row in counts) == 840
     _wait(lambda: sum(server.requests[f"/ok/{n}"] for n in range(1_000, 1_200)) > 4, "nobody asked")
+    _wait(lambda: "open" in _circuits(product)["asked"], "the circuit of a host that is down was not opened")
     server.down = False
     rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", 830, 1)]
     numbers = Counter(row["number"] for row in rows)
     assert set(numbers.values()) == {1}
     assert set(numbers) == {*expected, *range(1_000, 1_200)}, "the outage cost rows"
+    _wait(lambda: _circuits(product)["asked"] == ["closed"], "the circuit was not closed again")
+    metrics = product.client().get("/metrics").text
+    assert f'streamflow_calls_circuit{{node="asked",target="{server.url}",topology="{product.name}"}} 0.0' in metrics
     assert product.stop(0) == 0
