@@ -48,11 +48,9 @@ class Metrics:
             "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
         )
         self.watermark_lag_seconds = Gauge(
-            "streamflow_watermark_lag_seconds",
-            "wall clock minus watermark; none at the end of a bounded run",
-            task,
+            "streamflow_watermark_lag_seconds", "wall clock minus watermark; none at the end of a bounded run", task,
             registry=registry,
-        )
+        )  # fmt: skip
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
