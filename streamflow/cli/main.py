@@ -6,6 +6,7 @@ from streamflow.cli import client, look, runs
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
+from streamflow.cli.dlq import dlq
 from streamflow.cli.nodes import nodes
 from streamflow.cli.run import run
 
@@ -28,4 +29,5 @@ app.command()(client.tail)
 app.command()(doctor)
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
+app.add_typer(dlq, name="dlq")
 app.add_typer(nodes, name="nodes")

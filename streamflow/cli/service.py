@@ -24,6 +24,7 @@ from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
@@ -48,6 +49,7 @@ class WorkerService:
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
         self.executions = Executions()
+        self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}

@@ -165,5 +165,24 @@ class LetterFilter:
         return source is not None and all(w is None or w == s for w, s in zip(wanted, source, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class LetterPage:
+    """Letters with what to ask for next: numbers from `next` to before `end`; None when that was all."""
+
+    letters: list[Letter]
+    next: int | None
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of a page: letters as they are now, (number, reason) of those refused. next, end: as of a page."""
+
+    letters: list[Letter]
+    refused: list[tuple[int, str]]
+    next: int | None
+    end: int
+
+
 def _text(data: bytes | None) -> str | None:
     return None if data is None else data.decode(errors="replace")

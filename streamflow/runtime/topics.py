@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_EXISTS = 36
-#: Timed out, too few brokers (they may be starting), no controller: tried again.
-_MAY_HEAL = (7, 38, 41)
+#: Timed out, too few brokers (they may be starting), no controller; or somebody was faster, and what is there now is
+#: checked: tried again.
+_MAY_HEAL = (7, 36, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -41,7 +41,7 @@ async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
         except KafkaError as error:
             if attempt == _ATTEMPTS:
                 raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
-            log.warning("Kafka at %s does not answer yet (attempt %s): %r", settings.brokers, attempt, error)
+            log.warning("Kafka at %s is not ready yet (attempt %s): %r", settings.brokers, attempt, error)
             await asyncio.sleep(_BACKOFF_S * 2**attempt)
         finally:
             await admin.close()
@@ -123,7 +123,7 @@ async def _create(
     for name, code, *message in response.topic_errors:
         if code in _MAY_HEAL:
             raise for_code(code)(f"topic {name} cannot be created yet")
-        if code not in (0, _EXISTS):  # another worker may have been faster
+        if code:
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:
         raise TopicError("; ".join(problems))

@@ -28,6 +28,7 @@ from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import Executions
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
+from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -79,6 +80,7 @@ class StoredWorker:
         self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
         self.executions = Executions()
+        self.letters = StoredLetters()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
 
