@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
 from streamflow.query.why_text import moment
 
@@ -44,7 +45,7 @@ def list_letters(
 ) -> None:
     """List dead letters, oldest first."""
     letters: list[dict[str, Any]] = []
-    with _client(url) as client:
+    with connect(url) as client:
         for page in _pages(client, "GET", _path(topology), _wanted(where) | {"limit": min(limit, _PAGE)}):
             letters += page["letters"]
             if len(letters) >= limit:
@@ -67,7 +68,7 @@ def list_letters(
 @dlq.command()
 def show(topology: Topology, number: Number, url: Url = _URL, as_json: Json = False) -> None:
     """Show one letter whole: the event as it came and as edited, the error with its stack, what was decided."""
-    with _client(url) as client:
+    with connect(url) as client:
         letter = _ask(client, "GET", f"{_path(topology)}/{number}", {})
     if as_json:
         print_json(letter)
@@ -89,7 +90,7 @@ def edit(
 ) -> None:
     """Keep another event beside the original, for the next redrive."""
     body = file.read_bytes() if file else sys.stdin.buffer.read()
-    with _client(url) as client:
+    with connect(url) as client:
         _ask(client, "PUT", f"{_path(topology)}/{number}/value", {"comment": comment}, body)
     console.print(f"letter {number} is edited")
 
@@ -122,7 +123,7 @@ def discard(
 
 def _decide(topology: str, what: str, parameters: dict[str, Any], url: str, as_json: bool) -> None:
     count, refused = 0, []
-    with _client(url) as client, Progress(console=error_console) as progress:
+    with connect(url) as client, Progress(console=error_console) as progress:
         bar = progress.add_task(what, total=None)
         for page in _pages(client, "POST", f"{_path(topology)}/{what}", parameters | {"limit": _PAGE}):
             count += page["count"]
@@ -154,10 +155,6 @@ def _place(source: dict[str, Any] | None) -> str:
 
 def _path(topology: str) -> str:
     return f"/v1/topologies/{quote(topology, safe='')}/dead-letters"
-
-
-def _client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=60)
 
 
 def _pages(client: httpx.Client, method: str, path: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -67,7 +67,6 @@ class Fusion:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
         self.source = SourceCode(f"{GENERATED}{stage.name}>")
-        self._inlined: list[PlannedNode] = []
 
     def generate(self) -> SourceCode:
         """Write the whole module."""
@@ -375,12 +374,7 @@ class Fusion:
     def _rekey(self, node: PlannedNode, operator: Rekey, row: str, root: str) -> None:
         code, number = self.source, self.number(node)
         code.line(f"k{number} = {operator.key.python(row)}")
-        if operator.key.nullable:
-            code.line(f"if k{number} is None: task.null_key({root}, {node.name!r})")
-            head = "else:"
-        else:
-            head = "if True:"
-        with code.block(head):
+        with code.block(self._keyed_head(node, f"k{number}", operator.key, root)):
             if node.repartition_topic is not None:
                 fields = "".join(f"{row}.{name}, " for name in node.schema.names)
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")

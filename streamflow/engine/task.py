@@ -12,12 +12,12 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
 
+from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.binding import Binding
@@ -31,6 +31,7 @@ from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.slice import Slice
 from streamflow.engine.standing import standing_of
+from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
@@ -48,7 +49,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. bus: where events
+    go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
+        bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
+        self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
         self.pending_records = 0
         self.pending_bytes = 0
         self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
@@ -253,12 +257,12 @@ class Task:
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
         clock, current = self._clocks[number], self._slice
-        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        event: tuple[int | None, ...] = ()
         if cause == "event" and current is not None and current.rows:
             offset_at, place = current.chunk.offset_at, current.place
-            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
-            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
-        self.history.closed(closing)
+            event = (clock.high_ms, offset_at(place(0)), offset_at(place(len(current.rows) - 1)))
+        entry, now_ms = clock.entry, self._clock.now_ms
+        self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
@@ -282,6 +286,8 @@ class Task:
         return border + clock.entry.watermark_delay_ms
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
+        if self._bus is not None and final and end > start:
+            rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
         correlation = self._correlator.leave()
         try:
@@ -427,6 +433,8 @@ class Task:
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
+        if self._bus is not None:
+            self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint

@@ -109,8 +109,9 @@ class FencedProducer:
             await sends.settle()
         except BaseException:
             self._failed = True  # a batch that was refused leaves a gap in the numbers of those behind it
-            if not producer._txn_manager.is_fatal_error():
-                await producer.abort_transaction()
+            if producer._txn_manager.is_fatal_error():
+                await producer._txn_manager.wait_for_transaction_end()  # raises what it was
+            await producer.abort_transaction()
             raise
         faults.reach("decision_settled")
         await producer.commit_transaction()

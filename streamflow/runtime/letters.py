@@ -14,11 +14,16 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from streamflow.bus.event import HEADERS, new_event
+from streamflow.bus.event_types import EventType, checked
+from streamflow.bus.masking import masked
+from streamflow.bus.topics import data_path_bus
 from streamflow.errors import UserError
 from streamflow.model.letter import (
     ATTEMPTS,
     LETTER,
     OPEN,
+    TIME,
     Decided,
     Decision,
     Letter,
@@ -27,6 +32,7 @@ from streamflow.model.letter import (
     LetterState,
 )
 from streamflow.model.outcome import CORRELATION, new_execution
+from streamflow.model.partitioner import partition_of
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.committed_log import CommittedLog
@@ -38,6 +44,11 @@ from streamflow.settings.settings import Settings
 TOGETHER_MAX = 100
 #: A page: letters looked at, bytes of those that are meant. A redrive or discard ends after so many seconds.
 _SCAN_MAX, _PAGE_MAX_BYTES, _REQUEST_S = 50_000, 16 << 20, 10.0
+_EVENTS = {
+    LetterState.EDITED: EventType.DEAD_LETTER_EDITED,
+    LetterState.REDRIVEN: EventType.DEAD_LETTER_REDRIVEN,
+    LetterState.DISCARDED: EventType.DEAD_LETTER_DISCARDED,
+}
 #: What a redriven record has more than the original.
 _ADDED_BYTES = 256
 
@@ -63,14 +74,16 @@ class _Decisions:
 
 
 class KafkaLetters:
-    """Of one topology. partition_counts: of its topics, filled before the first call. Raises BrokerUnavailable.
+    """Of one topology. partition_counts: of its topics, filled before the first call; url: this worker's, for the audit
+    log. Raises BrokerUnavailable.
 
     One decision at a time per process, others wait for it; a decision of another process fences it (Fenced).
     """
 
     def __init__(
-        self, plan: Plan, settings: Settings, partition_counts: Mapping[str, int], limits: RecordLimits
+        self, plan: Plan, settings: Settings, partition_counts: Mapping[str, int], limits: RecordLimits, url: str
     ) -> None:
+        self._url, self._bus = url, data_path_bus(settings)
         self._plan, self._settings, self._counts, self._limits = plan, settings, partition_counts, limits
         self._id = f"sf.{settings.application}.{plan.identity}.dead_letters"
         self._deciding = asyncio.Lock()
@@ -165,7 +178,7 @@ class KafkaLetters:
             if letter.state not in OPEN:
                 raise UserError(f"letter {number} is {letter.state.value}: only one that waits can be edited")
             edited = _decided(letter, LetterState.EDITED, by, comment, value)
-            await producer.transact(lambda send: self._write(send, [edited]))
+            await producer.transact(lambda send: self._write(producer, send, [edited]))
             return edited
 
     def _obstacle(self, letter: Letter) -> str:
@@ -195,12 +208,12 @@ class KafkaLetters:
             some = letters[done : done + together]
             if done and (producer.is_spent or time.monotonic() - began > _REQUEST_S):
                 return Decided(letters[:done], refused, letters[done].number, page.end)
-            await producer.transact(lambda send, some=some: self._write(send, some))  # type: ignore[misc]
+            await producer.transact(lambda send, some=some: self._write(producer, send, some))  # type: ignore[misc]
             if per_s is not None:
                 await asyncio.sleep(began + (done + len(some)) / per_s - time.monotonic())
         return Decided(letters, refused, page.next, page.end)
 
-    async def _write(self, send: Send, letters: Sequence[Letter]) -> None:
+    async def _write(self, producer: FencedProducer, send: Send, letters: Sequence[Letter]) -> None:
         decisions: list[Sendable] = []
         now_ms = int(time.time() * 1_000)
         for letter in letters:
@@ -210,6 +223,22 @@ class KafkaLetters:
                 await send(letter.source[0], letter.source[1], [_record(letter, now_ms)])
             decisions.append((b"%d" % letter.number, msgspec.json.encode(letter.decision), (), now_ms))
         await send(self._plan.letter_decision_topic, 0, decisions)
+        if self._bus is not None:
+            key, value = self._event(letters)
+            partition = partition_of(key, await producer.partition_count(self._bus.topic))
+            await send(self._bus.topic, partition, [(key, value, HEADERS, now_ms)])
+
+    def _event(self, letters: Sequence[Letter]) -> tuple[bytes, bytes]:
+        """What the bus is told, in the same transaction: who decided what about which letters. Key and value."""
+        decision = letters[0].decision
+        assert decision is not None
+        kind, topology = _EVENTS[decision.state], self._plan.topology
+        numbers = [str(letter.number) for letter in letters]
+        schema, body = checked(kind, {"count": len(numbers), "letters": numbers, "reason": decision.comment})
+        event = new_event(
+            self._url, kind, topology, schema, masked(body), actor=decision.by, partitionkey=topology, position=""
+        )
+        return topology.encode(), event.encode()
 
 
 def _states(wanted: LetterFilter, possible: frozenset[LetterState]) -> frozenset[LetterState]:
@@ -236,13 +265,13 @@ def _redriven(letter: Letter, by: str) -> Letter:
 
 
 def _record(letter: Letter, now_ms: int) -> Sendable:
-    """The event as it goes out again: its time decides whether it is near enough, so it keeps that of its record."""
+    """The event as it goes out again. Its first time goes with it: by that it is judged to be near enough or not."""
     assert letter.decision is not None
-    time_ms = letter.header("sf-time")
     own = [(name, value) for name, value in letter.record.headers if not name.startswith("sf-")]
     ours = [
         (LETTER, b"%d" % letter.number),
         (ATTEMPTS, b"%d" % letter.attempts),
+        (TIME, letter.header(TIME).encode()),
         (CORRELATION, letter.decision.execution.encode()),
     ]
-    return letter.record.key, letter.value, [*own, *ours], int(time_ms) if time_ms.isdigit() else now_ms
+    return letter.record.key, letter.value, [*own, *ours], now_ms

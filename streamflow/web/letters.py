@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: look at them, edit, send again, discard. All of it needs the permission `replay`."""
+"""Dead letters over HTTP: look at them, edit, send again, discard. All of it needs the permission `operate`."""
 
 import re
 from collections.abc import Awaitable
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
+from streamflow.web.guard import caller_of
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
@@ -77,11 +78,12 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
         value = await body_of(request, limits.body_bytes)
         letter = _found(number, await _asked(service.letters.letter(number)))
         _check_event(service, letter, value)
-        edited = await _asked(service.letters.edit(number, value, "", comment))
+        edited = await _asked(service.letters.edit(number, value, caller_of(request).name, comment))
         return JsonResponse(_found(number, edited).view(whole=True))
 
     @router.post(_PATH + "/redrive", operation_id="redrive_letters")
     async def redrive_letters(
+        request: Request,
         wanted: Wanted,
         everything: Annotated[All, Query(alias="all")] = False,
         limit: Limit = LIMIT_DEFAULT,
@@ -92,10 +94,12 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
         often this is asked. `execution` tells what became of it. Ask again with the cursor until there is none."""
         _check_meant(wanted, everything)
         start, end = _places(cursor)
-        return _answer(wanted, await _asked(service.letters.redrive(wanted, start, end, limit, per_s, "")))
+        by = caller_of(request).name
+        return _answer(wanted, await _asked(service.letters.redrive(wanted, start, end, limit, per_s, by)))
 
     @router.post(_PATH + "/discard", operation_id="discard_letters")
     async def discard_letters(
+        request: Request,
         wanted: Wanted,
         everything: Annotated[All, Query(alias="all")] = False,
         limit: Limit = LIMIT_DEFAULT,
@@ -105,7 +109,8 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
         """Mark letters that wait as not needed. They stay, and may still be redriven with `state=discarded`."""
         _check_meant(wanted, everything)
         start, end = _places(cursor)
-        return _answer(wanted, await _asked(service.letters.discard(wanted, start, end, limit, "", comment)))
+        by = caller_of(request).name
+        return _answer(wanted, await _asked(service.letters.discard(wanted, start, end, limit, by, comment)))
 
     return router
 

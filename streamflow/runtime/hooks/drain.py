@@ -21,6 +21,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION
 
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
@@ -138,16 +139,19 @@ class _Columns:
         for record in batch:
             if record.offset < position:
                 continue
+            timestamp = record.timestamp
+            if alone and record.headers:
+                headers = dict(record.headers)
+                correlation = headers.get(CORRELATION)
+                if correlation:
+                    self.correlations[len(self.values)] = correlation
+                    timestamp = newest = redriven_time(headers, newest)
             if record.offset != after:
                 self.runs.append(Run(len(self.values), record.offset, newest))
             after = record.offset + 1
-            if alone and record.headers:
-                correlation = dict(record.headers).get(CORRELATION)
-                if correlation:
-                    self.correlations[len(self.values)] = correlation
             self.values.append(record.value)
             if self.timestamps is not None:
-                self.timestamps.append(record.timestamp)
+                self.timestamps.append(timestamp)
 
 
 def _again(data: bytes, base_offset: int) -> Any:
