@@ -117,6 +117,10 @@ class EventError(UserError):
         super().__init__(message)
 
 
+class IllegalMove(UserError):
+    """What is asked for cannot follow from the state that something is in, or from the version that it has by now."""
+
+
 class ExternalError(StreamflowError):
     """Something outside the process failed."""
 

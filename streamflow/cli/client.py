@@ -15,7 +15,7 @@ from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json,
 from streamflow.settings.settings import load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
-_URL = "http://127.0.0.1:8080"
+URL = "http://127.0.0.1:8080"
 #: What a request may have, see the settings BATCH_MAX_EVENTS and BODY_MAX_BYTES.
 BATCH_EVENTS, BATCH_BYTES = 1_000, 1 << 20
 #: How long a worker that asks for patience gets it.
@@ -26,7 +26,7 @@ def publish(
     topic: Annotated[str, typer.Argument(help="source topic")],
     file: Annotated[Path | None, typer.Argument(help="NDJSON file; standard input when left out")] = None,
     key: Annotated[str | None, typer.Option(help="key of all events")] = None,
-    url: Url = _URL,
+    url: Url = URL,
 ) -> None:
     """Publish events, one JSON object per line."""
     lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
@@ -35,7 +35,7 @@ def publish(
         bar = progress.add_task(topic, total=len(lines))
         for batch in batches(lines):
             body, parameters = b"\n".join(batch), {"key": key} if key else {}
-            answer = _ask(client, f"/v1/topics/{topic}/events", parameters, body)
+            answer = ask(client, f"/v1/topics/{topic}/events", parameters, body)
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:
@@ -81,7 +81,7 @@ def query(
     to: Annotated[str | None, typer.Option(help="window starts before this")] = None,
     state: Annotated[str, typer.Option(help="open, final or latest")] = "latest",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Query a table."""
@@ -89,7 +89,7 @@ def query(
     given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
     parameters = {each: str(value) for each, value in given.items() if value is not None}
     with httpx.Client(base_url=url, timeout=30) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
     if as_json:
         print_json(answer)
         return
@@ -109,13 +109,13 @@ def why(
     window: Annotated[
         str | None, typer.Option(help="a moment in the window, ms or ISO 8601; the first open one when left out")
     ] = None,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Say why a window has not closed: who holds it, since when, and when it will close."""
     parameters = {"key": key} | ({} if window is None else {"window": window})
     with httpx.Client(base_url=url, timeout=30) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
     if as_json:
         print_json(answer)
         return
@@ -125,7 +125,8 @@ def why(
         console.print("\n" + answer["picture"], highlight=False, markup=False, soft_wrap=True)
 
 
-def _ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+    """GET, or publish lines; the answer's JSON. Ends the command when there is none, or a refusal."""
     try:
         if body is not None:
             response = post_events(client, path, parameters, body)

@@ -2,7 +2,7 @@
 
 import typer
 
-from streamflow.cli import client, look, runs
+from streamflow.cli import client, control, look, runs
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
@@ -25,6 +25,11 @@ app.command()(client.publish)
 app.command()(client.query)
 app.command()(client.why)
 app.command()(client.tail)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.stop)
+app.command()(control.cancel)
+app.command()(control.state)
 app.command()(doctor)
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")

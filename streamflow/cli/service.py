@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
+from streamflow.cli.controls import WorkerControls
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -32,7 +33,7 @@ from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.limits import PublishLimits
-from streamflow.web.ports import LocalTable
+from streamflow.web.ports import Controls, LocalTable
 from streamflow.web.tables import ASK_S
 
 _STEP_S = 0.01
@@ -49,6 +50,7 @@ class WorkerService:
         self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
         self.executions = Executions()
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        self.controls: Controls = WorkerControls(worker)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
@@ -116,8 +118,7 @@ class WorkerService:
     def history(self, stage: str, partition: int) -> History | None:
         """What an own task remembers about time."""
         task = self._worker.task(stage, partition)
-        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
-        return task.task.history if task is not None and running else None
+        return task.task.history if task is not None and task.is_open else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -220,7 +221,8 @@ class WorkerService:
         return {
             "spec": self._spec.model_dump(mode="json"),
             "plan": describe(self.plan),
-            "state": "running" if self._worker.is_ready else "opening",
+            "state": self.controls.state,
+            "control": self.controls.standing(),
             "worker": self.url,
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
@@ -238,7 +240,7 @@ class WorkerService:
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
         lags = self._lags(task)
-        counters = task.task.counters.by_node() if task.state in (TaskState.RUNNING, TaskState.SUSPENDED) else {}
+        counters = task.task.counters.by_node() if task.is_open else {}
         return {
             "stage": task.stage.name,
             "partition": task.partition,
@@ -261,23 +263,27 @@ class WorkerService:
         return lags
 
     def _end(self, place: tuple[str, int]) -> int | None:
-        """End of an input that is fetched here, as far as the consumer knows it."""
-        ready = place in self._worker.host.ready
-        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
+        """End of an input of an own task, as far as it is known."""
+        if place in self._worker.host.ready:
+            end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
+            return end
+        return self._worker.obedience.held_ends.get(place)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""
         verdict = self._worker.watchdog.verdict()
-        return verdict is not Verdict.STUCK, {"status": verdict.value}
+        return verdict is not Verdict.STUCK, {"status": verdict.value, "state": self.controls.state}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
-        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        serving = (TaskState.RUNNING, TaskState.PAUSED)
+        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state not in serving}
         reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
+            "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
@@ -291,7 +297,7 @@ class WorkerService:
         for task in self._worker.host.tasks.values():
             labels = (topology, task.stage.name, str(task.partition))
             families.restore_ratio.labels(*labels).set(task.restore.ratio)
-            if task.store is None or task.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+            if task.store is None or not task.is_open:
                 continue
             families.state_bytes.labels(*labels).set(task.store.size_bytes())
             watermark = task.committed_watermark_ms

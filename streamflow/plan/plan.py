@@ -43,6 +43,7 @@ class TopicRole(StrEnum):
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
     OUTCOMES = "outcomes"
+    CONTROL = "control"
     GLOBAL_TABLE = "global_table"
 
 
@@ -194,6 +195,7 @@ class Plan:
     topics: tuple[TopicPlan, ...]
     dead_letter_topic: str
     outcome_topic: str
+    control_topic: str
     run: str = ""
 
     @property

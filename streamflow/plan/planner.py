@@ -27,7 +27,13 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
+from streamflow.topology.names import (
+    changelog_topic,
+    control_topic,
+    dead_letter_topic,
+    outcome_topic,
+    repartition_topic,
+)
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -40,15 +46,17 @@ def make_plan(spec: TopologySpec) -> Plan:
         raise TopologyError(resolved.problems)
     stages = _Stages(resolved.spec, resolved.nodes).all()
     dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
+    control = control_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
+        topics=plan_topics(stages, dead_letters, outcomes, control, _declared_partitions(resolved.nodes), tables),
         dead_letter_topic=dead_letters,
         outcome_topic=outcomes,
+        control_topic=control,
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )

@@ -1,6 +1,6 @@
 """Runs: the same plan under another identity, so that it reads the sources anew and touches nothing of the live one.
 
-             group, transactional ids, state folder    repartition, changelog, sink, dead-letter, outcome topics
+             group, transactional ids, state folder    repartition, changelog, sink and own other topics
 live run     <topology>                                as declared
 run r        <topology>.<r>                            as declared, with `.r` behind
 
@@ -19,7 +19,14 @@ from streamflow.plan.plan import Plan, PlannedNode, Stage, TopicPlan, TopicRole
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 #: Idle for so long is never: no source of a bounded run is left out of the watermark.
 _NEVER_MS = 1 << 62
-_WRITTEN = (TopicRole.SINK, TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.DEAD_LETTERS, TopicRole.OUTCOMES)
+_WRITTEN = (
+    TopicRole.SINK,
+    TopicRole.REPARTITION,
+    TopicRole.CHANGELOG,
+    TopicRole.DEAD_LETTERS,
+    TopicRole.OUTCOMES,
+    TopicRole.CONTROL,
+)
 
 
 def into_run(plan: Plan, run: str) -> Plan:
@@ -37,6 +44,7 @@ def into_run(plan: Plan, run: str) -> Plan:
         topics=tuple(_topic(topic, names) for topic in plan.topics),
         dead_letter_topic=names[plan.dead_letter_topic],
         outcome_topic=names[plan.outcome_topic],
+        control_topic=names[plan.control_topic],
     )
 
 

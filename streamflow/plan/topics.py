@@ -19,6 +19,7 @@ def plan_topics(
     stages: tuple[Stage, ...],
     dead_letters: str,
     outcomes: str,
+    control: str,
     partitions: dict[str, int],
     tables: tuple[GlobalTablePlan, ...] = (),
 ) -> tuple[TopicPlan, ...]:
@@ -46,6 +47,8 @@ def plan_topics(
     # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
     topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
+    compacted = (("cleanup.policy", "compact"), *_limits())
+    topics[control] = TopicPlan(control, TopicRole.CONTROL, 1, None, compacted, True)
     return tuple(topics.values())
 
 

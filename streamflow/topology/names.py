@@ -25,6 +25,11 @@ def outcome_topic(topology: str) -> str:
     return f"{topology}.outcomes"
 
 
+def control_topic(topology: str) -> str:
+    """Topic of what was ordered of a topology, and which tasks have obeyed."""
+    return f"{topology}.control"
+
+
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
     key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
@@ -32,6 +37,7 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
         [
             dead_letter_topic(spec.topology),
             outcome_topic(spec.topology),
+            control_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]

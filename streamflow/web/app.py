@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.control import control_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.nodes import node_routes
@@ -39,6 +40,11 @@ PERMISSIONS = {
     "show_execution": "query",
     "why_window": "query",
     "show_standings": "view",
+    "pause": "control",
+    "resume": "control",
+    "stop": "control",
+    "cancel": "control",
+    "show_state": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "list_kinds": "view",
@@ -63,6 +69,7 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
+    app.include_router(control_routes(service))
     app.include_router(node_routes())
     _add_looks(app, service)
     _add_health(app, service)
