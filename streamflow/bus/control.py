@@ -47,7 +47,7 @@ _PATHS: Mapping[Wish, tuple[State, ...]] = {
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An order: who gave it, why, and when (ms). `run` counts the runs of the topology, from 1."""
+    """An order: who gave it, why, when (ms), through which worker. `run` counts the runs of the topology, from 1."""
 
     version: int = 0
     run: int = 1
@@ -55,6 +55,7 @@ class Order(msgspec.Struct, frozen=True):
     actor: str = ""
     reason: str = ""
     at_ms: int = 0
+    worker: str = ""
 
 
 class Obeyed(msgspec.Struct, frozen=True):
@@ -109,7 +110,15 @@ class Control:
         """What the topology is, by the table above."""
         return State.RUNNING if self.waiting_for() else _PATHS[self.order.wish][-1]
 
-    def next_order(self, wish: Wish, actor: str, reason: str, at_ms: int, version: int | None = None) -> Order | None:
+    def author(self, key: bytes) -> str:
+        """The worker that wrote the last record of a key."""
+        if key == ORDER_KEY:
+            return self.order.worker
+        return next((word.worker for task, word in self._obeyed.items() if task_key(*task) == key), "")
+
+    def next_order(
+        self, wish: Wish, actor: str, reason: str, at_ms: int, version: int | None = None, worker: str = ""
+    ) -> Order | None:
         """The order that follows, None when it is given already. A run that is over is followed by another one.
 
         version: that of the order it is based on, if that matters. Raises IllegalMove.
@@ -127,7 +136,7 @@ class Control:
             state, run = State.RUNNING, run + 1
         for after in _PATHS[wish]:
             state = state if state is after else moved(what, state, after)
-        return Order(order.version + 1, run, wish, actor, reason, at_ms)
+        return Order(order.version + 1, run, wish, actor, reason, at_ms, worker)
 
 
 def task_key(stage: str, partition: int) -> bytes:

@@ -9,7 +9,8 @@ import httpx
 import typer
 
 from streamflow.cli.client import URL, Url, ask
-from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json
+from streamflow.cli.connect import connect
+from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, refusals
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Reason = Annotated[str, typer.Option(help="why, for everybody who looks")]
@@ -70,7 +71,7 @@ def cancel(
 
 def state(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
     """Show the state of a topology, who ordered it, and why."""
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with refusals(), connect(url) as client:
         answer = ask(client, f"/v1/topologies/{topology}/state", {})
     _show(topology, answer, as_json=as_json)
 
@@ -78,7 +79,7 @@ def state(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
 def _order(verb: str, topology: str, reason: str, actor: str | None, wait_s: float, url: str, *, as_json: bool) -> None:
     deadline = time.monotonic() + wait_s
     body = {"actor": getpass.getuser() if actor is None else actor, "reason": reason}
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with refusals(), connect(url, 60) as client:
         while True:
             # The order that holds is not given again: asking once more only waits.
             step_ms = int(max(0.0, min(_STEP_S, deadline - time.monotonic())) * 1_000)

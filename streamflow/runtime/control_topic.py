@@ -8,8 +8,8 @@
 
 Orders have one writer at a time, in whatever process: a transactional producer of one id. Initialising it fences all
 others, then the topic is read to its end, then the order is appended. Whoever was faster has fenced us, or has written
-before we read, so no order is ever based on an outdated one. Whether an order whose commit failed was written is told by
-the topic. Words of tasks have a key of their own and need no fence.
+before we read, so no order is ever based on an outdated one. The topic tells whether an order whose commit failed was
+written. Words of tasks have a key of their own and need no fence.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Order, Wish, task_key
+from streamflow.bus.event_types import EventType
+from streamflow.bus.log import NO_EVENTS, EventLog
+from streamflow.bus.states import State
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
 from streamflow.runtime.hooks import drain
@@ -41,11 +44,12 @@ Place = tuple[str, int]
 class ControlTopic:
     """One per worker. `control` is the topic's content; listeners are called after it has changed."""
 
-    def __init__(self, plan: Plan, settings: Settings, worker: str) -> None:
+    def __init__(self, plan: Plan, settings: Settings, worker: str, events: EventLog = NO_EVENTS) -> None:
         drain.install()
         self.control = Control(plan.identity, {})
         self.listeners: list[Callable[[], None]] = []
-        self._plan, self._settings, self._worker = plan, settings, worker
+        self._plan, self._settings, self._worker, self._events = plan, settings, worker, events
+        self._is_live = False
         self._place = TopicPartition(plan.control_topic, 0)
         self._consumer: AIOKafkaConsumer | None = None
         self._words: AIOKafkaProducer | None = None
@@ -84,6 +88,7 @@ class ControlTopic:
     async def follow(self) -> None:
         """Apply what comes. Raises BrokerUnavailable."""
         assert self._consumer is not None
+        self._is_live = True
         try:
             while True:
                 await self._take(self._consumer)
@@ -94,8 +99,11 @@ class ControlTopic:
         found = await drain.next_pairs(consumer, _WAIT_S)
         for pairs, position in found.values():
             for key, value in pairs:
+                before = self.control.state
                 if not self.control.apply(key, value):
                     log.warning("%s before offset %s: a record of somebody else", self._place.topic, position)
+                elif self.control.state is not before and self._is_live and self.control.author(key) == self._worker:
+                    self._tell(before)
             self._position = position
         if found:
             async with self._moved:
@@ -103,6 +111,12 @@ class ControlTopic:
             for listener in self.listeners:
                 listener()
         return bool(found)
+
+    def _tell(self, before: State) -> None:
+        """Say on the bus what the topology became: whoever wrote the record that made it so."""
+        order = self.control.order
+        changed = {"old": before, "new": self.control.state, "reason": order.reason}
+        self._events.emit(EventType.TOPOLOGY_STATE_CHANGED, self._plan.topology, changed, actor=order.actor)
 
     async def caught_up(self) -> None:
         """Wait until everything that is written by now is applied. Raises BrokerUnavailable."""
@@ -174,7 +188,7 @@ class ControlTopic:
             await self.caught_up()
             if self.control.order in tried:
                 return self.control.order
-            order = self.control.next_order(wish, actor, reason, int(time.time() * 1_000), version)
+            order = self.control.next_order(wish, actor, reason, int(time.time() * 1_000), version, self._worker)
             if order is None:
                 return self.control.order
             tried.append(order)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
+from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
@@ -71,7 +72,9 @@ class HostedTask:
         clock: Clock,
         tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
+        bus: DataPathBus | None = None,
     ) -> None:
+        self._bus = bus
         self._ends = ends
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
@@ -131,6 +134,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
+            bus=self._bus,
         )
         if self._ends is not None:
             self._task.end_at(self._ends)

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage
@@ -34,6 +35,9 @@ from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
 
+#: Name of the bus in a driver.
+EVENTS = "events"
+
 
 class CrashPoint(StrEnum):
     """Where a task may die around a checkpoint."""
@@ -47,7 +51,7 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
-    now_ms: the wall clock; raise it to let sources become idle.
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Driver:
         checkpoint_every: int = 1,
         fused: bool = True,
         overlap: bool = False,
+        events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
@@ -67,7 +72,8 @@ class Driver:
         self._overlap = overlap
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
-        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
+        self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
+        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions
         self._global = DriverTables(plan, self.log)
@@ -229,6 +235,7 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
+            bus=self._bus,
         )
         if self._ends is not None:
             task.end_at(self._ends)

@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.bus.control import ACTOR_MAX_CHARS, REASON_MAX_CHARS, Wish
 from streamflow.errors import BrokerUnavailable, IllegalMove
 from streamflow.query.why_text import moment
+from streamflow.web.access import ANONYMOUS
+from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
@@ -27,7 +29,7 @@ class OrderBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    actor: str = Field("", max_length=ACTOR_MAX_CHARS, description="who gives it")
+    actor: str = Field("", max_length=ACTOR_MAX_CHARS, description="who gives it, where nobody has to say who they are")
     reason: str = Field("", max_length=REASON_MAX_CHARS, description="why")
     version: int | None = Field(None, ge=0, description="version that it is based on: refused when another came since")
 
@@ -64,14 +66,17 @@ def held_sentence(topology: str, standing: Mapping[str, Any]) -> list[str]:
 
 def _ordering(service: Service, wish: Wish) -> Callable[..., Awaitable[Response]]:
     async def order(
+        request: Request,
         topology: str,
         body: OrderBody | None = None,
         timeout_ms: int = Query(0, ge=0, le=TIMEOUT_MAX_MS, description="how long to wait until all have obeyed"),
     ) -> Response:
         _check(service, topology)
         given = body or OrderBody()
+        caller = caller_of(request)
+        actor = given.actor if caller is ANONYMOUS else caller.name  # who has a name has no other
         try:
-            version = await service.controls.order(wish, given.actor, given.reason, given.version)
+            version = await service.controls.order(wish, actor, given.reason, given.version)
         except IllegalMove as error:
             raise Refusal(409, "illegal_move", str(error), **_standing(service)) from error
         except BrokerUnavailable as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamflow.bus.control import Wish
+from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -49,6 +50,8 @@ class Service(Protocol):
 
     plan: Plan
     controls: Controls
+    #: Where this process says what happens to it.
+    events: EventLog
     #: This worker's address, as other workers know it.
     url: str
 
@@ -115,3 +118,6 @@ class Service(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

@@ -43,7 +43,7 @@ def test_missing_topics_are_created_and_existing_ones_kept(kafka: str, unique: s
         return first
 
     counts = asyncio.run(act())
-    ones = {f"{unique}.{name}": 1 for name in ("dead_letters", "outcomes", "control")}
+    ones = {f"{unique}.{name}": 1 for name in ("dead_letters", "outcomes", "control")} | {"streamflow.events": 1}
     assert counts == {f"{unique}.in": 5, f"{unique}.w.changelog": 5, **ones}
 
 

@@ -1,5 +1,6 @@
 """Orders on a real Kafka: obeyed by all workers, kept over the death of all of them, without a row lost or late."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
+from streamflow.bus.event import BusEvent
 from streamflow.model.partitioner import partition_of
 from tests.system.test_worker import _TOPOLOGY, Product, _sale
 
@@ -103,7 +106,32 @@ class Shops:
         return seen == self.shops and totals == self.cities
 
 
-def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, tmp_path: Path) -> None:
+def _moves(kafka: str, topology: str) -> list[tuple[str, str, str, str]]:
+    """What the bus says that a topology became: (old, new, actor, reason)."""
+
+    async def read() -> list[BusEvent]:
+        consumer = AIOKafkaConsumer(
+            "streamflow.events",
+            bootstrap_servers=kafka,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+        )
+        await consumer.start()
+        events: list[BusEvent] = []
+        while found := await consumer.getmany(timeout_ms=1_000):
+            events += [BusEvent.decode(record.value) for records in found.values() for record in records]
+        await consumer.stop()
+        return events
+
+    changes = [
+        each for each in asyncio.run(read()) if each.subject == topology and each.type == "TOPOLOGY_STATE_CHANGED"
+    ]
+    changes.sort(key=lambda each: each.time)
+    return [(each.data["old"], each.data["new"], each.actor, each.data["reason"]) for each in changes]
+
+
+def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, kafka: str) -> None:
     shops = Shops(product)
     _start_two(product)
     shops.sell(list(range(1_000, 1_200, 20)))
@@ -137,6 +165,8 @@ def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, tm
     _until(shops.are_counted)
     late = [node["late"] for task in _tasks(product, (0, 1)) for node in task["nodes"].values()]
     assert sum(late) == 0
+    moves = [("running", "paused", "ann", "a repair"), ("paused", "running", "ann", "repaired")]
+    _until(lambda: _moves(kafka, product.name) == moves)
 
 
 def test_a_stop_leaves_nothing_between_the_stages_and_a_cancel_says_why(product: Product) -> None:
