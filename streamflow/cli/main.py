@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from streamflow.cli import client, control, look, runs
+from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
@@ -52,6 +53,7 @@ app.command()(control.state)
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)
+app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
 app.add_typer(keys, name="keys")
