@@ -36,6 +36,11 @@ def outcome_topic(topology: str) -> str:
     return f"{topology}.outcomes"
 
 
+def control_topic(topology: str) -> str:
+    """Topic of what was ordered of a topology, and which tasks have obeyed."""
+    return f"{topology}.control"
+
+
 def free_name(name: str, taken: Container[str]) -> str:
     """The name, or with the first number behind it that nobody has taken."""
     number, free = 1, name
@@ -54,6 +59,7 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
             letter_decision_topic(spec.topology),
             publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
+            control_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]
