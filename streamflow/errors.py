@@ -165,6 +165,10 @@ class CallFailed(EventError):
         return self._error_class
 
 
+class IllegalMove(UserError):
+    """What is asked for cannot follow from the state that something is in, or from the version that it has by now."""
+
+
 class ExternalError(StreamflowError):
     """Something outside the process failed."""
 

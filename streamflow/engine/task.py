@@ -328,6 +328,11 @@ class Task:
         if clock.idle:
             self._clock.judge(now_ms)
 
+    def reopen(self, now_ms: int) -> None:
+        """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
+        self._clock.reopen(now_ms)
+        self._changed = self._changed or bool(self._mark_topics)
+
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
         timers fire.

@@ -1,9 +1,12 @@
 """One task on this worker: its producer, store and engine task, and its life.
 
+                                PAUSED
+                       ordered   ▲ │ ordered (obedience.py)
+                                 │ ▼
     OPENING ──► RESTORING ──► RUNNING ──► CLOSED
        │            │            │ ▲
        │            │            ▼ │ assigned again after a rebalance
-       │            │         SUSPENDED ──► CLOSED
+       │            │         SUSPENDED ──► CLOSED        from PAUSED too, and back to it
        └────────────┴── cancelled ────────► CLOSED
 
 Commits run beside the work: while one transaction is on its way, chunks go on being processed into the next checkpoint,
@@ -42,6 +45,8 @@ log = logging.getLogger(__name__)
 
 #: Records worked through before the loop gets a turn: some 3 to 5 ms.
 SLICE = 4_000
+#: How long a pause lets calls to the outside end, seconds.
+_CALLS_S = 5.0
 
 
 class TaskState(StrEnum):
@@ -50,6 +55,7 @@ class TaskState(StrEnum):
     OPENING = "opening"
     RESTORING = "restoring"
     RUNNING = "running"
+    PAUSED = "paused"
     SUSPENDED = "suspended"
     CLOSED = "closed"
 
@@ -84,6 +90,9 @@ class HostedTask:
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
+        #: Held by whoever lets it do what was ordered.
+        self.obeying = asyncio.Lock()
+        self._draining = self._held = False
         self.moved_at = time.monotonic()
         self.committed_positions: dict[tuple[str, int], int] = {}
         self.committed_watermark_ms: int | None = None
@@ -105,7 +114,7 @@ class HostedTask:
 
     @property
     def task(self) -> Task:
-        """The engine's task; only while RUNNING or SUSPENDED."""
+        """The engine's task; only while it `is_open`."""
         if self._task is None:
             raise InternalError(f"task {self.name} is not open")
         return self._task
@@ -218,7 +227,8 @@ class HostedTask:
         """
         if self.state is TaskState.RUNNING:
             self._see_calls()
-            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
+            if not self._draining:  # sources that are not fetched any more are not idle
+                self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
 
     def _see_calls(self) -> None:
@@ -305,7 +315,7 @@ class HostedTask:
 
     async def suspend(self, budget_s: float) -> None:
         """Stop working and commit what is done, within a budget. What does not fit is done again by the next owner."""
-        if self.state is not TaskState.RUNNING:
+        if self.state not in (TaskState.RUNNING, TaskState.PAUSED):
             return
         try:
             async with asyncio.timeout(budget_s):
@@ -348,15 +358,50 @@ class HostedTask:
         while self.is_committing:
             await asyncio.wait([self._commit_task])
 
+    async def pause(self) -> bool:
+        """Stop working and commit what is done, however long that takes; whether it is so, or it was taken away."""
+        if self._waiting:
+            before = self.state
+            await self._end_calls(_CALLS_S)
+            if self.state is not before:
+                return False
+        self.state, self._held = TaskState.PAUSED, True  # work in progress ends at its next slice
+        while self.state is TaskState.PAUSED:
+            if self.is_committing:
+                await self._settle()
+            elif self.task.has_changes and not self.task.in_flight:
+                self._begin_commit()
+            else:
+                await self._producer.settle_offsets()
+                break
+        return self.state is TaskState.PAUSED and not (self.task.has_changes or self.task.in_flight)
+
+    def drain(self) -> None:
+        """Its sources are not fetched any more: from now on nothing judges whether they are idle."""
+        self._draining = self._held = True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was paused or drained, and has not gone on since."""
+        return self._held
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its state can be looked at."""
+        return self.state in (TaskState.RUNNING, TaskState.PAUSED, TaskState.SUSPENDED)
+
     def resume(self) -> None:
-        """Go on where the task stands: at first, and after a rebalance that left it here."""
+        """Begin, or go on after a rebalance that left the task here, or after a pause."""
         self.moved_at = time.monotonic()
+        if self._held:
+            self.task.reopen(self._clock.wall_ms())
+        self._draining = self._held = False
         self.state = TaskState.RUNNING
-        self._waiting = self._calls.entries(self.stage, self.task)
-        self._serving = [
-            asyncio.create_task(self._serve(waiting), name=f"calls of {self.name}")
-            for waiting in self._waiting.values()
-        ]
+        if not self._serving:
+            self._waiting = self._calls.entries(self.stage, self.task)
+            self._serving = [
+                asyncio.create_task(self._serve(each), name=f"calls of {self.name}") for each in self._waiting.values()
+            ]
 
     async def close(self, *, dirty: bool = False) -> None:
         """Release everything. `dirty`: write nothing more, not even what waits for the disk of this store."""

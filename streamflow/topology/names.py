@@ -21,9 +21,24 @@ def dead_letter_topic(topology: str) -> str:
     return f"{topology}.dead_letters"
 
 
+def letter_decision_topic(topology: str) -> str:
+    """Topic of what people decided about dead letters."""
+    return f"{topology}.dead_letters.decisions"
+
+
+def publish_key_topic(topology: str) -> str:
+    """Topic of the idempotency keys of publishes."""
+    return f"{topology}.publish_keys"
+
+
 def outcome_topic(topology: str) -> str:
     """Topic of what became of events that somebody waits for."""
     return f"{topology}.outcomes"
+
+
+def control_topic(topology: str) -> str:
+    """Topic of what was ordered of a topology, and which tasks have obeyed."""
+    return f"{topology}.control"
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -41,7 +56,10 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
     return frozenset(
         [
             dead_letter_topic(spec.topology),
+            letter_decision_topic(spec.topology),
+            publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
+            control_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.calls.server import Server, serving
+from tests.system.test_control import _order
 from tests.system.test_timers import _read
 from tests.system.test_worker import Product
 
@@ -105,15 +106,28 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     _wait(lambda: len({body["number"] for body in server.bodies}) == 630, "the webhook was not told of every row")
     assert len(server.keys) == 630
 
+    # A pause in the middle of calls: what is answered is committed, the rest is asked again.
+    server.slow_s = 0.2
+    product.publish(_sales(range(2_000, 2_200)))
+    _wait(lambda: server.requests["/ok/2000"] > 0, "nobody asked")
+    _order(product, "pause", "calls are under way")
+    product.publish(_sales(range(2_200, 2_220)))
+    assert server.requests["/ok/2200"] == 0
+    _order(product, "resume", "go on")
+    server.slow_s = 0.0
+    expected += range(2_000, 2_220)
+    rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", len(expected), 1)]
+    assert sorted(row["number"] for row in rows) == expected
+
     # An outage: rows wait, the branch beside goes on, nothing becomes a dead letter.
     server.down = True
     token = product.publish(_sales(range(1_000, 1_200)))["token"]
     counts = product.query("seen", after=token, limit=100).json()["rows"]
-    assert sum(row["value"]["count"] for row in counts) == 840
+    assert sum(row["value"]["count"] for row in counts) == 1_060
     _wait(lambda: sum(server.requests[f"/ok/{n}"] for n in range(1_000, 1_200)) > 4, "nobody asked")
     _wait(lambda: "open" in _circuits(product)["asked"], "the circuit of a host that is down was not opened")
     server.down = False
-    rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", 830, 1)]
+    rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", len(expected) + 200, 1)]
     numbers = Counter(row["number"] for row in rows)
     assert set(numbers.values()) == {1}
     assert set(numbers) == {*expected, *range(1_000, 1_200)}, "the outage cost rows"
