@@ -24,7 +24,7 @@ from streamflow.runtime.runs import group_of, record_group_of
 from streamflow.settings.settings import Settings
 
 _INTERNAL = (TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.OUTCOMES)
-_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS)
+_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
 _GONE_S = 30.0
 _STEP_S = 0.2
 _UNKNOWN_TOPIC = 3

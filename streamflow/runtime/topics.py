@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
-from streamflow.bus.topics import bus_topics, events_topic, with_bus
+from streamflow.bus.topics import bus_topics, with_bus
 from streamflow.errors import KafkaRefusal, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_EXISTS = 36
-#: Timed out, too few brokers (they may be starting), no controller: tried again.
-_MAY_HEAL = (7, 38, 41)
+#: Timed out, too few brokers (they may be starting), no controller; or somebody was faster, and what is there now is
+#: checked: tried again.
+_MAY_HEAL = (7, 36, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -61,10 +61,11 @@ async def ensure_bus(settings: Settings) -> int:
     try:
         await admin.start()
         existing = await _existing(admin, [topic.name for topic in topics])
-        counts = {topic.name: topic.partitions or 1 for topic in topics} | existing
+        count = existing.get(topics[0].name, settings.events_partitions)
+        counts = {topic.name: count for topic in topics}
         if missing := [topic for topic in topics if topic.name not in existing]:
             await _create(admin, missing, counts, settings.replication_factor)
-        return counts[events_topic(settings)]
+        return count
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:
@@ -148,7 +149,7 @@ async def _create(
             raise for_code(code)(f"topic {name} cannot be created yet")
         if code == TopicAuthorizationFailedError.errno:
             raise TopicAuthorizationFailedError(f"{name} is missing and may not be created, or it may not be seen")
-        if code not in (0, _EXISTS):  # another worker may have been faster
+        if code:
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:
         raise TopicError("; ".join(problems))

@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     events_retention_ms: int = Field(
         90 * 86_400_000, ge=-1, description="how long events are kept, ms; -1 for ever; set when the bus is created"
     )
+    audit_key: str = Field(
+        "",
+        pattern=r"^$|^(file|env):.+$",
+        description="Ed25519 private key that seals the event bus, as file:PATH or env:NAME; empty: it is not sealed",
+    )
+    audit_seal_interval_ms: int = Field(
+        10_000, ge=100, description="time after which events are sealed that came meanwhile, ms; or 1,000 of them"
+    )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")
@@ -84,6 +92,12 @@ class Settings(BaseSettings):
     worker_secret: SecretStr = Field(
         SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
+    otlp_endpoint: str = Field(
+        "", description="where traces go, OTLP over HTTP, such as http://collector:4318/v1/traces; none when empty"
+    )
+    trace_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of HTTP publishes without a trace context that begin a trace"
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
     commit_interval_ms: int = Field(
         100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms"
@@ -109,6 +123,12 @@ class Settings(BaseSettings):
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
+    )
+    live_max_clients: int = Field(
+        1_000, ge=0, le=100_000, description="clients that may follow live tables of a worker; more are answered 503"
+    )
+    live_interval_ms: int = Field(
+        50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")

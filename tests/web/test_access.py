@@ -55,7 +55,8 @@ def keys(tmp_path: Path) -> Keys:
 
 
 def _app(access: Access) -> FastAPI:
-    return create_app(StoredWorker(HttpServer("127.0.0.1", 0)), PublishLimits(), access)
+    worker = StoredWorker(HttpServer("127.0.0.1", 0))
+    return create_app(worker, PublishLimits(), worker.live, access)
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str, str]]:

@@ -111,7 +111,9 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 result.check_raise()
                 continue
             shape = app.entry_shapes[tp.topic]
-            chunk = drain.take(result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps)
+            chunk = drain.take(
+                result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps, traces=app.traced
+            )
             if chunk is not None:
                 chunk.generation = generation
                 chunks[tp] = chunk
@@ -202,6 +204,7 @@ class StageApp(faust.App):
     def __init__(self, plan: Plan, settings: Settings, assignor: StageAssignor, **options: Any) -> None:
         drain.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
+        self.traced = bool(settings.otlp_endpoint)
         self.entry_shapes: dict[str, EntryShape] = {}
         for entry in (each for stage in plan.stages for each in stage.entries):
             repartition = entry.kind is EntryKind.REPARTITION
