@@ -32,6 +32,7 @@ from streamflow.errors import Stalled, StreamflowError
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
@@ -310,6 +311,7 @@ class Worker:
         """End the process at once: what is committed is the truth, a successor starts from it."""
         if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
             return
+        error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
         log.error(
