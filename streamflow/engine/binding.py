@@ -13,13 +13,14 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
+from streamflow.engine.scorer import Scorer, Scorers, as_list
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Score, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -41,6 +42,7 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -70,6 +72,9 @@ class Binding:
             case Lookup():
                 found = self.global_tables[operator.table]
                 names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
+            case Score():
+                names["as_list"] = as_list
+                names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
             case Upsert():
                 table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
                 names |= bound

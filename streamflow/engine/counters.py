@@ -4,10 +4,22 @@ from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Output, Process, Switch, Unfold
+from streamflow.nodes.operators import (
+    Apply,
+    Distinct,
+    Filter,
+    Fold,
+    Limit,
+    Lookup,
+    Output,
+    Process,
+    Score,
+    Switch,
+    Unfold,
+)
 
 #: Operators whose rows out are counted; the others give as many as they take.
-_COUNTED = Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Upsert | Apart
+_COUNTED = Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Score | Upsert | Apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,16 @@ from streamflow.nodes.operators import (
     Pass,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
 from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
-_KEEPS_TIME = Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Distinct | Upsert
+_KEEPS_TIME = (
+    Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Distinct | Upsert | Score
+)
 
 
 def port_watermark(

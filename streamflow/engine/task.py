@@ -34,6 +34,7 @@ from streamflow.engine.standing import standing_of
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.inference.models import Models
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
@@ -48,7 +49,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models:
+    what loads those that it asks.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
+        models: Models | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
@@ -101,9 +104,10 @@ class Task:
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes = binding.processes
+        self._processes, self.scorers = binding.processes, binding.scorers
         try:
             self._functions = binding.bind()
+            self.scorers.open(models, progress.versions)
         except BaseException:
             self.close()
             raise
@@ -193,6 +197,8 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        for ahead in self.program.ahead[number]:
+            self._functions[ahead](rows)
         if chunk.correlations:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
@@ -321,6 +327,7 @@ class Task:
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
+        self._changed |= self.scorers.is_stale()
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
@@ -411,6 +418,7 @@ class Task:
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
             table.show(watermark_ms, fire)
+        self.scorers.swap()
         self._sequence += 1
         self._in_flight, self._changed = True, False
         checkpoint = Checkpoint(
@@ -430,7 +438,8 @@ class Task:
 
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
-        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+        entries = tuple(clock.progress() for clock in self._clocks)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.

@@ -18,6 +18,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
     Limit      same, or gone          same         same         stateful, per key
+    Score      new struct (+ fields)  same         same         asks a model
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`.
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from streamflow.inference.card import Task
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
@@ -240,6 +242,28 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """Adds what a model gives for `inputs`, behind the row's own fields (inference/answers.py).
+
+    shares: (version or `latest`, upper bound of its share of the keys in 1/10,000), ascending. shadow: a version that
+    is asked too, whose fields may be null. floor: rows of a lower confidence are left out. nulls: are given to the
+    model as not-a-number, else they make their row a dead letter. batch_rows: most rows of one call. registry: topic
+    of cards.
+    """
+
+    model: str
+    task: Task
+    inputs: tuple[Expression, ...]
+    shares: tuple[tuple[str, int], ...]
+    shadow: str | None
+    top_k: int
+    floor: float
+    nulls: bool
+    batch_rows: int
+    registry: str
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
@@ -261,6 +285,7 @@ Operator = (
     | Process
     | Distinct
     | Limit
+    | Score
     | Emit
     | Upsert
     | Apart

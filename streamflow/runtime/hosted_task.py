@@ -25,6 +25,7 @@ from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -67,8 +68,9 @@ class HostedTask:
         clock: Clock,
         tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
+        models: Models | None = None,
     ) -> None:
-        self._ends = ends
+        self._ends, self._models = ends, models
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
@@ -124,6 +126,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
+            models=self._models,
         )
         if self._ends is not None:
             self._task.end_at(self._ends)
@@ -156,7 +159,7 @@ class HostedTask:
         start = _first_at(chunk, position)
         spent_s = 0.0
         while self.state is TaskState.RUNNING:
-            stop = min(start + SLICE, count)
+            stop = min(start + task.scorers.slice_records(SLICE), count)
             began = time.monotonic()
             task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()

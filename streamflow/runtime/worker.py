@@ -24,6 +24,8 @@ from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.program import Program, compile_stage
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.inference.files import ModelFiles
+from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
@@ -71,6 +73,7 @@ class Worker:
         self._ends = ends
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
+        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -135,6 +138,7 @@ class Worker:
             SystemClock(),
             self.global_tables.tables,
             self._ends,
+            self.models,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
