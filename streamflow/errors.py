@@ -45,6 +45,15 @@ class Lasting(StrEnum):
     PERMANENT = "permanent"
 
 
+class ErrorClass(StrEnum):
+    """What helps: waiting, another input, another worker, or another request."""
+
+    TRANSIENT = "transient"  # passing trouble: trying again helps
+    PERMANENT = "permanent"  # data or configuration: trying again never helps
+    SYSTEM = "system"  # a worker or the platform broke: work moves elsewhere
+    USER = "user"  # the caller may not, or has used up a quota: told to the caller
+
+
 class Recovery(StrEnum):
     """What the runtime does about it."""
 
@@ -61,6 +70,15 @@ class StreamflowError(Exception):
     blame: ClassVar[Blame] = Blame.INTERNAL
     lasting: ClassVar[Lasting] = Lasting.PERMANENT
     recovery: ClassVar[Recovery] = Recovery.RESTART
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """One word for blame, lasting and recovery together."""
+        if self.lasting is Lasting.TRANSIENT:
+            return ErrorClass.TRANSIENT
+        if self.blame is Blame.USER:
+            return ErrorClass.USER
+        return ErrorClass.PERMANENT if self.recovery is Recovery.REFUSE else ErrorClass.SYSTEM
 
 
 class UserError(StreamflowError):
@@ -112,10 +130,17 @@ class EventError(UserError):
     """One event cannot be used. `reason` is a stable word for metrics and dead letters (`decode`, `null_key`, …)."""
 
     recovery = Recovery.DEAD_LETTER
+    #: SHA-256 of what the node at fault remembered of the event's key, where it does.
+    state_digest = ""
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """Bad data stays bad; an error whose cause may pass says so by `lasting`."""
+        return ErrorClass.TRANSIENT if self.lasting is Lasting.TRANSIENT else ErrorClass.PERMANENT
 
 
 class ExternalError(StreamflowError):

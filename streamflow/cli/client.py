@@ -11,6 +11,7 @@ import httpx
 import typer
 from rich.progress import Progress
 
+from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
 from streamflow.settings.settings import load_settings
 
@@ -31,11 +32,11 @@ def publish(
     """Publish events, one JSON object per line."""
     lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
     accepted, rejected, start = 0, 0, 0
-    with httpx.Client(base_url=url, timeout=30) as client, Progress(console=error_console) as progress:
+    with connect(url) as client, Progress(console=error_console) as progress:
         bar = progress.add_task(topic, total=len(lines))
         for batch in batches(lines):
             body, parameters = b"\n".join(batch), {"key": key} if key else {}
-            answer = _ask(client, f"/v1/topics/{topic}/events", parameters, body)
+            answer = ask(client, f"/v1/topics/{topic}/events", parameters, body)
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:
@@ -88,8 +89,8 @@ def query(
     topology, _, name = table.partition("/")
     given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
     parameters = {each: str(value) for each, value in given.items() if value is not None}
-    with httpx.Client(base_url=url, timeout=30) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
+    with connect(url) as client:
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
     if as_json:
         print_json(answer)
         return
@@ -114,8 +115,8 @@ def why(
 ) -> None:
     """Say why a window has not closed: who holds it, since when, and when it will close."""
     parameters = {"key": key} | ({} if window is None else {"window": window})
-    with httpx.Client(base_url=url, timeout=30) as client:
-        answer = _ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
+    with connect(url) as client:
+        answer = ask(client, f"/v1/topologies/{topology}/tables/{table}/why", parameters)
     if as_json:
         print_json(answer)
         return
@@ -125,7 +126,8 @@ def why(
         console.print("\n" + answer["picture"], highlight=False, markup=False, soft_wrap=True)
 
 
-def _ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes | None = None) -> dict[str, Any]:
+    """JSON of a worker's answer: a GET, or a POST of lines. A refusal is printed and ends the command with 1."""
     try:
         if body is not None:
             response = post_events(client, path, parameters, body)

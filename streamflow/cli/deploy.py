@@ -1,4 +1,4 @@
-"""streamflow deploy values | render | preflight: a topology on Kubernetes."""
+"""streamflow deploy: a topology on Kubernetes. Those commands that a cluster is asked for are in `releases`."""
 
 import asyncio
 import re
@@ -8,16 +8,21 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from streamflow.cli import releases
 from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
 from streamflow.deploy.findings import Weight
+from streamflow.deploy.helm import Helm, find_chart
 from streamflow.deploy.preflight import Preflight, inspect, memory_quantity
 from streamflow.errors import UserError
-from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
-from streamflow.settings.settings import Settings, load_settings
+from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
 
 deploy = typer.Typer(help="A topology on Kubernetes, with the chart in helm/streamflow.", no_args_is_help=True)
+deploy.command()(releases.apply)
+deploy.command()(releases.diff)
+deploy.command()(releases.status)
+deploy.command()(releases.rollback)
 
 Topology = Annotated[Path, typer.Argument(help="folder or file of the topology")]
 Workers = Annotated[int, typer.Option(min=1, max=10_000, help="workers to run")]
@@ -30,7 +35,7 @@ def values(topology: Topology, workers: Workers = 2, brokers: Brokers = None) ->
     """Print the chart's values for a topology, for `helm upgrade --install NAME helm/streamflow -f -`."""
     with refusals():
         plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
-        typer.echo(_yaml(_values(plan, topology, settings, workers)), nl=False)
+        typer.echo(_yaml(releases.values_of(plan, topology, settings, workers)), nl=False)
 
 
 @deploy.command()
@@ -45,14 +50,11 @@ def render(
     helm: Annotated[str, typer.Option(help="Helm's command")] = "helm",
 ) -> None:
     """Print the manifests of a topology. Needs Helm, and no cluster."""
-    from streamflow.deploy.helm import find_chart
-    from streamflow.deploy.helm import render as fill_in
-
     with refusals():
         plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
-        made = _values(plan, topology, settings, workers)
-        name = release or plan.topology.replace("_", "-")
-        typer.echo(fill_in(name, namespace, chart or find_chart(), made, files or [], helm), nl=False)
+        made = releases.values_of(plan, topology, settings, workers)
+        name = release or releases.release_name(plan)
+        typer.echo(Helm(namespace, helm).render(name, chart or find_chart(), made, files or []), nl=False)
 
 
 @deploy.command()
@@ -78,14 +80,6 @@ def preflight(
         print_json(_as_data(result)) if as_json else _show(result, workers)
         if result.error_count:
             raise typer.Exit(EXIT_FAILED)
-
-
-def _values(plan: Plan, topology: Path, settings: Settings, workers: int) -> dict[str, Any]:
-    """Values with the partitions that the topology declares: no cluster is asked."""
-    from streamflow.deploy.release import release_values
-    from streamflow.runtime.topics import wanted_partitions
-
-    return release_values(plan, topology, settings, wanted_partitions(plan, {}), workers)
 
 
 def _show(result: Preflight, workers: int) -> None:

@@ -1,20 +1,40 @@
 """The command line: `streamflow --help`."""
 
+import os
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from streamflow.cli import client, look, runs
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
+from streamflow.cli.keys import keys
+from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
+from streamflow.cli.profile import profile
 from streamflow.cli.run import run
+from streamflow.cli.top import top
 
 app = typer.Typer(
     name="streamflow",
-    help="Kafka stream processing: declare a topology, run it exactly once, query its windows over HTTP.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+
+
+@app.callback()
+def given(
+    key_file: Annotated[
+        Path | None, typer.Option(help="file with the API key or token for a worker; STREAMFLOW_API_KEY_FILE")
+    ] = None,
+) -> None:
+    """Kafka stream processing: declare a topology, run it exactly once, query its windows over HTTP."""
+    if key_file is not None:
+        os.environ["STREAMFLOW_API_KEY_FILE"] = str(key_file)
+
+
 app.command()(run)
 app.command()(runs.reset)
 app.command()(demo)
@@ -25,7 +45,11 @@ app.command()(client.publish)
 app.command()(client.query)
 app.command()(client.why)
 app.command()(client.tail)
+app.command()(top)
+app.command()(profile)
 app.command()(doctor)
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
+app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
+app.add_typer(models, name="models")

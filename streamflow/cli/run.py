@@ -1,6 +1,7 @@
 """streamflow run: one worker, or several under the supervisor."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -17,6 +18,9 @@ from streamflow.settings.settings import Settings, load_settings
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
 #: instead of 0.5. Read at process start, hence set for the workers by their parent.
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(512 << 20), "MALLOC_TOP_PAD_": str(64 << 20)}
+
+#: What the workers of this supervisor know one another by, when nothing else was given.
+_SECRET = secrets.token_hex(32)
 
 
 def run(
@@ -81,6 +85,8 @@ def spawn(
     environment["STREAMFLOW_BROKERS"] = settings.brokers
     environment["STREAMFLOW_STATE_DIR"] = str(settings.state_dir / f"worker-{number}")
     environment["STREAMFLOW_HTTP_PORT"] = str(settings.http_port + number if settings.http_port else 0)
+    if not any(environment.get(f"STREAMFLOW_WORKER_SECRET{end}") for end in ("", "_FILE")):
+        environment["STREAMFLOW_WORKER_SECRET"] = _SECRET
     if settings.instance_id:
         environment["STREAMFLOW_INSTANCE_ID"] = f"{settings.instance_id}-{number}"
     command = [sys.executable, "-m", "streamflow", "run", str(topology), "--worker", "--leash", *which.options()]
@@ -92,6 +98,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     """Be a worker: runs until it is asked to stop."""
     import uvloop
 
+    from streamflow.cli.access import access_of, tls_of
     from streamflow.cli.service import WorkerService
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
@@ -108,9 +115,10 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     lock_state(settings.state_dir / plan.identity, settings.shutdown_deadline_ms / 1_000)
 
     async def main() -> None:
-        server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url)
+        server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url, tls_of(settings))
+        access = access_of(settings, server.url)
         worker = Worker(plan, settings, server.url, await ends_of(plan, settings) if which.bounded else None)
-        worker.companions.append(WorkerService(spec, worker, server))
+        worker.companions.append(WorkerService(spec, worker, server, access))
         if which.bounded:
             worker.companions.append(RunEnd(worker))
         if leash:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamflow.bus.event_types import EventType, Severity
+from streamflow.cli.emitting import command_events
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table, refusals
 from streamflow.errors import UserError
 from streamflow.plan.plan import Plan
@@ -16,6 +18,7 @@ from streamflow.settings.settings import Settings, load_settings
 from streamflow.topology.spec import TopologySpec
 
 if TYPE_CHECKING:
+    from streamflow.runtime.reset import Leavings
     from streamflow.runtime.run_report import RunReport
     from streamflow.runtime.runs import RunRecord
 
@@ -113,7 +116,7 @@ def reset(
     state_dir: Annotated[Path | None, typer.Option(help="folder for state; STREAMFLOW_STATE_DIR")] = None,
 ) -> None:
     """Forget a run: its offsets, internal topics and state, so that it can begin anew. Lists all, and asks."""
-    from streamflow.runtime.reset import delete, find
+    from streamflow.runtime.reset import find
     from streamflow.topology.load import load_topology
 
     with refusals():
@@ -128,5 +131,14 @@ def reset(
         print_table(f"to be deleted of {plan.identity}", ["what", "name"], rows)
         if not yes and not typer.confirm("Delete all of this?"):
             raise typer.Exit(EXIT_FAILED)
-        asyncio.run(delete(found, settings))
+        asyncio.run(_forget(plan, found, settings))
         console.print(f"{plan.identity} begins anew at its next start")
+
+
+async def _forget(plan: Plan, found: "Leavings", settings: Settings) -> None:
+    from streamflow.runtime.reset import delete
+
+    async with command_events(settings) as events:
+        await delete(found, settings)
+        gone = {"run": plan.run, "topics": found.topics, "groups": found.groups}
+        events.emit(EventType.RUN_RESET, plan.topology, gone, severity=Severity.WARNING)

@@ -13,6 +13,9 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
+from streamflow.cli.access import AsWorker
+from streamflow.cli.connect import trust
+from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -25,12 +28,14 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
+from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 from streamflow.web.tables import ASK_S
@@ -41,12 +46,16 @@ _STEP_S = 0.01
 class WorkerService:
     """Implements `web.ports.Service` over a worker; also the worker's companion that serves HTTP."""
 
-    def __init__(self, spec: TopologySpec, worker: Worker, server: HttpServer) -> None:
+    def __init__(self, spec: TopologySpec, worker: Worker, server: HttpServer, access: Access = OPEN) -> None:
+        self._access = access
         self._spec, self._worker, self._server = spec, worker, server
         self.plan: Plan = worker.plan
         self.url = server.url
+        self.events = worker.events
         self._publisher = Publisher(worker.settings)
-        self._client = httpx.AsyncClient(timeout=ASK_S, limits=httpx.Limits(max_connections=100))
+        self._client = httpx.AsyncClient(
+            timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
+        )
         self.executions = Executions()
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
@@ -63,11 +72,13 @@ class WorkerService:
         await self._offsets.start()
         settings = self._worker.settings
         limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
-        self._server.serve(create_app(self, limits))
+        self._app = create_app(self, limits, self._access)
+        self._server.serve(self._app)
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._server.stop()
+        self._app.state.refused.flush()
         await self._client.aclose()
         await self._outcomes.stop()
         await self._publisher.stop()
@@ -187,10 +198,14 @@ class WorkerService:
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker."""
         try:
-            response = await self._client.get(url + path, params=dict(parameters))
+            response = await self._client.get(url + path, params=dict(parameters), auth=self._as_worker(url))
             return response.status_code, response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise OwnerUnreachable(str(error) or type(error).__name__) from error
+
+    def _as_worker(self, url: str) -> AsWorker | None:
+        """How another worker knows that a worker asks; None where nobody has to be known."""
+        return AsWorker(self._access.worker_secret, url) if self._access.worker_secret else None
 
     # -- publish ------------------------------------------------------------------------------------------------------
 
@@ -308,11 +323,16 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         return families.render()
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """A look at this process for some seconds."""
+        return shown(Profiler(self._worker.sources).watch(seconds)) | {"worker": self.url}
 
     def _fill_table(self, name: str) -> None:
         families, labels, found = self._metrics, (self.plan.topology, name), self.global_table(name)

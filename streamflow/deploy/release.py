@@ -9,7 +9,7 @@ from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import OF_THE_POD
 from streamflow.errors import UserError
 from streamflow.plan.plan import Plan
-from streamflow.settings.settings import Settings
+from streamflow.settings.settings import SECRETS, Settings
 
 #: A ConfigMap takes 1 MiB with its names.
 FILES_MAX_BYTES = 900 << 10
@@ -26,7 +26,7 @@ def release_values(
     """
     partitions = widest(plan, counts)
     inputs = dict.fromkeys(topic for stage in plan.stages for topic in stage.input_topics)
-    given = settings.model_dump(mode="json", include=set(settings.model_fields_set) - OF_THE_POD)
+    given = settings.model_dump(mode="json", include=set(settings.model_fields_set) - OF_THE_POD - SECRETS)
     return {
         "topology": {
             "name": plan.topology,

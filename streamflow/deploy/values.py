@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from streamflow.settings.settings import Settings
+from streamflow.settings.settings import SECRETS, Settings
 
 #: Settings that follow from the pod; the chart sets them itself.
 OF_THE_POD = frozenset({"http_host", "http_port", "advertised_url", "instance_id", "state_dir"})
@@ -78,9 +78,9 @@ class IngressHost(_Values):
 
 
 class Ingress(_Values):
-    """Off: the API has no authentication of its own yet."""
+    """Off: whoever reaches it needs a key or token then, see docs/security.md."""
 
-    enabled: bool = Field(False, description="only behind something that knows who asks")
+    enabled: bool = Field(False, description="only with `settings.api_keys_file` or `settings.oidc_issuer`")
     class_name: str = Field("", description="the cluster's default when empty")
     annotations: dict[str, str] = Field({}, description="for the controller")
     hosts: list[IngressHost] = Field([], description="`{host, path}`")
@@ -208,7 +208,7 @@ def values_schema() -> dict[str, Any]:
         "description": schema["properties"]["settings"]["description"],
         "additionalProperties": False,
         "required": ["brokers"],
-        "properties": {name: rule for name, rule in settings.items() if name not in OF_THE_POD},
+        "properties": {name: rule for name, rule in settings.items() if name not in OF_THE_POD | SECRETS},
     }
     schema["properties"]["settings"]["properties"]["brokers"]["minLength"] = 1
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_without_titles(schema)}

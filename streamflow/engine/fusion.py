@@ -19,6 +19,7 @@ from streamflow.engine.ahead import scored
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.join_code import Below, JoinCode
+from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.nodes.join_operators import Apart, Upsert
@@ -67,8 +68,7 @@ class Fusion:
         for node in stage.nodes:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
-        self.source = SourceCode(f"<streamflow stage {stage.name}>")
-        self._inlined: list[PlannedNode] = []
+        self.source = SourceCode(f"{GENERATED}{stage.name}>")
 
     def generate(self) -> SourceCode:
         """Write the whole module."""
@@ -376,12 +376,7 @@ class Fusion:
     def _rekey(self, node: PlannedNode, operator: Rekey, row: str, root: str) -> None:
         code, number = self.source, self.number(node)
         code.line(f"k{number} = {operator.key.python(row)}")
-        if operator.key.nullable:
-            code.line(f"if k{number} is None: task.null_key({root}, {node.name!r})")
-            head = "else:"
-        else:
-            head = "if True:"
-        with code.block(head):
+        with code.block(self._keyed_head(node, f"k{number}", operator.key, root)):
             if node.repartition_topic is not None:
                 fields = "".join(f"{row}.{name}, " for name in node.schema.names)
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")

@@ -16,7 +16,6 @@ from streamflow.engine.ports import port_watermark
 from streamflow.engine.table_pair import PairedTables
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
-from streamflow.model.schema import FieldType
 from streamflow.model.wire import kept_type
 from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
 from streamflow.plan.plan import PlannedNode, Stage
@@ -52,25 +51,24 @@ def bind_join(
     """`names` has what the nodes before it were bound to."""
     operator = node.operator
     assert isinstance(operator, Apart)
-    key_type = node.key.type if node.key is not None else FieldType.STR
     watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
     kept: dict[str, Any] = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
     match operator:
         case Join():
-            table = JoinTable(operator, store, key_type, watermarks)
+            table = JoinTable(operator, store, node.key_type, watermarks)
             return Bound(table, {f"j_{number}": table, **kept})
         case VersionLookup():
             versions = names[f"table_{node.inputs[1]}"]
             bound = {f"nothing_{number}": NOTHING, f"later_{number}": LATER, **kept}
             if not operator.as_of:
                 return Bound(None, {f"j_{number}": CurrentLookup(operator, versions), **bound})
-            held = AsOfLookup(operator, versions, store, key_type, watermarks[0], watermarks[1], of_task)
+            held = AsOfLookup(operator, versions, store, node.key_type, watermarks[0], watermarks[1], of_task)
             return Bound(held, {f"j_{number}": held, **bound})
         case TablePair():
             left, right = (names[f"table_{name}"] for name in node.inputs)
             return Bound(None, {f"j_{number}": PairedTables(operator, left, right)})
         case Combine():
-            waiting = CombineTable(operator, store, key_type, watermarks)
+            waiting = CombineTable(operator, store, node.key_type, watermarks)
             if operator.incomplete_topic is not None:
                 route = outputs.router(operator.incomplete_topic)[1]
                 kept[f"aside_{number}"] = lambda key, row, missing: _aside(route(key), row, node.name, missing)

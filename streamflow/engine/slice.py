@@ -7,7 +7,7 @@ looked up by identity, starting behind the last one found, so that a slice full 
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamflow.model.chunk import Chunk, Record
+from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Entry
 
 #: Beyond every event time.
@@ -38,10 +38,6 @@ class Slice:
     def place(self, index: int) -> int:
         """Place in the chunk of the value that a row was decoded from."""
         return self.start + (index if self.kept is None else self.kept[index])
-
-    def record_of(self, row: Any) -> Record:
-        """The record a row was decoded from."""
-        return self.chunk.record(self.index_of(row))
 
     def near_ms(self) -> tuple[int, int]:
         """(behind, ahead): event times from one to the other are near enough to every batch of the slice."""

@@ -48,11 +48,15 @@ class SourceCode:
         """The module's source."""
         return "\n".join(self._lines) + "\n"
 
+    def owner_of(self, line: int) -> str:
+        """Node that a line belongs to, counted from 1; empty when it belongs to none."""
+        return self._owners[line - 1]
+
     def node_of(self, trace: TracebackType | None) -> str:
         """Node whose line raised: the innermost frame of this module. Empty when none of its lines did."""
         node = ""
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == self.filename:
-                node = self._owners[trace.tb_lineno - 1] or node
+                node = self.owner_of(trace.tb_lineno) or node
             trace = trace.tb_next
         return node

@@ -27,16 +27,15 @@ def make_table(
     node: PlannedNode, number: int, table: TablePlan, layout: AccumulatorLayout | None, store: Store, hooks: TaskHooks
 ) -> FoldTable:
     """The table, not open yet; a process has opened its node. Raises TopologyError when that cannot be opened."""
-    key_type = node.key.type if node.key is not None else FieldType.STR
     match node.operator:
         case Fold() as fold if layout is not None:
-            return _fold_table(fold, table, layout, store, key_type, hooks, partial(hooks.emit, number, node.name))
+            return _fold_table(fold, table, layout, store, node.key_type, hooks, partial(hooks.emit, number, node.name))
         case Process() as process:
             return ProcessTable(
                 process,
                 make_node(process, node.name),
                 store,
-                key_type,
+                node.key_type,
                 give=partial(hooks.give, number, node.name),
                 fail=partial(hooks.timer_failed, node.name),
                 border_moved=hooks.border_moved,
@@ -44,9 +43,9 @@ def make_table(
                 now=hooks.now,
             )
         case Distinct() as distinct:
-            return DistinctTable(distinct, store, key_type, hooks.border_moved, hooks.settled_watermark)
+            return DistinctTable(distinct, store, node.key_type, hooks.border_moved, hooks.settled_watermark)
         case Limit() as limit:
-            return BucketTable(limit, store, key_type, hooks.border_moved, hooks.settled_watermark)
+            return BucketTable(limit, store, node.key_type, hooks.border_moved, hooks.settled_watermark)
         case _:
             raise InternalError(f"node {node.name!r} keeps no table")
 

@@ -12,12 +12,12 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
 
+from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.binding import Binding
@@ -26,11 +26,12 @@ from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
-from streamflow.engine.letters import Headers, late_headers, letter, result_letter
+from streamflow.engine.letters import Headers, Letters, late_headers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.slice import Slice
 from streamflow.engine.standing import standing_of
+from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
@@ -49,8 +50,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models:
-    what loads those that it asks.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models: what loads
+    those that it asks. bus: where events go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -65,14 +66,15 @@ class Task:
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
         models: Models | None = None,
+        bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
         self.stage = program.stage
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
-        self.pending_records = 0
-        self.pending_bytes = 0
-        self._dead_topic = program.plan.dead_letter_topic
+        self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
+        self.pending_records = self.pending_bytes = self._first_ms = 0
+        self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
@@ -93,7 +95,6 @@ class Task:
         self._sequence = 0
         self._in_flight = False
         self._changed = False
-        self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
@@ -193,7 +194,7 @@ class Task:
         entry = clock.entry
         for index, error in decoded.bad:
             with self._correlator.about(chunk, start + index):
-                self._dead(chunk, start + index, entry.node, error.reason, str(error))
+                self._dead(chunk, start + index, entry.node, error)
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
@@ -259,12 +260,12 @@ class Task:
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
         clock, current = self._clocks[number], self._slice
-        closing = Closing(watermark_ms, self._clock.now_ms, cause, clock.entry.node, clock.entry.topic, producer)
+        event: tuple[int | None, ...] = ()
         if cause == "event" and current is not None and current.rows:
             offset_at, place = current.chunk.offset_at, current.place
-            first, last = offset_at(place(0)), offset_at(place(len(current.rows) - 1))
-            closing = replace(closing, event_time_ms=clock.high_ms, first_offset=first, last_offset=last)
-        self.history.closed(closing)
+            event = (clock.high_ms, offset_at(place(0)), offset_at(place(len(current.rows) - 1)))
+        entry, now_ms = clock.entry, self._clock.now_ms
+        self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
 
     def _watermark_now(self) -> int:
         return self._clock.watermark_ms(self._watermark_ms)
@@ -288,6 +289,8 @@ class Task:
         return border + clock.entry.watermark_delay_ms
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
+        if self._bus is not None and final and end > start:
+            rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
         correlation = self._correlator.leave()
         try:
@@ -309,7 +312,7 @@ class Task:
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
         value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
-        self.outputs.append(self._dead_topic, result_letter(value, node, error.reason, str(error)))
+        self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
         self.counters.count_dead(node, error.reason)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
@@ -348,7 +351,7 @@ class Task:
         side = "ahead" if ahead else "behind"
         message = f"event time {time_ms} is {distance_ms} ms {side} of its record, {bound.limit_ms} ms are allowed"
         more = ("sf-event-time", b"%d" % time_ms), ("sf-distance-ms", b"%d" % distance_ms)
-        self._dead(self._slice.chunk, index, entry.node, f"event_time_{side}", message, more)
+        self._dead(self._slice.chunk, index, entry.node, EventError(f"event_time_{side}", message), more)
         return None
 
     def refuse_number(self, value: float) -> None:
@@ -361,11 +364,12 @@ class Task:
 
     def null_key(self, row: Any, node: str) -> None:
         """A row without a key came to a node that needs one."""
-        self._fail(row, node, "null_key", f"the key at node {node!r} is null")
+        self._fail(row, node, EventError("null_key", f"the key at node {node!r} is null"))
 
     def missing_row(self, row: Any, node: str, table: str) -> None:
         """A global table has nothing under a row's key."""
-        self._fail(row, node, "missing_row", f"global table {table!r} has no row of the key at node {node!r}")
+        message = f"global table {table!r} has no row of the key at node {node!r}"
+        self._fail(row, node, EventError("missing_row", message))
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
@@ -387,23 +391,25 @@ class Task:
         node = self.program.source.node_of(error.__traceback__)
         if not node:
             raise error
-        reason = error.reason if isinstance(error, EventError) else "expression"
-        said = str(error) if isinstance(error, EventError) else f"{type(error).__name__}: {error}"
-        self._fail(row, node, reason, said)
+        if not isinstance(error, EventError):
+            said = EventError("expression", f"{type(error).__name__}: {error}")
+            error = said.with_traceback(error.__traceback__)
+        self._fail(row, node, error)
 
-    def _fail(self, row: Any, node: str, reason: str, message: str) -> None:
+    def _fail(self, row: Any, node: str, error: EventError) -> None:
         if self._closing:
             value = msgspec.json.encode(row)
-            self.outputs.append(self._dead_topic, result_letter(value, node, reason, message))
-            self.counters.count_dead(node, reason)
+            self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
+            self.counters.count_dead(node, error.reason)
             return
         assert self._slice is not None
-        self._dead(self._slice.chunk, self._slice.index_of(row), node, reason, message)
+        self._dead(self._slice.chunk, self._slice.index_of(row), node, error)
 
-    def _dead(self, chunk: Chunk, index: int, node: str, reason: str, message: str, more: Headers = ()) -> None:
+    def _dead(self, chunk: Chunk, index: int, node: str, error: EventError, more: Headers = ()) -> None:
         record = chunk.record(index)
-        self.outputs.append(self._dead_topic, letter(record, chunk.topic, chunk.partition, node, reason, message, more))
-        self.counters.count_dead(node, reason)
+        dead = self._letters.of_record(record, chunk.topic, chunk.partition, node, error, more)
+        self.outputs.append(self._dead_topic, dead)
+        self.counters.count_dead(node, error.reason)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -432,6 +438,8 @@ class Task:
             first_ms=self._first_ms,
         )
         self._add_marks(watermark_ms)
+        if self._bus is not None:
+            self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint

@@ -8,6 +8,7 @@
 A stored value is a scalar, or bytes: the msgpack of anything else, so that it cannot be changed behind our back.
 """
 
+import hashlib
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -36,6 +37,11 @@ class KeyState(msgspec.Struct, array_like=True, gc=False):
     def is_empty(self) -> bool:
         """Whether nothing is remembered."""
         return not self.timers and not self.clock and all(cell is None for cell in self.cells)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of the row that the store has of it; empty when nothing is remembered."""
+        return "" if self.is_empty else hashlib.sha256(msgspec.msgpack.encode(self)).hexdigest()
 
     def wanted(self, ttls: tuple[int | None, ...], without: Collection[str] = ()) -> int | None:
         """Event time at which something is due: the first timer (some left out), or the first end of a TTL."""

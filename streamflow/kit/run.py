@@ -77,7 +77,9 @@ class KeyedRun:
             rows = self._result.rows(self.node.process(row))
         except Exception as error:
             current.rollback()
-            raise said(error) from error
+            failure = said(error)
+            failure.state_digest = state.digest
+            raise failure from error
         finally:
             current.state = None
         if current.undo:
@@ -148,7 +150,11 @@ class KeyedRun:
             rows = self._result.rows(self.node.on_timer(timer))
         except Exception as error:
             current.rollback()
-            fail(key, timer, said(error))
+            failure = said(error)
+            failure.state_digest = state.digest
+            if failure is not error:
+                failure.__cause__ = error
+            fail(key, timer, failure)
         else:
             current.undo.clear()
             if self._last:

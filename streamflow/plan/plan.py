@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streamflow.model.expression import Expression
-from streamflow.model.schema import Schema
+from streamflow.model.schema import FieldType, Schema
 from streamflow.nodes.operators import Operator
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
@@ -44,6 +44,7 @@ class TopicRole(StrEnum):
     DEAD_LETTERS = "dead_letters"
     OUTCOMES = "outcomes"
     GLOBAL_TABLE = "global_table"
+    EVENTS = "events"
 
 
 class FarPolicy(StrEnum):
@@ -104,6 +105,11 @@ class PlannedNode:
     key_name: str | None
     key: Expression | None
     repartition_topic: str | None = None
+
+    @property
+    def key_type(self) -> FieldType:
+        """Type of the key; what has none is keyed by nothing, as text."""
+        return self.key.type if self.key is not None else FieldType.STR
 
 
 @dataclass(frozen=True, slots=True)

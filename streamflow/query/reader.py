@@ -2,7 +2,7 @@
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,9 @@ PANES_MAX = 1_000
 
 #: Value of a stored row, by name.
 Decode = Callable[[bytes], dict[str, Any]]
+
+#: Rows of a key in the part of time that starts at a moment in ms, not below a store key: (store key, value).
+RowsOfPart = Callable[[int, bytes], Iterable[tuple[bytes, bytes]]]
 
 
 class TableReader(ABC):
@@ -55,6 +58,22 @@ class TableReader(ABC):
 
         None as row ends the read early: everything up to that key was looked at.
         """
+
+    def _parts_of_key(
+        self, store: Store, lower: bytes, upper: bytes | None, rows_of: RowsOfPart
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """A key's rows where rows stand by part of time before key: one seek per part that exists, PANES_MAX at most.
+
+        None as value ends the read early, everything up to the key was looked at.
+        """
+        for _ in range(PANES_MAX):
+            found = next(store.scan(self._table.name, lower, upper), None)
+            if found is None:
+                return
+            start, _key = split_window_key(found[0])
+            yield from rows_of(start, lower)
+            lower = pane_prefix(start + 1)
+        yield lower, None
 
     def _row(self, key: bytes, start: int, end: int, final: bool, value: dict[str, Any]) -> dict[str, Any]:
         shown = key_from_bytes(key, self._integer_keys)
@@ -115,28 +134,18 @@ class PaneReader(TableReader):
 
     def _candidates(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
         """(store key, value) of rows; None as value ends the read early, everything up to the key was looked at."""
-        if query.key is not None:
-            return self._panes_of_key(store, query.key, query)
-        lower = b"" if query.from_ms is None else pane_prefix(query.from_ms)
-        upper = None if query.to_ms is None else pane_prefix(query.to_ms)
-        return store.scan(self._table.name, behind(query.after, lower), upper)
-
-    def _panes_of_key(self, store: Store, key: bytes, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
-        """One seek per pane: from the key's place in a pane to its place in the next pane that exists."""
-        name = self._table.name
+        name, key = self._table.name, query.key
         lower = behind(query.after, b"" if query.from_ms is None else pane_prefix(query.from_ms))
         upper = None if query.to_ms is None else pane_prefix(query.to_ms)
-        for _ in range(PANES_MAX):
-            found = next(store.scan(name, lower, upper), None)
-            if found is None:
-                return
-            start, _key = split_window_key(found[0])
+        if key is None:
+            return store.scan(name, lower, upper)
+
+        def row_of(start: int, lower: bytes) -> list[tuple[bytes, bytes]]:
             store_key = pane_prefix(start) + key
-            value = found[1] if found[0] == store_key else store.get(name, store_key)
-            if value is not None and store_key >= lower:
-                yield store_key, value
-            lower = pane_prefix(start + 1)
-        yield lower, None
+            value = store.get(name, store_key) if store_key >= lower else None
+            return [] if value is None else [(store_key, value)]
+
+        return self._parts_of_key(store, lower, upper, row_of)
 
 
 def _place(found: tuple[bytes, dict[str, Any] | None]) -> tuple[bytes, bool]:

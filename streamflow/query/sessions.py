@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamflow.plan.plan import TablePlan
-from streamflow.query import reader
 from streamflow.query.reader import TableReader, behind
 from streamflow.query.request import RowState, TableQuery
-from streamflow.state.keys import OPEN_PREFIX, open_key, pane_prefix, session_key, split_session_key, split_window_key
+from streamflow.state.keys import OPEN_PREFIX, open_key, pane_prefix, session_key, split_session_key
 from streamflow.state.store import Store
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -55,21 +54,16 @@ class SessionReader(TableReader):
         bucket_ms, name = self._shape.bucket_ms, self._table.name
         first = b"" if query.from_ms is None else pane_prefix(query.from_ms - query.from_ms % bucket_ms)
         last = OPEN_PREFIX if query.to_ms is None else pane_prefix(query.to_ms - query.to_ms % bucket_ms + bucket_ms)
-        lower = behind(query.after, first)
-        if query.key is None:
-            yield from store.scan(name, lower, last)
-            return
-        for _ in range(reader.PANES_MAX):
-            found = next(store.scan(name, lower, last), None)
-            if found is None:
-                return
-            bucket, _key = split_window_key(found[0])
-            begin = max(lower, session_key(bucket, query.key, -_FAR))
-            for stored, raw in store.scan(name, begin, session_key(bucket, query.key, _FAR)):
-                if split_session_key(stored)[1] == query.key:
-                    yield stored, raw
-            lower = pane_prefix(bucket + 1)
-        yield lower, None
+        lower, key = behind(query.after, first), query.key
+        if key is None:
+            return store.scan(name, lower, last)
+
+        def sessions_of(bucket: int, lower: bytes) -> Iterator[tuple[bytes, bytes]]:
+            begin = max(lower, session_key(bucket, key, -_FAR))
+            found = store.scan(name, begin, session_key(bucket, key, _FAR))
+            return (row for row in found if split_session_key(row[0])[1] == key)
+
+        return self._parts_of_key(store, lower, last, sessions_of)
 
     def _open(self, store: Store, watermark_ms: int, query: TableQuery) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Sessions of the rows of open ones; in a cursor such a session has its start behind its row's key."""

@@ -12,10 +12,9 @@ import msgspec
 from streamflow.model.wire import kept_type
 from streamflow.nodes.join_operators import Join
 from streamflow.plan.plan import TablePlan
-from streamflow.query import reader
 from streamflow.query.reader import TableReader, behind
 from streamflow.query.request import RowState, TableQuery
-from streamflow.state.keys import START_BYTES, pane_prefix, split_window_key
+from streamflow.state.keys import START_BYTES, pane_prefix
 from streamflow.state.store import Store
 
 _SUFFIX_BYTES = 5
@@ -51,16 +50,12 @@ class WaitingReader(TableReader):
         name, size = self._table.name, self._join.pane_ms
         first = b"" if query.from_ms is None else pane_prefix(query.from_ms - query.from_ms % size)
         last = None if query.to_ms is None else pane_prefix(query.to_ms)
-        lower = behind(query.after, first)
-        if query.key is None:
-            yield from store.scan(name, lower, last)
-            return
-        for _ in range(reader.PANES_MAX):
-            found = next(store.scan(name, lower, last), None)
-            if found is None:
-                return
-            start, _key = split_window_key(found[0])
-            prefix = pane_prefix(start) + query.key
-            yield from store.scan(name, max(lower, prefix + b"\x80"), prefix + b"\x82")
-            lower = pane_prefix(start + 1)
-        yield lower, None
+        lower, key = behind(query.after, first), query.key
+        if key is None:
+            return store.scan(name, lower, last)
+
+        def rows_of(start: int, lower: bytes) -> Iterator[tuple[bytes, bytes]]:
+            prefix = pane_prefix(start) + key
+            return store.scan(name, max(lower, prefix + b"\x80"), prefix + b"\x82")
+
+        return self._parts_of_key(store, lower, last, rows_of)

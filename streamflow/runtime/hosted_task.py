@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
+from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
@@ -68,9 +69,11 @@ class HostedTask:
         clock: Clock,
         tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
+        bus: DataPathBus | None = None,
         models: Models | None = None,
     ) -> None:
-        self._ends, self._models = ends, models
+        self._bus, self._models = bus, models
+        self._ends = ends
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
@@ -127,6 +130,7 @@ class HostedTask:
             positions=opened.positions,
             tables=self._tables,
             models=self._models,
+            bus=self._bus,
         )
         if self._ends is not None:
             self._task.end_at(self._ends)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from streamflow.bus.log import NO_EVENTS
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.errors import BrokerUnavailable, Fenced
 from streamflow.model.chunk import Chunk
@@ -20,6 +21,7 @@ from streamflow.runtime import faults
 from streamflow.runtime.assignor import TaskId
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.task_events import TaskEvents
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class TaskHost:
         self._budget_s = revoke_budget_s
         self.tasks: dict[TaskId, HostedTask] = {}
         self.ready: set[tuple[str, int]] = set()
+        self.events = TaskEvents(NO_EVENTS, "", "")
         self.generation = -1
         self.assigned = False
         self.stopping = False
@@ -115,13 +118,15 @@ class TaskHost:
                 await self._drop(task_id, dirty=True)
                 raise
             else:
+                self.events.opened(task)
                 return task
         raise AssertionError("unreachable")
 
-    async def _drop(self, task_id: TaskId, *, dirty: bool = False) -> None:
+    async def _drop(self, task_id: TaskId, *, dirty: bool = False, reason: str = "rebalance") -> None:
         task = self.tasks.pop(task_id, None)
         if task is not None:
             await task.close(dirty=dirty)
+            self.events.closed(task, reason)
 
     async def _cancel_openings(self) -> None:
         openings = [opening for opening in self._openings.values() if not opening.done()]
@@ -135,6 +140,7 @@ class TaskHost:
         """A commit failed. Fenced: drop the task, a newer owner has it. Anything else: unknown outcome, end."""
         if isinstance(error, asyncio.CancelledError):
             return
+        self.events.failed(task, error)
         if isinstance(error, Fenced):
             log.warning("task %s: %s; dropping what was not committed", task.name, error)
             self.ready.difference_update((topic, task.partition) for topic in task.stage.input_topics)
@@ -149,7 +155,7 @@ class TaskHost:
         """
         task_id, generation = (task.stage.name, task.partition), self.generation
         if self.tasks.get(task_id) is task:
-            await self._drop(task_id, dirty=True)
+            await self._drop(task_id, dirty=True, reason="fenced")
         await asyncio.sleep(3 * self._budget_s)
         if self.assigned and self.generation == generation and task_id not in self.tasks and not self.stopping:
             self._openings[task_id] = asyncio.create_task(self._bring_up(task_id), name=f"open {task_id}")
@@ -190,7 +196,7 @@ class TaskHost:
         self.ready.clear()
         await self._cancel_openings()
         await asyncio.gather(*(task.suspend(self._budget_s) for task in self.tasks.values()))
-        await asyncio.gather(*(self._drop(task_id) for task_id in list(self.tasks)))
+        await asyncio.gather(*(self._drop(task_id, reason="stop") for task_id in list(self.tasks)))
 
     @property
     def running(self) -> frozenset[TaskId]:

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
+from streamflow.bus.topics import bus_topics, events_topic, with_bus
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
@@ -29,10 +30,11 @@ _MAY_HEAL = (7, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
-    """Partition count of every topic of the plan, after creating what is missing.
+    """Partition count of every topic of the plan and of the bus, after creating what is missing.
 
     Raises TopicError with everything that does not fit, BrokerUnavailable when Kafka does not answer (8 attempts).
     """
+    plan = with_bus(plan, settings)
     for attempt in range(1, _ATTEMPTS + 1):
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
         try:
@@ -46,6 +48,23 @@ async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
         finally:
             await admin.close()
     raise AssertionError("unreachable")
+
+
+async def ensure_bus(settings: Settings) -> int:
+    """Partitions of the bus, created if need be, for processes without a plan. Raises TopicError, BrokerUnavailable."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    topics = bus_topics(settings)
+    try:
+        await admin.start()
+        existing = await _existing(admin, [topic.name for topic in topics])
+        counts = {topic.name: topic.partitions or 1 for topic in topics} | existing
+        if missing := [topic for topic in topics if topic.name not in existing]:
+            await _create(admin, missing, counts, settings.replication_factor)
+        return counts[events_topic(settings)]
+    except KafkaError as error:
+        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+    finally:
+        await admin.close()
 
 
 async def _ensure(admin: AIOKafkaAdminClient, plan: Plan, replication: int) -> dict[str, int]:
@@ -131,7 +150,8 @@ async def _create(
 
 
 async def record_limits(plan: Plan, settings: Settings) -> dict[str, int]:
-    """max.message.bytes of every topic of the plan. Raises BrokerUnavailable."""
+    """max.message.bytes of every topic of the plan and of the bus. Raises BrokerUnavailable."""
+    plan = with_bus(plan, settings)
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
     try:
         await admin.start()

@@ -19,23 +19,30 @@ from typing import Any, Protocol
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from streamflow.bus.event_types import EventType, Severity
+from streamflow.bus.log import NO_EVENTS, EventLog
+from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.program import Program, compile_stage
+from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.inference.files import ModelFiles
 from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
 from streamflow.runtime.global_tables import GlobalTables
 from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.life import Life
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.task_events import TaskEvents
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
 from streamflow.runtime.transaction import TaskProducer
@@ -71,6 +78,12 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
+        self.url = url
+        self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
+        #: Where this process says what happens to it.
+        self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
+        self._data_path_bus = data_path_bus(settings)
+        self._life = Life(settings.state_dir / plan.identity, settings)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
@@ -86,6 +99,7 @@ class Worker:
         recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
+        self.host.events = TaskEvents(self.events, plan.topology, url)
         self.app = StageApp(plan, settings, self.assignor)
         self.app.host = _HostWithOwnership(self.host, self.assignor)
         self.watchdog = Watchdog(settings.stall_limit_ms / 1_000, self._look, self._bark)
@@ -138,6 +152,7 @@ class Worker:
             SystemClock(),
             self.global_tables.tables,
             self._ends,
+            self._data_path_bus,
             self.models,
         )
 
@@ -177,8 +192,21 @@ class Worker:
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
         await self.record_limits.read()
+        if self._bus is not None:
+            await self._bus.start()
+        self._say_started()
         for companion in self.companions:
             await companion.start()
+
+    def _say_started(self) -> None:
+        before, topology = self._life.begin(), self.plan.topology
+        started = {"worker": self.url, "version": self.plan.version, "predecessor": before.ended}
+        cause = self.events.emit(EventType.WORKER_STARTED, topology, started)
+        if before.error:
+            self.events.emit(EventType.ERROR_OCCURRED, topology, before.error, severity=Severity.ERROR, causation=cause)
+        if before.changes:
+            changed = {"worker": self.url, "changes": before.changes}
+            self.events.emit(EventType.CONFIGURATION_CHANGED, topology, changed, causation=cause)
 
     async def _or_fail(self, work: Coroutine[Any, Any, None]) -> None:
         """End the worker when this fails."""
@@ -209,6 +237,10 @@ class Worker:
         if self.app.started:
             await self.app.stop()
         self.watchdog.stop()
+        self.events.emit(EventType.WORKER_STOPPED, self.plan.topology, {"worker": self.url})
+        if self._bus is not None:
+            await self._bus.stop()
+        self._life.stopped()
         log.info("stopped")
 
     @staticmethod
@@ -268,10 +300,16 @@ class Worker:
         if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
             return
         code = exit_code(error)
+        self._life.failed(error)
         log.error(
             "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
         )
         _exit(code)
+
+    @property
+    def sources(self) -> dict[str, SourceCode]:
+        """Generated modules by stage."""
+        return {name: program.source for name, program in self._programs.items()}
 
     def task(self, stage: str, partition: int) -> HostedTask | None:
         """An own task by stage and partition."""

@@ -1,9 +1,10 @@
 """Settings of a worker: environment variables that begin with STREAMFLOW_, one frozen model, every bound stated."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.errors import SettingsError
@@ -18,12 +19,50 @@ class Settings(BaseSettings):
     application: str = Field(
         "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="prefix of consumer groups and transactional ids"
     )
+    namespace: str = Field(
+        "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="whose event bus this is: topic NAMESPACE.events"
+    )
+    events_detail: Literal["off", "lifecycle", "sampled", "every"] = Field(
+        "lifecycle",
+        description="what goes to the event bus: nothing; what happens to workers and tasks, dead letters and late "
+        "rows summed up; also one in a hundred of the windows that close; all of them, and each dead letter by itself",
+    )
+    events_partitions: int = Field(1, ge=1, le=64, description="partitions of the bus when it is created")
+    events_retention_ms: int = Field(
+        90 * 86_400_000, ge=-1, description="how long events are kept, ms; -1 for ever; set when the bus is created"
+    )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")
     http_port: int = Field(8080, ge=0, le=65_535, description="port of the HTTP server; 0 takes a free one")
     advertised_url: str = Field(
         "", description="URL at which other workers reach this one; from host and port when empty"
+    )
+    http_tls_cert_file: Path | None = Field(None, description="certificate (PEM, with its chain) to serve HTTPS with")
+    http_tls_key_file: Path | None = Field(None, description="its key (PEM, not encrypted)")
+    http_ca_file: Path | None = Field(
+        None, description="authorities (PEM) by which other workers' certificates are checked; the system's when empty"
+    )
+    http_anonymous: bool = Field(
+        False,
+        description="let everybody who reaches the HTTP server do everything; without keys and tokens that is "
+        "refused on any address but the loopback",
+    )
+    api_keys_file: Path | None = Field(None, description="file of API keys, made by `streamflow keys`")
+    oidc_issuer: str = Field("", description="OpenID provider whose tokens are taken, exactly as in their `iss`")
+    oidc_audience: str = Field("", description="what their `aud` must have: the name of this service there")
+    oidc_jwks_url: str = Field("", description="address of the provider's keys; from its discovery document when empty")
+    oidc_algorithms: str = Field(
+        "RS256",
+        pattern=r"^(RS|PS|ES)(256|384|512)(,(RS|PS|ES)(256|384|512))*$",
+        description="algorithms that are taken, separated by commas",
+    )
+    oidc_roles_claim: str = Field(
+        "roles", pattern=r"^[A-Za-z0-9_.:/-]{1,200}$", description="claim with the grants; dots lead into objects"
+    )
+    oidc_skew_s: int = Field(30, ge=0, le=300, description="by how much the provider's clock may differ, s")
+    worker_secret: SecretStr = Field(
+        SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
     commit_interval_ms: int = Field(
@@ -59,10 +98,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 
 
+#: Settings that are never shown, logged, or written down. Each may also come from a file: STREAMFLOW_…_FILE names it.
+SECRETS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
+_SECRET_MAX_BYTES = 64 << 10
+
+
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, with overrides. Raises SettingsError naming every variable at fault."""
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+        given = _secrets_of_files() | {name: value for name, value in overrides.items() if value is not None}
+        return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [
             f"STREAMFLOW_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False) if e["loc"]
@@ -70,10 +115,28 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("; ".join(lines) or str(error)) from error
 
 
+def _secrets_of_files() -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in SECRETS:
+        variable = f"STREAMFLOW_{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable} and {variable}_FILE are both set: leave one out")
+        try:
+            with Path(path).open() as file:
+                found[name] = file.read(_SECRET_MAX_BYTES).strip()
+        except (OSError, UnicodeError) as error:
+            raise SettingsError(f"{variable}_FILE: {path} cannot be read: {error}") from error
+    return found
+
+
 def settings_table() -> str:
     """Reference of all settings as a Markdown table."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = field.default if field.default != "" else " "
-        rows.append(f"| `STREAMFLOW_{name.upper()}` | `{default}` | {field.description} |")
+        default = " " if field.default in ("", None) or name in SECRETS else field.default
+        secret = " (secret: this or `…_FILE`)" if name in SECRETS else ""
+        rows.append(f"| `STREAMFLOW_{name.upper()}` | `{default}` | {field.description}{secret} |")
     return "\n".join(rows) + "\n"

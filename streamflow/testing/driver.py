@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage
@@ -35,6 +36,9 @@ from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
 
+#: Name of the bus in a driver.
+EVENTS = "events"
+
 
 class CrashPoint(StrEnum):
     """Where a task may die around a checkpoint."""
@@ -48,7 +52,8 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
-    now_ms: the wall clock; raise it to let sources become idle. models: what model nodes load theirs with.
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
+    model nodes load theirs with.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Driver:
         fused: bool = True,
         overlap: bool = False,
         models: Models | None = None,
+        events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
@@ -70,7 +76,8 @@ class Driver:
         self._models = models
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
-        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic}
+        self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
+        topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions
         self._global = DriverTables(plan, self.log)
@@ -236,6 +243,7 @@ class Driver:
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
             models=self._models,
+            bus=self._bus,
         )
         if self._ends is not None:
             task.end_at(self._ends)

@@ -1,20 +1,24 @@
 """The HTTP application: publish, query, look, and health."""
 
 import asyncio
-import re
 import socket
-import uuid
+import ssl
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.executing import executing_routes
+from streamflow.web.guard import Guard, Permitted
+from streamflow.web.headers import AnswerHeaders
+from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
@@ -22,16 +26,17 @@ from streamflow.web.problems import (
     JsonResponse,
     Refusal,
     answer_bad_parameters,
-    answer_fault,
     answer_http_error,
-    answer_large_headers,
     answer_refusal,
 )
+from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
+from streamflow.web.refused_requests import CountRefused, RefusedRequests
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
-#: Permission each route needs, by operation. A test fails on a route that is not here; keys and roles build on it.
+#: Permission each route needs, by operation (a WebSocket's: its name); `access.ROLES` has them. Nobody may use a route
+#: that is not here, and a test fails on it.
 PERMISSIONS = {
     "publish": "publish",
     "query_table": "query",
@@ -41,20 +46,29 @@ PERMISSIONS = {
     "show_standings": "view",
     "list_topologies": "view",
     "show_topology": "view",
+    "profile": "operate",
     "list_kinds": "view",
     "show_kind": "view",
     "healthz": "public",
     "readyz": "public",
     "metrics": "public",
+    "openapi": "view",
+    "docs": "view",
 }
 
-#: What a client may call its request; anything else could forge lines of a log.
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+#: How long a connection lives whose client takes nothing of what was sent, also when its request has ended here.
+UNREAD_MS = 60_000
 
 
-def create_app(service: Service, limits: PublishLimits) -> FastAPI:
+def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -> FastAPI:
     """The application over a service."""
-    app = FastAPI(title="streamflow", summary="Kafka stream processing", version="1", redoc_url=None)
+    app = FastAPI(
+        title="streamflow",
+        summary="Kafka stream processing",
+        version="1",
+        openapi_url=None,  # the framework's own routes know no permissions
+        dependencies=[Depends(Permitted(PERMISSIONS))],
+    )
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
@@ -64,26 +78,15 @@ def create_app(service: Service, limits: PublishLimits) -> FastAPI:
     app.include_router(table_routes(service))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
+    app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
-    app.middleware("http")(_with_headers)
+    _add_documents(app)
+    app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    app.add_middleware(Guard, access=access)
+    app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
+    app.add_middleware(AnswerHeaders)
     return app
-
-
-async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer has a request id, also that of a fault, and no browser guesses it to be something else."""
-    given = request.headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    try:
-        if sum(len(name) + len(value) for name, value in request.headers.raw) > HEADERS_MAX_BYTES:
-            response = answer_large_headers(HEADERS_MAX_BYTES)
-        else:
-            response = await call_next(request)
-    except Exception as error:  # the outermost place where the request id is known
-        response = answer_fault(request_id, error)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["X-Request-ID"] = request_id
-    return response
 
 
 def _add_looks(app: FastAPI, service: Service) -> None:
@@ -121,6 +124,18 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _add_documents(app: FastAPI) -> None:
+    @app.get("/openapi.json", operation_id="openapi", include_in_schema=False)
+    async def openapi() -> Response:
+        """The OpenAPI document."""
+        return JsonResponse(app.openapi())
+
+    @app.get("/docs", operation_id="docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The OpenAPI document, for people."""
+        return get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+
+
 def _is_every_address(host: str) -> bool:
     """Whether a host means all addresses of the machine, in any spelling that `bind` takes (0 is 0.0.0.0)."""
     if not host.strip("0.:"):
@@ -131,17 +146,38 @@ def _is_every_address(host: str) -> bool:
         return False  # a name
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files (PEM) of the certificate with its chain, and of its key."""
+
+    certificate: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raises SettingsError when they cannot be used."""
+        try:
+            # An encrypted key would be asked for on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, lambda: "")
+        except OSError as error:  # ssl.SSLError is one
+            message = f"{self.certificate} with key {self.key} is no certificate to serve with: {error}"
+            raise SettingsError(message) from error
+
+
 class HttpServer:
     """uvicorn on the running loop, without signal handlers of its own. `url` is known before it starts."""
 
-    def __init__(self, host: str, port: int, advertised_url: str = "") -> None:
+    def __init__(self, host: str, port: int, advertised_url: str = "", tls: Tls | None = None) -> None:
         if not advertised_url and _is_every_address(host):
             message = f"other workers cannot reach {host!r}: set STREAMFLOW_ADVERTISED_URL to this worker's own address"
             raise SettingsError(message)
+        if tls is not None:
+            tls.check()
         # With the protocol named, asyncio turns Nagle's algorithm off; without it small answers wait 40 ms.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux; elsewhere such a connection lives until its client goes
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         try:
             self._socket.bind((host, port))
         except OSError as error:
@@ -150,12 +186,15 @@ class HttpServer:
             raise SettingsError(message) from error
         self._socket.listen(128)
         bound = self._socket.getsockname()[1]
-        self.url = advertised_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+        name = f"[{host}]" if ":" in host else host
+        self.url = advertised_url.rstrip("/") or f"{'https' if tls else 'http'}://{name}:{bound}"
+        self._tls = tls
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
 
     def serve(self, app: FastAPI) -> None:
         """Begin to serve in a background task."""
+        tls = self._tls
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -165,6 +204,10 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             http="h11",
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            server_header=False,
+            proxy_headers=False,  # whoever asks could name any address
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

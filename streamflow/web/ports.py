@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.position import Positions
@@ -27,6 +28,8 @@ class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
+    #: Where this process says what happens to it.
+    events: EventLog
     #: This worker's address, as other workers know it.
     url: str
 
@@ -93,3 +96,6 @@ class Service(Protocol):
 
     def metrics(self) -> bytes:
         """Prometheus text exposition."""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

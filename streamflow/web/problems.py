@@ -69,6 +69,13 @@ def answer_fault(request_id: str, error: Exception) -> Response:
 async def answer_refusal(_request: Request, error: Exception) -> Response:
     """Problem document of a Refusal."""
     assert isinstance(error, Refusal)
+    return problem_of(error)
+
+
+def problem_of(error: Refusal) -> Response:
+    """Its problem document."""
     body = {"type": "about:blank", "title": error.reason, "status": error.status, "detail": error.detail, **error.more}
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(orjson.dumps(body), error.status, headers, "application/problem+json")

@@ -67,7 +67,7 @@ def test_what_a_config_map_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 def test_a_rendered_topology_is_what_kubernetes_takes(shop: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.yaml"
-    more.write_text("replicas: 3\nmonitoring: {mode: pod, rules: true}\n")
+    more.write_text("settings: {http_anonymous: true}\nreplicas: 3\nmonitoring: {mode: pod, rules: true}\n")
     options = ("--brokers", "kafka:9092", "--workers", "2", "--values", str(more), "--helm", tool("helm"))
     done = streamflow_deploy("render", str(shop), *options)
     assert done.returncode == 0, done.stderr

@@ -40,7 +40,10 @@ class Release:
 
     def upgrade(self, values: dict[str, Any], chart: Path = CHART, wait: bool = True) -> str:
         """Install or upgrade; what Helm complains about, empty when it is done."""
-        base = {"topology": {"name": "readings", "path": "/topologies/readings"}, "settings": {"brokers": "kafka:9092"}}
+        base = {
+            "topology": {"name": "readings", "path": "/topologies/readings"},
+            "settings": {"brokers": "kafka:9092", "http_anonymous": True},
+        }
         path = self._folder / "values.yaml"
         with path.open("w") as file:
             YAML().dump(base | values, file)

@@ -43,7 +43,7 @@ def test_missing_topics_are_created_and_existing_ones_kept(kafka: str, unique: s
         return first
 
     counts = asyncio.run(act())
-    ones = {f"{unique}.dead_letters": 1, f"{unique}.outcomes": 1}
+    ones = {f"{unique}.dead_letters": 1, f"{unique}.outcomes": 1, "streamflow.events": 1}
     assert counts == {f"{unique}.in": 5, f"{unique}.w.changelog": 5, **ones}
 
 

@@ -49,6 +49,7 @@ class Deployed:
             tool("helm"),
         ]
         given = {**os.environ, "STREAMFLOW_BROKERS": kafka, "STREAMFLOW_REPLICATION_FACTOR": "1"}
+        given["STREAMFLOW_HTTP_ANONYMOUS"] = "true"
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=given)
         assert done.returncode == 0, done.stderr
         self.manifests = read(done.stdout)

@@ -1,13 +1,19 @@
 """Metrics of several workers together say what is, once."""
 
+import json
 import re
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.system.test_worker import Product
+from tests.system.test_worker import Product, _sale
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -41,3 +47,52 @@ def test_a_task_that_moves_takes_its_gauges_along(product: Product) -> None:
         first, second = (_tasks(product, number, metric) for number in (0, 1))
         assert first.isdisjoint(second), metric
         assert first | second == before
+
+
+def _command(product: Product, number: int, *arguments: str) -> Any:
+    url = f"http://127.0.0.1:{product.ports[number]}"
+    command = [sys.executable, "-m", "streamflow", *arguments, "--url", url, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_top_and_profile_of_workers_that_work(product: Product, tmp_path: Path) -> None:
+    for number in (0, 1):
+        product.start(number)
+    with ThreadPoolExecutor(1) as pool:
+        over = threading.Event()
+        published = pool.submit(_publish_until, product, over)
+        top = _command(product, 1, "top", "--every", "3")
+        picture = tmp_path / "flames.svg"
+        profile = _command(product, 0, "profile", "--seconds", "3", "--out", str(picture))
+        with product.client(0) as client, ThreadPoolExecutor(1) as other:
+            first = other.submit(client.get, "/v1/profile", params={"seconds": 2})
+            while (second := client.get("/v1/profile", params={"seconds": 0.01})).status_code == 200:
+                assert not first.done(), "two at once were not refused"
+            assert (second.status_code, first.result().status_code) == (409, 200)
+        over.set()
+        assert published.result() > 0
+    stages = {row["stage"]: row for row in top["stages"]}
+    assert {name: (row["tasks"], row["running"]) for name, row in stages.items()} == {
+        "sales": (3, 3),
+        "by_city": (3, 3),
+    }
+    assert stages["sales"]["records_per_s"] > 0
+    assert {row["node"] for row in top["nodes"]} >= {"sales", "known", "seen", "totals"}
+    assert sum(row["tasks"] for row in top["workers"]) == 6
+    assert len(top["workers"]) == 2
+    assert top["silent"] == []
+    assert {row["stage"] for row in profile["nodes"]} <= {"sales", "by_city"}
+    used_us = sum(row["us"] for row in profile["threads"])
+    assert used_us > 0
+    assert sum(stack["us"] for stack in profile["stacks"]) == pytest.approx(used_us, rel=0.05)
+    assert "thread MainThread" in picture.read_text()
+
+
+def _publish_until(product: Product, over: threading.Event) -> int:
+    count = 0
+    while not over.is_set():
+        product.publish([_sale(1_000 + number, shop=f"s{number % 9}") for number in range(500)])
+        count += 500
+    return count

@@ -5,12 +5,15 @@ The service answers what a worker's would: it holds the partitions it was given,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
+from streamflow.bus.log import EventLog, QueuedEvents
+from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
@@ -20,12 +23,14 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.profiler import Profiler, shown
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.topology.yaml_file import parse_topology
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import Executions
+from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 
@@ -66,6 +71,8 @@ class StoredWorker:
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.events: EventLog = QueuedEvents(server.url)
+        self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
         self.owners: dict[int, str] = {}
@@ -78,6 +85,7 @@ class StoredWorker:
         self.asked: list[dict[str, str]] = []
         self.delays_s: dict[str, float] = {}
         self.publishing_is_busy = False
+        self.access = Access(url=server.url)
         self.executions = Executions()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
@@ -156,7 +164,9 @@ class StoredWorker:
         self.asked.append(dict(parameters))
         await asyncio.sleep(self.delays_s.get(url, 0.0))
         try:
-            response = await self._client.get(url + path, params=dict(parameters))
+            secret = self.access.worker_secret
+            auth = AsWorker(secret, url) if secret else None
+            response = await self._client.get(url + path, params=dict(parameters), auth=auth)
         except httpx.HTTPError as error:
             raise OwnerUnreachable(str(error)) from error
         return response.status_code, response.json()
@@ -172,6 +182,10 @@ class StoredWorker:
     def metrics(self) -> bytes:
         """None."""
         return b""
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """Of this process."""
+        return shown(Profiler({}).watch(seconds))
 
     async def get(self, path: str = TABLE, **parameters: Any) -> httpx.Response:
         """GET at this worker as a client."""
@@ -189,8 +203,10 @@ class StoredWorker:
 
 
 @asynccontextmanager
-async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncIterator[list[StoredWorker]]:
-    """Workers that serve; partitions are dealt out in turn, and everybody knows where they are."""
+async def workers(
+    count: int = 2, limits: PublishLimits = _LIMITS, access: Callable[[str], Access] = lambda url: Access(url=url)
+) -> AsyncIterator[list[StoredWorker]]:
+    """Workers that serve; partitions are dealt out in turn, and everybody knows where they are. access: by address."""
     made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
     for worker in made:
         for partition in range(PARTITIONS):
@@ -198,7 +214,9 @@ async def workers(count: int = 2, limits: PublishLimits = _LIMITS) -> AsyncItera
             worker.owners[partition] = owner.url
             if owner is worker:
                 worker.hold(partition)
-        worker.server.serve(create_app(worker, limits))
+        worker.access = access(worker.url)
+        worker.app = create_app(worker, limits, worker.access)
+        worker.server.serve(worker.app)
     try:
         yield made
     finally:

@@ -9,6 +9,10 @@
 {{- if kindIs "float64" . -}}{{ int64 . }}{{- else -}}{{ toString . }}{{- end -}}
 {{- end -}}
 
+{{- define "streamflow.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.settings.http_tls_cert_file)) -}}
+{{- end -}}
+
 {{- define "streamflow.env" -}}
 {{- range $name, $value := .Values.settings }}
 - name: STREAMFLOW_{{ upper $name }}

@@ -11,11 +11,10 @@ Counts in front of the sketch take up repetitions.
 from collections.abc import Callable
 from typing import Any
 
-from datasketches import frequent_items_error_type, frequent_strings_sketch
-
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ANY, Aggregate, AggregateKind, Cell, Parameter
 from streamflow.windows.aggregates.kept_values import abbreviated, json_text, json_value, lifted_text
+from streamflow.windows.aggregates.sketches import datasketches
 
 EXACT_MAX = 256
 #: The sketch has 2^LG_SLOTS slots and fills three quarters of them.
@@ -23,7 +22,6 @@ LG_SLOTS = 10
 K_MAX = 100
 #: Longer texts are shown as their beginning and a hash.
 TEXT_MAX_CHARS = 256
-_ALL = frequent_items_error_type.NO_FALSE_NEGATIVES
 
 
 class HeavyHitters:
@@ -44,7 +42,7 @@ class HeavyHitters:
 
     def _feed(self) -> None:
         if self.sketch is None:
-            self.sketch = frequent_strings_sketch(LG_SLOTS)
+            self.sketch = datasketches().frequent_strings_sketch(LG_SLOTS)
         update = self.sketch.update
         for value, count in self.counts.items():
             update(str(value), count)
@@ -54,7 +52,7 @@ class HeavyHitters:
         """Take in what another one has counted."""
         if other.sketch is not None:
             if self.sketch is None:
-                self.sketch = frequent_strings_sketch(LG_SLOTS)
+                self.sketch = datasketches().frequent_strings_sketch(LG_SLOTS)
             self.sketch.merge(other.sketch)
         counts = self.counts
         for value, count in other.counts.items():
@@ -68,7 +66,8 @@ class HeavyHitters:
             found = [(value, count, 0) for value, count in self.counts.items()]
         else:
             self._feed()
-            rows = self.sketch.get_frequent_items(_ALL)
+            every = datasketches().frequent_items_error_type.NO_FALSE_NEGATIVES
+            rows = self.sketch.get_frequent_items(every)
             found = [(read(text), count, count - least) for text, count, least, _most in rows]
         found.sort(key=lambda row: (-row[1], row[0]))
         return [{"value": value, "count": count, "error": error} for value, count, error in found[:k]]
@@ -93,7 +92,7 @@ class HeavyHitters:
         """From what `state` gave."""
         made = cls()
         if isinstance(data, bytes):
-            made.sketch = frequent_strings_sketch.deserialize(data)
+            made.sketch = datasketches().frequent_strings_sketch.deserialize(data)
         else:
             made.counts.update(data)
         return made
@@ -125,6 +124,7 @@ _READS: dict[FieldType, Callable[[str], Any]] = {FieldType.FLOAT: float, FieldTy
 
 def _top(argument: FieldType | None, given: tuple[float, ...]) -> Aggregate:
     assert argument is not None
+    datasketches()
     read, k = _READS.get(argument, int), given[0]
     return Aggregate(
         "top_k",

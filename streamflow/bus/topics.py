@@ -1,0 +1,37 @@
+"""The topics of the bus: one of events per namespace."""
+
+from dataclasses import replace
+
+from streamflow.bus.detail import DataPathBus, Detail
+from streamflow.plan.plan import Plan, TopicPlan, TopicRole
+from streamflow.settings.settings import Settings
+
+#: Bound of an event in bytes.
+EVENT_MAX_BYTES = 1 << 20
+
+
+def events_topic(settings: Settings) -> str:
+    """Name of the topic that is the bus and the audit log."""
+    return f"{settings.namespace}.events"
+
+
+def bus_topics(settings: Settings) -> tuple[TopicPlan, ...]:
+    """What must exist for the bus. Delete-only: compaction would take events out of the log. Partitions are taken as
+    they are found, as several topologies share the topic."""
+    config = (
+        ("cleanup.policy", "delete"),
+        ("retention.ms", str(settings.events_retention_ms)),
+        ("max.message.bytes", str(EVENT_MAX_BYTES)),
+    )
+    return (TopicPlan(events_topic(settings), TopicRole.EVENTS, settings.events_partitions, None, config, False),)
+
+
+def with_bus(plan: Plan, settings: Settings) -> Plan:
+    """The plan with the topics of the bus, where events are on."""
+    return plan if settings.events_detail == "off" else replace(plan, topics=(*plan.topics, *bus_topics(settings)))
+
+
+def data_path_bus(settings: Settings) -> DataPathBus | None:
+    """Where tasks write events, None where they are off."""
+    detail = Detail[settings.events_detail.upper()]
+    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail)

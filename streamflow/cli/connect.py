@@ -1,0 +1,32 @@
+"""Clients of a worker: with the key they were given, and a check of the worker's certificate."""
+
+import os
+import ssl
+from pathlib import Path
+
+import httpx
+
+from streamflow.errors import SettingsError
+
+
+def trust(authorities: Path | None) -> ssl.SSLContext:
+    """By which servers' certificates are checked. Raises SettingsError."""
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise SettingsError(f"{authorities} has no certificates of authorities: {error}") from error
+
+
+def connect(url: str, timeout_s: float = 30.0) -> httpx.Client:
+    """A client of a worker, with the key or token of STREAMFLOW_API_KEY or STREAMFLOW_API_KEY_FILE, checking its
+    certificate by STREAMFLOW_HTTP_CA_FILE. Raises SettingsError."""
+    key, path = os.environ.get("STREAMFLOW_API_KEY", ""), os.environ.get("STREAMFLOW_API_KEY_FILE")
+    if path:
+        try:
+            key = Path(path).read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"{path} with the API key cannot be read: {error.strerror}") from error
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    authorities = os.environ.get("STREAMFLOW_HTTP_CA_FILE")
+    verify = trust(Path(authorities) if authorities else None) if url.startswith("https") else True
+    return httpx.Client(base_url=url, timeout=timeout_s, headers=headers, verify=verify)

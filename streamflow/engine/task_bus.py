@@ -1,0 +1,97 @@
+"""What a task says on the bus: gathered when a checkpoint is taken, written in its transaction.
+
+So the log agrees with the results: an event is there exactly if what it tells of is committed. Nothing is done per
+event of the data path; where events are off, there is no TaskBus.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+from zlib import crc32
+
+from streamflow.bus.detail import DataPathBus, Detail
+from streamflow.bus.event import HEADERS, new_event
+from streamflow.bus.event_types import EventType, Severity, checked
+from streamflow.checkpoint.checkpoint import Output
+from streamflow.engine.counters import TaskCounters
+from streamflow.engine.outputs import Outputs
+from streamflow.engine.program import Program
+from streamflow.model.partitioner import partition_of
+
+#: One window in so many is told of at Detail.SAMPLED: the same ones in every task.
+SAMPLED_ONE_IN = 100
+
+
+class TaskBus:
+    """Adds events to a task's outputs."""
+
+    def __init__(
+        self, bus: DataPathBus, program: Program, partition: int, outputs: Outputs, counters: TaskCounters
+    ) -> None:
+        plan, stage = program.plan, program.stage
+        self._detail, self._topic, self._outputs, self._counters = bus.detail, bus.topic, outputs, counters
+        self._topology, self._dead_topic = plan.topology, plan.dead_letter_topic
+        self._source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
+        self._place = {"stage": stage.name, "partition": partition}
+        self._late = [
+            (program.numbers[node.name], node.name, getattr(node.operator, "late_topic", None)) for node in stage.nodes
+        ]
+        self._late_told = list(counters.late)
+        self._closed: list[tuple[str, int, int, int]] = []
+
+    def closing(self, node: str, start: int, end: int, rows: Iterable[Any]) -> Iterable[Any]:
+        """A window gives its results; the same rows, counted if this window is told of."""
+        if self._detail < Detail.SAMPLED:
+            return rows
+        if self._detail is Detail.SAMPLED and crc32(b"%s/%d" % (node.encode(), end)) % SAMPLED_ONE_IN:
+            return rows
+        counted = list(rows)
+        self._closed.append((node, start, end, len(counted)))
+        return counted
+
+    def gather(self) -> None:
+        """Everything since the last checkpoint."""
+        for node, start, end, count in self._closed:
+            self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
+        self._closed.clear()
+        self._tell_late()
+        letters = [each for records in self._outputs.lists(self._dead_topic) for each in records]
+        if letters:
+            self._tell_dead(letters)
+
+    def _tell_late(self) -> None:
+        if self._late_told == self._counters.late:
+            return
+        for number, node, to_topic in self._late:
+            count = self._counters.late[number] - self._late_told[number]
+            if count:
+                self._say(EventType.LATE_DROPPED, node, {"count": count, "to_topic": to_topic})
+        self._late_told[:] = self._counters.late
+
+    def _tell_dead(self, letters: list[Output]) -> None:
+        sums: dict[tuple[str, ...], list[dict[str, str]]] = {}
+        for number, (_, _, headers) in enumerate(letters):
+            known = {name: text.decode(errors="replace") for name, text in headers or ()}
+            group = (known["sf-node"], known["sf-reason"])
+            sums.setdefault((*group, str(number)) if self._detail is Detail.EVERY else group, []).append(known)
+        for (node, reason, *_), found in sums.items():
+            first = found[0]
+            position = "/".join(first[name] for name in ("sf-topic", "sf-partition", "sf-offset") if name in first)
+            data = {"reason": reason, "count": len(found), "topic": self._dead_topic}
+            self._say(EventType.DEAD_LETTER_ADDED, node, data, Severity.WARNING, position)
+
+    def _say(
+        self,
+        kind: EventType,
+        node: str,
+        data: dict[str, Any],
+        severity: Severity = Severity.INFO,
+        position: str = "",
+    ) -> None:
+        subject = f"{self._topology}/{node}"
+        schema, body = checked(kind, {**self._place, **data})
+        event = new_event(
+            self._source, kind, subject, schema, body, severity=severity, partitionkey=subject, position=position
+        )
+        key = subject.encode()
+        lists = self._outputs.lists(self._topic)
+        lists[partition_of(key, len(lists))].append((key, event.encode(), HEADERS))

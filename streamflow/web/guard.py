@@ -1,0 +1,110 @@
+"""What stands before every route, HTTP and WebSocket alike. One table says what each needs: `app.PERMISSIONS`.
+
+    Guard (ASGI)  who asks? ─ 401, 429      too much at once? ─ 503      nobody gets beyond the public paths
+    Permitted     (dependency of every route) may they? ─ 403            what is not in the table is nobody's
+
+A route whose answer depends on more than its path asks again with `require`.
+"""
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from streamflow.web.access import PUBLIC, Caller
+from streamflow.web.identity import Access, unauthorized
+from streamflow.web.problems import Refusal, problem_of
+
+#: Paths of routes whose permission is `public`; a test keeps the two together.
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+#: Requests under way at once, streams included.
+REQUESTS_AT_ONCE = 512
+_CALLER = "streamflow.caller"
+
+
+class Guard:
+    """ASGI middleware: finds out who asks before anything of a request is read."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        try:
+            if self._under_way >= REQUESTS_AT_ONCE:
+                raise Refusal(503, "busy", f"{REQUESTS_AT_ONCE} requests are under way", retry_after_s=1)
+            _refuse_foreign_pages(connection, self._access)
+            found = await self._access.caller(connection)
+            if found is None:
+                raise unauthorized()
+        except Refusal as refusal:
+            await problem_of(refusal)(scope, receive, send)
+            return
+        scope[_CALLER] = found
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+
+class Permitted:
+    """Dependency of every route: refuses a caller without the permission that its operation needs (a WebSocket's: its
+    name)."""
+
+    def __init__(self, permissions: Mapping[str, str]) -> None:
+        self._permissions = permissions
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        """Raises Refusal."""
+        route = connection.scope["route"]
+        operation = getattr(route, "operation_id", None) or route.name
+        permission = self._permissions.get(operation, "of nobody")
+        if permission != PUBLIC:
+            require(connection, permission, **connection.path_params)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who asks."""
+    found: Caller = connection.scope[_CALLER]
+    return found
+
+
+def require(connection: HTTPConnection, permission: str, **resources: str) -> None:
+    """Refuse (403) unless the caller has a permission on resources by kind: topology, table, topic."""
+    if not caller_of(connection).may(permission, resources):
+        raise Refusal(403, "forbidden", f"this needs the permission {permission!r} here")
+
+
+def _refuse_foreign_pages(connection: HTTPConnection, access: Access) -> None:
+    """A page of somebody else in a browser of this machine must not use what is open to the machine."""
+    host = connection.headers.get("host", "")
+    origin = connection.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Refusal(403, "foreign_page", "pages of other hosts may not ask")
+    server = connection.scope.get("server")
+    closed = access.is_open and not access.is_exposed
+    if closed and server is not None and is_loopback(str(server[0])) and not is_loopback(_name(host)):
+        raise Refusal(421, "foreign_host", "ask for it by a name of this machine: 127.0.0.1 or localhost")
+
+
+def _name(host: str) -> str:
+    """Host of a Host header, without its port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,29 @@
+"""GET /v1/profile: where this worker's processor time goes."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Query, Response
+
+from streamflow.web.problems import JsonResponse, Refusal
+
+SECONDS_MAX = 60
+
+
+def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> APIRouter:
+    """The route. profile: looks for some seconds and gives what it saw; called in a thread, one at a time."""
+    router = APIRouter()
+    lock = asyncio.Lock()
+
+    @router.get("/v1/profile", tags=["look"], operation_id="profile")
+    async def show_profile(
+        seconds: float = Query(10, gt=0, le=SECONDS_MAX, description="how long to look"),
+    ) -> Response:
+        """Processor time of this worker by thread, node and stack (`frames` by number, outermost first), in µs."""
+        if lock.locked():
+            raise Refusal(409, "busy", "somebody else takes a profile of this worker", retry_after_s=SECONDS_MAX)
+        async with lock:
+            return JsonResponse(await asyncio.to_thread(profile, seconds))
+
+    return router

@@ -1,0 +1,49 @@
+"""What `top` makes of two looks."""
+
+from typing import Any
+
+from streamflow.cli.top import Look, summary
+
+
+def _task(
+    partition: int, offset: int, rows: int, state: str = "running", watermark: int | None = 5_000
+) -> dict[str, Any]:
+    return {
+        "stage": "a",
+        "partition": partition,
+        "state": state,
+        "positions": {f"in/{partition}": offset},
+        "lag": 7,
+        "watermark": watermark,
+        "restore": {"ratio": 1.0 if state == "running" else 0.5},
+        "nodes": {"n": {"in": rows, "out": rows // 2, "late": 1, "dead": 2}},
+    }
+
+
+def _look(at_s: float, *tasks: tuple[str, dict[str, Any]]) -> Look:
+    return Look(at_s, 65_000, "t", {(task["stage"], task["partition"]): (url, task) for url, task in tasks})
+
+
+def test_rates_are_of_tasks_that_stayed_and_the_rest_is_of_all() -> None:
+    before = _look(1.0, ("one", _task(0, 100, 40)), ("one", _task(1, 1_000, 900)), ("two", _task(2, 5, 0)))
+    now = _look(3.0, ("one", _task(0, 300, 100)), ("two", _task(1, 5_000, 10)), ("two", _task(2, 5, 0, "restoring")))
+    found = summary(before, now)
+    assert found["stages"] == [
+        {
+            "stage": "a",
+            "tasks": 3,
+            "running": 2,
+            "restored": 0.5,
+            "records_per_s": 100.0,
+            "lag": 21,
+            "watermark": 5_000,
+            "behind_s": 60.0,
+        }
+    ]
+    assert found["nodes"] == [{"stage": "a", "node": "n", "in_per_s": 30.0, "out_per_s": 15.0, "late": 2, "dead": 4}]
+    assert found["workers"] == [{"worker": "one", "tasks": 1}, {"worker": "two", "tasks": 2}]
+
+
+def test_a_watermark_is_known_only_when_every_task_tells_one() -> None:
+    looks = [_look(at_s, ("one", _task(0, 1, 1)), ("one", _task(1, 1, 1, watermark=None))) for at_s in (1.0, 2.0)]
+    assert summary(*looks)["stages"][0]["watermark"] is None
