@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from streamflow.cli import client, look, runs
+from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
@@ -48,6 +49,7 @@ app.command()(client.tail)
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)
+app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
 app.add_typer(keys, name="keys")

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +27,12 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
+from streamflow.runtime.traces import Traces
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
@@ -37,10 +40,14 @@ from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import PublishLimits
-from streamflow.web.ports import LocalTable
+from streamflow.web.live.hub import LiveLimits, LiveTables
+from streamflow.web.ports import CheckpointListener, LocalTable
+from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
 _STEP_S = 0.01
+#: Two heartbeats of another worker.
+_SILENCE_S = 2 * HEARTBEAT_S
 
 
 class WorkerService:
@@ -56,14 +63,21 @@ class WorkerService:
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
         )
+        # Connections that stay: as many as there are partitions of followed tables elsewhere.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        settings = worker.settings
+        self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
-        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
+        self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
         worker.on_chunk(self._count_chunk)
+        settings = worker.settings
+        self._live = LiveTables(self, LiveLimits(settings.live_max_clients, settings.live_interval_ms))
 
     async def start(self) -> None:
         """Connect and serve."""
@@ -72,14 +86,17 @@ class WorkerService:
         await self._offsets.start()
         settings = self._worker.settings
         limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
-        self._app = create_app(self, limits, self._access)
+        self._app = create_app(self, limits, self._live, self._access)
         self._server.serve(self._app)
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
+        await self._live.stop()
         await self._server.stop()
+        await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
+        await self._streams.aclose()
         await self._outcomes.stop()
         await self._publisher.stop()
         await self._offsets.stop()
@@ -202,6 +219,39 @@ class WorkerService:
             return response.status_code, response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise OwnerUnreachable(str(error) or type(error).__name__) from error
+
+    @asynccontextmanager
+    async def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end."""
+        timeout = httpx.Timeout(ASK_S, read=_SILENCE_S)
+        try:
+            async with self._streams.stream(
+                "GET",
+                url + path,
+                params=dict(parameters),
+                headers=dict(headers),
+                timeout=timeout,
+                auth=self._as_worker(url),
+            ) as answer:
+                yield answer.status_code, answer.aiter_lines()
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+        def tell(task: HostedTask, checkpoint: Checkpoint, _took_s: float) -> None:
+            if task.store is not None:
+                listener(task.stage.name, task.partition, task.store, checkpoint.tables)
+
+        self._worker.on_commit(tell)
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task."""
+        task = self._worker.task(stage, partition)
+        return "" if task is None or task.committed_watermark_ms is None else task.version
 
     def _as_worker(self, url: str) -> AsWorker | None:
         """How another worker knows that a worker asks; None where nobody has to be known."""
@@ -347,6 +397,8 @@ class WorkerService:
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
+        if checkpoint.spans:
+            self.traces.tell(checkpoint.spans)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

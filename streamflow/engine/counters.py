@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from streamflow.engine.program import Program
+from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
     Apply,
@@ -19,7 +20,9 @@ from streamflow.nodes.operators import (
 )
 
 #: Operators whose rows out are counted; the others give as many as they take.
-_COUNTED = Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Score | Upsert | Apart
+_COUNTED = (
+    Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Score | Upsert | Settle | Apart
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from streamflow.model.codec import RowCodec
 from streamflow.model.expression import FUNCTIONS
 from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
+from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Count, Fold, Lookup, Project, Score, Unfold
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
@@ -90,7 +91,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Score | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Score | Settle | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

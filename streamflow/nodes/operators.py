@@ -21,7 +21,8 @@ with its key and its event time, so what an operator does not name it passes on:
     Score      new struct (+ fields)  same         same         asks a model
     Emit       leaves for a topic     record key   –
 
-Operators with more than one kind of input are in `join_operators.py`.
+Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
+`foreign_operators.py`.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from streamflow.inference.card import Task
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
@@ -288,5 +290,7 @@ Operator = (
     | Score
     | Emit
     | Upsert
+    | Subscribe
+    | Settle
     | Apart
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
 from streamflow.inference.card import REGISTRY_MAX_BYTES, REGISTRY_MAX_ROWS, REGISTRY_SCHEMA
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.model import ModelConfig
@@ -181,7 +182,7 @@ def _layout(node: LoweredNode) -> str:
         parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
-    if isinstance(operator, Join | VersionLookup | Combine | Upsert):
+    if isinstance(operator, Join | VersionLookup | Combine | Upsert | Subscribe | Answer | Settle):
         parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
@@ -81,6 +82,7 @@ class HostedTask:
         self.moved_at = time.monotonic()
         self.committed_positions: dict[tuple[str, int], int] = {}
         self.committed_watermark_ms: int | None = None
+        self._committed_progress = ""
         self._program, self._producer, self._pacing, self._counts = program, producer, pacing, partition_counts
         self._on_failure, self._on_commit = on_failure, on_commit
         self._task: Task | None = None
@@ -119,6 +121,7 @@ class HostedTask:
         self._store, self._meta = opened.store, opened.meta
         self.committed_positions = dict(opened.positions)
         self.committed_watermark_ms = opened.progress.watermark_ms
+        self._committed_progress = opened.progress.encode()
         self._producer.continue_from(opened.positions, opened.progress)
         self._task = Task(
             self._program,
@@ -243,7 +246,19 @@ class HostedTask:
         if self.task.in_flight:
             self.task.committed(checkpoint.sequence)
         self.committed_positions = dict(checkpoint.positions)
+        self._committed_progress = checkpoint.progress
         self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
+
+    @property
+    def version(self) -> str:
+        """Digest of what the group has committed: tasks with the same one hold the same state, whoever runs them, but
+        for timers of the wall clock.
+        """
+        places = [
+            f"{topic}/{partition}={offset}" for (topic, partition), offset in sorted(self.committed_positions.items())
+        ]
+        text = "\n".join([*places, self._committed_progress])
+        return blake2b(text.encode(), digest_size=9).hexdigest()
 
     def read_position(self, place: tuple[str, int]) -> int:
         """Next offset of an input that the task has not processed."""

@@ -12,6 +12,7 @@ from streamflow.engine.counters import NodeCounts, TaskCounters
 from streamflow.engine.program import compile_stage
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
+from streamflow.runtime.connection import connection
 from streamflow.runtime.runs import RunRecord, committed_progress
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
@@ -66,7 +67,7 @@ class RunReport:
 async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: float) -> RunReport:
     """Report of a run as far as it is committed. Raises BrokerUnavailable."""
     counts = await ensure_topics(plan, settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         found = await committed_progress(admin, plan, settings, counts)
@@ -113,9 +114,7 @@ async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: floa
 async def _letters(plan: Plan, settings: Settings) -> dict[str, int]:
     """Committed dead letters of the run by reason."""
     place = TopicPartition(plan.dead_letter_topic, 0)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers.split(","), enable_auto_commit=False, isolation_level="read_committed"
-    )
+    consumer = AIOKafkaConsumer(**connection(settings), enable_auto_commit=False, isolation_level="read_committed")
     found: dict[str, int] = {}
     deadline = time.monotonic() + _READ_S
     try:

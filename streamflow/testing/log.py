@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
 from streamflow.model.outcome import CORRELATION
+from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ class MemoryLog:
         kept: list[Record] = []
         taken_marks: list[Mark] = []
         correlations: dict[int, bytes] = {}
+        traces: dict[int, TraceContext] = {}
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
@@ -78,6 +80,9 @@ class MemoryLog:
             correlation = dict(record.headers).get(CORRELATION)
             if correlation is not None:
                 correlations[len(values)] = correlation
+            trace = sampled_context(dict(record.headers).get(TRACEPARENT))
+            if trace is not None:
+                traces[len(values)] = trace
             values.append(record.value)
             kept.append(record)
         return Chunk(
@@ -89,6 +94,7 @@ class MemoryLog:
             marks=taken_marks,
             record_at={record.offset: record for record in kept}.__getitem__,
             correlations=correlations,
+            traces=traces,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -1,7 +1,8 @@
-"""Names of the topics that a topology has for itself."""
+"""Names of the topics that a topology has for itself, and of nodes that are put in."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
+from streamflow.topology.kinds import rekeys
 from streamflow.topology.spec import TopologySpec
 
 
@@ -25,9 +26,18 @@ def outcome_topic(topology: str) -> str:
     return f"{topology}.outcomes"
 
 
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, or with the first number behind it that nobody has taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
-    key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
+    key_bys = (node.name for node in spec.nodes if rekeys(node))
     return frozenset(
         [
             dead_letter_topic(spec.topology),

@@ -1,6 +1,7 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,10 +9,11 @@ from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.position import Positions
+from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
-from streamflow.state.store import Store
+from streamflow.state.store import Store, TableChanges
 from streamflow.web.executions import Executions
 
 
@@ -22,6 +24,20 @@ class LocalTable:
     store: Store
     watermark_ms: int
     positions: Mapping[tuple[str, int], int]
+
+
+#: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
+CheckpointListener = Callable[[str, int, Store, list[TableChanges]], None]
+
+
+class SpanLog(Protocol):
+    """Where spans go."""
+
+    def begin(self, header: bytes | None) -> tuple[TraceContext | None, TraceContext] | None:
+        """(parent, own span) of a request with this `traceparent`, None when it is not traced."""
+
+    def tell(self, spans: Iterable[Span]) -> None:
+        """Export spans that end now; never waits."""
 
 
 class Service(Protocol):
@@ -70,6 +86,10 @@ class Service(Protocol):
         """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
         BrokerUnavailable."""
 
+    @property
+    def traces(self) -> SpanLog:
+        """Where spans go."""
+
     #: Outcomes of events that somebody waits for.
     executions: Executions
 
@@ -87,6 +107,19 @@ class Service(Protocol):
 
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker: (status, body). Raises OwnerUnreachable."""
+
+    def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end: (status, lines). Raises OwnerUnreachable, also while lines
+        are read; silence of 30 s counts as that."""
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
+        also at another worker, but for timers of the wall clock."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether progress is made, and details."""

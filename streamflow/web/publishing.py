@@ -21,6 +21,7 @@ from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits,
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publish_document import RESPONSES, request_body
+from streamflow.web.tracing import traced
 
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
@@ -67,9 +68,9 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
-            return await _append(service, topic, [_deletion(key)], [])
+            return await _append(service, request, topic, [_deletion(key)], [])
         records, rejected = validated(target, values, key)
-        return await _append(service, topic, records, rejected)
+        return await _append(service, request, topic, records, rejected)
 
     return router
 
@@ -203,11 +204,14 @@ def _rejected(index: int, error: EventError) -> dict[str, Any]:
     return {"index": index, "reason": error.reason, "message": str(error)}
 
 
-async def _append(service: Service, topic: str, records: list[Pair], rejected: list[dict[str, Any]]) -> Response:
+async def _append(
+    service: Service, request: Request, topic: str, records: list[Pair], rejected: list[dict[str, Any]]
+) -> Response:
     token = None
     if records:
         try:
-            ends = await service.publish(topic, records)
+            with traced(service, request, topic) as headers:
+                ends = await service.publish(topic, records, headers)
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         token = encode_token({topic: ends})
