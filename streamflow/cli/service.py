@@ -17,6 +17,7 @@ from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
 from streamflow.cli.controls import WorkerControls
+from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -381,6 +382,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):

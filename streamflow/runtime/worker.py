@@ -29,6 +29,8 @@ from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.inference.files import ModelFiles
+from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
@@ -91,6 +93,7 @@ class Worker:
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
+        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -160,6 +163,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
+            self.models,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
