@@ -48,8 +48,7 @@ def list_events(
                 raise UserError(f"there is no type {each!r}; types are {', '.join(EventType)}")
         span = (None if time is None else time.replace(tzinfo=UTC) for time in (since, until))
         wanted = EventFilter(frozenset(kind or ()), topology, node, key, severity, *span)
-        found = asyncio.run(_read(load_settings(brokers=brokers, namespace=namespace), wanted, limit))
-        events = [{"partition": partition, "offset": offset, **event} for partition, offset, event in found]
+        events = asyncio.run(_read(load_settings(brokers=brokers, namespace=namespace), wanted, limit))
         if as_json:
             print_json(events)
             return
@@ -60,7 +59,7 @@ def list_events(
         print_table("events", ["time", "severity", "type", "subject", "actor", "data"], rows)
 
 
-async def _read(settings: Settings, wanted: EventFilter, limit: int) -> list[tuple[int, int, dict[str, Any]]]:
+async def _read(settings: Settings, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
     from streamflow.bus.topics import events_topic
     from streamflow.runtime.audit import read_page
     from streamflow.runtime.bus_reader import BusReader

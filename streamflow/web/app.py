@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
@@ -45,6 +46,8 @@ PERMISSIONS = {
     "execute": "publish",
     "show_execution": "query",
     "follow_table": "query",
+    "list_events": "operate",  # they tell who did what
+    "follow_events": "operate",
     "why_window": "query",
     "show_standings": "view",
     "list_topologies": "view",
@@ -76,10 +79,12 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.state.event_clients = EventClients()
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
+    app.include_router(event_routes(service, app.state.event_clients))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -35,6 +36,8 @@ class Service(Protocol):
     plan: Plan
     #: Where this process says what happens to it.
     events: EventLog
+    #: The bus as this process reads it, None where events are off.
+    feed: EventFeed | None
     #: This worker's address, as other workers know it.
     url: str
 

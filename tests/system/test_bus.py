@@ -67,6 +67,15 @@ def test_a_life_with_a_kill_is_on_the_bus_sealed_and_a_changed_copy_is_caught(
     product.query("totals", after=poison["token"])
     product.stop(0, signal.SIGKILL)
     product.start(0, **bus, STREAMFLOW_COMMIT_INTERVAL_MS="50")
+    with product.client().stream("GET", "/v1/events/stream", headers={"last-event-id": "0:0"}) as answer:
+        cursor = ""
+        for line in answer.iter_lines():
+            if line.startswith("id: "):
+                cursor = line.removeprefix("id: ")
+            elif line == "event: DEAD_LETTER_ADDED":
+                break
+    page = product.client().get("/v1/events", params={"cursor": cursor, "type": "WORKER_STARTED"}).json()
+    assert [each["data"]["predecessor"] for each in page["events"]] == ["killed"]
     _wait_until_proved(kafka, bus, 8)
     assert product.stop(0) == 0
 

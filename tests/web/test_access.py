@@ -104,7 +104,7 @@ async def _status(app: FastAPI, method: str, path: str, headers: dict[str, str])
 
 
 #: What makes an answer come soon that would take its time.
-_BRIEFLY = {"profile": "?seconds=0.01"}
+_BRIEFLY = {"profile": "?seconds=0.01", "follow_events": "?cursor=none"}
 
 
 def test_every_route_has_a_permission_that_exists(keys: Keys) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
@@ -34,6 +35,7 @@ from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, LocalTable
+from tests.web.event_feed import MemoryFeed
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -73,6 +75,7 @@ class StoredWorker:
     def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.events: EventLog = QueuedEvents(server.url)
+        self.feed: EventFeed | None = MemoryFeed()
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
