@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
@@ -48,6 +49,7 @@ PERMISSIONS = {
     "follow_table": "query",
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
+    "show_status": "view",
     "why_window": "query",
     "show_standings": "view",
     "list_topologies": "view",
@@ -85,6 +87,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
     app.include_router(event_routes(service, app.state.event_clients))
+    app.include_router(status_routes(service))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
