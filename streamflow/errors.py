@@ -142,6 +142,10 @@ class EventError(UserError):
         return ErrorClass.TRANSIENT if self.lasting is Lasting.TRANSIENT else ErrorClass.PERMANENT
 
 
+class IllegalMove(UserError):
+    """What is asked for cannot follow from the state that something is in, or from the version that it has by now."""
+
+
 class ExternalError(StreamflowError):
     """Something outside the process failed."""
 

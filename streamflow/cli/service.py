@@ -17,6 +17,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
+from streamflow.cli.controls import WorkerControls
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -27,11 +28,14 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
+from streamflow.runtime.traces import Traces
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
@@ -40,7 +44,7 @@ from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -68,11 +72,15 @@ class WorkerService:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
+        self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        self.controls: Controls = WorkerControls(worker)
+        settings = worker.settings
+        self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
-        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
+        self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
         worker.on_chunk(self._count_chunk)
         settings = worker.settings
@@ -93,6 +101,7 @@ class WorkerService:
         await self._live.stop()
         self._app.state.event_clients.close()
         await self._server.stop()
+        await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
@@ -145,8 +154,7 @@ class WorkerService:
     def history(self, stage: str, partition: int) -> History | None:
         """What an own task remembers about time."""
         task = self._worker.task(stage, partition)
-        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
-        return task.task.history if task is not None and running else None
+        return task.task.history if task is not None and task.is_open else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -286,7 +294,8 @@ class WorkerService:
         return {
             "spec": self._spec.model_dump(mode="json"),
             "plan": describe(self.plan),
-            "state": "running" if self._worker.is_ready else "opening",
+            "state": self.controls.state,
+            "control": self.controls.standing(),
             "worker": self.url,
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
@@ -304,7 +313,7 @@ class WorkerService:
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
         lags = self._lags(task)
-        counters = task.task.counters.by_node() if task.state in (TaskState.RUNNING, TaskState.SUSPENDED) else {}
+        counters = task.task.counters.by_node() if task.is_open else {}
         return {
             "stage": task.stage.name,
             "partition": task.partition,
@@ -327,23 +336,27 @@ class WorkerService:
         return lags
 
     def _end(self, place: tuple[str, int]) -> int | None:
-        """End of an input that is fetched here, as far as the consumer knows it."""
-        ready = place in self._worker.host.ready
-        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
+        """End of an input of an own task, as far as it is known."""
+        if place in self._worker.host.ready:
+            end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
+            return end
+        return self._worker.obedience.held_ends.get(place)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""
         verdict = self._worker.watchdog.verdict()
-        return verdict is not Verdict.STUCK, {"status": verdict.value}
+        return verdict is not Verdict.STUCK, {"status": verdict.value, "state": self.controls.state}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
-        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        serving = (TaskState.RUNNING, TaskState.PAUSED)
+        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state not in serving}
         reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
+            "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
@@ -357,7 +370,7 @@ class WorkerService:
         for task in self._worker.host.tasks.values():
             labels = (topology, task.stage.name, str(task.partition))
             families.restore_ratio.labels(*labels).set(task.restore.ratio)
-            if task.store is None or task.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+            if task.store is None or not task.is_open:
                 continue
             families.state_bytes.labels(*labels).set(task.store.size_bytes())
             watermark = task.committed_watermark_ms
@@ -397,6 +410,8 @@ class WorkerService:
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
+        if checkpoint.spans:
+            self.traces.tell(checkpoint.spans)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

@@ -1,9 +1,12 @@
 """One task on this worker: its producer, store and engine task, and its life.
 
+                                PAUSED
+                       ordered   ▲ │ ordered (obedience.py)
+                                 │ ▼
     OPENING ──► RESTORING ──► RUNNING ──► CLOSED
        │            │            │ ▲
        │            │            ▼ │ assigned again after a rebalance
-       │            │         SUSPENDED ──► CLOSED
+       │            │         SUSPENDED ──► CLOSED        from PAUSED too, and back to it
        └────────────┴── cancelled ────────► CLOSED
 
 Commits run beside the work: while one transaction is on its way, chunks go on being processed into the next checkpoint,
@@ -48,6 +51,7 @@ class TaskState(StrEnum):
     OPENING = "opening"
     RESTORING = "restoring"
     RUNNING = "running"
+    PAUSED = "paused"
     SUSPENDED = "suspended"
     CLOSED = "closed"
 
@@ -77,6 +81,9 @@ class HostedTask:
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
+        #: Held by whoever lets it do what was ordered.
+        self.obeying = asyncio.Lock()
+        self._draining = self._held = False
         self.moved_at = time.monotonic()
         self.committed_positions: dict[tuple[str, int], int] = {}
         self.committed_watermark_ms: int | None = None
@@ -98,7 +105,7 @@ class HostedTask:
 
     @property
     def task(self) -> Task:
-        """The engine's task; only while RUNNING or SUSPENDED."""
+        """The engine's task; only while it `is_open`."""
         if self._task is None:
             raise InternalError(f"task {self.name} is not open")
         return self._task
@@ -198,7 +205,8 @@ class HostedTask:
         waits: whether records of an input (topic, partition) are known that the task has not come to.
         """
         if self.state is TaskState.RUNNING:
-            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
+            if not self._draining:  # sources that are not fetched any more are not idle
+                self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
 
     def commit_if_due(self) -> None:
@@ -275,7 +283,7 @@ class HostedTask:
 
     async def suspend(self, budget_s: float) -> None:
         """Stop working and commit what is done, within a budget. What does not fit is done again by the next owner."""
-        if self.state is not TaskState.RUNNING:
+        if self.state not in (TaskState.RUNNING, TaskState.PAUSED):
             return
         self.state = TaskState.SUSPENDED  # work in progress ends at its next slice
         try:
@@ -292,9 +300,39 @@ class HostedTask:
         while self.is_committing:
             await asyncio.wait([self._commit_task])
 
+    async def pause(self) -> bool:
+        """Stop working and commit what is done, however long that takes; whether it is so, or it was taken away."""
+        self.state, self._held = TaskState.PAUSED, True  # work in progress ends at its next slice
+        while self.state is TaskState.PAUSED:
+            if self.is_committing:
+                await self._settle()
+            elif self.task.has_changes and not self.task.in_flight:
+                self._begin_commit()
+            else:
+                await self._producer.settle_offsets()
+                break
+        return self.state is TaskState.PAUSED and not (self.task.has_changes or self.task.in_flight)
+
+    def drain(self) -> None:
+        """Its sources are not fetched any more: from now on nothing judges whether they are idle."""
+        self._draining = self._held = True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was paused or drained, and has not gone on since."""
+        return self._held
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its state can be looked at."""
+        return self.state in (TaskState.RUNNING, TaskState.PAUSED, TaskState.SUSPENDED)
+
     def resume(self) -> None:
-        """Go on after a rebalance that left the task here."""
+        """Begin, or go on after a rebalance that left the task here, or after a pause."""
         self.moved_at = time.monotonic()
+        if self._held:
+            self.task.reopen(self._clock.wall_ms())
+        self._draining = self._held = False
         self.state = TaskState.RUNNING
 
     async def close(self, *, dirty: bool = False) -> None:

@@ -20,6 +20,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Subscription:
         while True:
             consumer = AIOKafkaConsumer(
                 events_topic(self._settings),
-                bootstrap_servers=self._settings.brokers.split(","),
+                **connection(self._settings),
                 group_id=f"{self._settings.namespace}.subscription.{self._name}",
                 isolation_level="read_committed",
                 enable_auto_commit=False,

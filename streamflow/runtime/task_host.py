@@ -10,7 +10,7 @@ are fetched only when they run (`ready`).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from streamflow.bus.log import NO_EVENTS
@@ -53,6 +53,8 @@ class TaskHost:
         self._openings: dict[TaskId, asyncio.Task[None]] = {}
         self.commits: list[Callable[[HostedTask, Checkpoint, float], None]] = []
         self.chunks: list[Callable[[HostedTask, int, float], None]] = []
+        #: Lets a task that was opened or given back begin.
+        self.admit: Callable[[HostedTask], Awaitable[None]] = self.let_run
 
     # -- called by the hooks ------------------------------------------------------------------------------------------
 
@@ -92,16 +94,30 @@ class TaskHost:
             task = self.tasks.get(task_id)
             if task is None or task.state is not TaskState.SUSPENDED:
                 task = await self._open(task_id)
-            positions = dict(task.task.positions)
-            await self._seek(positions)
-            task.resume()
-            self.ready.update(place for place in positions if not task.is_read(place))
+            await self.admit(task)
         except asyncio.CancelledError:
             raise
         except Fenced as error:
             log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
         except BaseException as error:
             self.fail(error)
+
+    async def let_run(self, task: HostedTask, topics: Collection[str] | None = None) -> None:
+        """Fetch for a task from where it stands, all of its inputs or these, unless it is taken away meanwhile."""
+        before = task.state
+        wanted = [place for place in task.task.positions if topics is None or place[0] in topics]
+        try:
+            await self._seek({place: task.task.positions[place] for place in wanted if place not in self.ready})
+        except Exception:
+            if task.state is before:
+                raise
+        if task.state is before:
+            task.resume()
+            self.ready.update(place for place in wanted if not task.is_read(place))
+
+    def hold(self, task: HostedTask, topics: Collection[str]) -> None:
+        """Fetch these inputs no more; what is fetched already is dropped, and read again when it goes on."""
+        self.ready.difference_update((topic, task.partition) for topic in topics)
 
     async def _open(self, task_id: TaskId) -> HostedTask:
         for attempt in range(1, _OPEN_ATTEMPTS + 1):

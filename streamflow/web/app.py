@@ -15,12 +15,14 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
+from streamflow.web.letters import letter_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
@@ -52,6 +54,16 @@ PERMISSIONS = {
     "show_status": "view",
     "why_window": "query",
     "show_standings": "view",
+    "list_letters": "operate",
+    "show_letter": "operate",
+    "edit_letter": "operate",
+    "redrive_letters": "operate",
+    "discard_letters": "operate",
+    "pause": "operate",
+    "resume": "operate",
+    "stop": "operate",
+    "cancel": "operate",
+    "show_state": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
@@ -89,6 +101,8 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(event_routes(service, app.state.event_clients))
     app.include_router(status_routes(service))
     app.include_router(why_routes(service))
+    app.include_router(letter_routes(service, limits))
+    app.include_router(control_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
