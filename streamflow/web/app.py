@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.control import control_routes
+from streamflow.web.event_status import status_routes
+from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
@@ -47,6 +49,9 @@ PERMISSIONS = {
     "execute": "publish",
     "show_execution": "query",
     "follow_table": "query",
+    "list_events": "operate",  # they tell who did what
+    "follow_events": "operate",
+    "show_status": "view",
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
@@ -88,10 +93,13 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.state.event_clients = EventClients()
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
+    app.include_router(event_routes(service, app.state.event_clients))
+    app.include_router(status_routes(service))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
     app.include_router(control_routes(service))
