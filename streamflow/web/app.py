@@ -22,6 +22,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
+from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
@@ -45,6 +46,7 @@ PERMISSIONS = {
     "execute": "publish",
     "show_execution": "query",
     "follow_table": "query",
+    "follow_tables": "query",
     "why_window": "query",
     "show_standings": "view",
     "list_topologies": "view",
@@ -80,6 +82,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
+    app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
@@ -208,6 +211,11 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             http="h11",
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            ws="websockets-sansio",
+            ws_max_size=MESSAGE_MAX_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # it costs more than all the rest of a message
             server_header=False,
             proxy_headers=False,  # whoever asks could name any address
             ssl_certfile=tls.certificate if tls else None,
