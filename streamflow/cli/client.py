@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
-from streamflow.settings.settings import load_settings
+from streamflow.settings.settings import Settings, load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
 _URL = "http://127.0.0.1:8080"
@@ -150,14 +150,14 @@ def tail(
     brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
 ) -> None:
     """Follow a topic, committed records only."""
-    asyncio.run(_tail(load_settings(brokers=brokers).brokers, topic, beginning, limit))
+    asyncio.run(_tail(load_settings(brokers=brokers), topic, beginning, limit))
 
 
-async def _tail(brokers: str, topic: str, beginning: bool, limit: int) -> None:
+async def _tail(settings: Settings, topic: str, beginning: bool, limit: int) -> None:
     from streamflow.runtime.tail import follow
 
     seen = 0
-    async for record in follow(brokers, topic, beginning):
+    async for record in follow(settings, topic, beginning):
         key = (record.key or b"").decode(errors="replace")
         value = (record.value or b"").decode(errors="replace")
         typer.echo(f"{record.offset}\t{key}\t{value}")

@@ -17,10 +17,12 @@ goes on with the next row. Handlers cost nothing until they are used (Python 3.1
 
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
+from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
     Apply,
@@ -291,8 +293,8 @@ class Fusion:
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
                 self._gate(node, operator, row, key, key_of, root)
-            case Upsert():
-                self._upsert(node, operator, row, key, key_of, root)
+            case Upsert() | Subscribe() | Settle():
+                self._table(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
@@ -408,6 +410,24 @@ class Fusion:
             ]
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
+
+    def _table(
+        self,
+        node: PlannedNode,
+        operator: Upsert | Subscribe | Settle,
+        row: str,
+        key: str,
+        key_of: Expression | None,
+        root: str,
+    ) -> None:
+        code, number = self.source, self.number(node)
+        match operator:
+            case Upsert():
+                self._upsert(node, operator, row, key, key_of, root)
+            case Subscribe():
+                tell(code, number, f"j_{number}.told({key})")
+            case Settle():
+                settle(code, number, operator, row, key, lambda r: self._forward(node.name, r, key, node.key, root))
 
     def _upsert(
         self, node: PlannedNode, operator: Upsert, row: str, key: str, key_of: Expression | None, root: str

@@ -98,7 +98,7 @@ class Task:
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
-        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
+        self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
@@ -197,7 +197,7 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
-        if chunk.correlations:
+        if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
@@ -289,7 +289,7 @@ class Task:
         if self._bus is not None and final and end > start:
             rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
@@ -299,7 +299,7 @@ class Task:
     def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
         """Rows of a timer go on."""
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"emit_{number}"](rows, key, time_ms, None)
         finally:
@@ -436,6 +436,7 @@ class Task:
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
+        checkpoint.spans = self._correlator.take_spans()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 

@@ -20,7 +20,8 @@ with its key and its event time, so what an operator does not name it passes on:
     Limit      same, or gone          same         same         stateful, per key
     Emit       leaves for a topic     record key   –
 
-Operators with more than one kind of input are in `join_operators.py`.
+Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
+`foreign_operators.py`.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from typing import Any
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
@@ -263,5 +265,7 @@ Operator = (
     | Limit
     | Emit
     | Upsert
+    | Subscribe
+    | Settle
     | Apart
 )

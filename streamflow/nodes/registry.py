@@ -24,6 +24,7 @@ from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
+from streamflow.nodes.foreign_join import ForeignJoin
 from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
@@ -62,6 +63,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Table,
     TableJoin,
     TablesJoin,
+    ForeignJoin,
     Combine,
     PassThrough,
     Echo,

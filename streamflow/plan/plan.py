@@ -42,6 +42,8 @@ class TopicRole(StrEnum):
     REPARTITION = "repartition"
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
+    LETTER_DECISIONS = "letter_decisions"
+    PUBLISH_KEYS = "publish_keys"
     OUTCOMES = "outcomes"
     GLOBAL_TABLE = "global_table"
     EVENTS = "events"
@@ -199,6 +201,8 @@ class Plan:
     stages: tuple[Stage, ...]
     topics: tuple[TopicPlan, ...]
     dead_letter_topic: str
+    letter_decision_topic: str
+    publish_key_topic: str
     outcome_topic: str
     run: str = ""
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Distinct, Fold, Limit, Process
@@ -27,7 +28,14 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
+from streamflow.topology.names import (
+    changelog_topic,
+    dead_letter_topic,
+    letter_decision_topic,
+    outcome_topic,
+    publish_key_topic,
+    repartition_topic,
+)
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -39,16 +47,17 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = _Stages(resolved.spec, resolved.nodes).all()
-    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
-        dead_letter_topic=dead_letters,
-        outcome_topic=outcomes,
+        topics=plan_topics(spec.topology, stages, _declared_partitions(resolved.nodes), tables),
+        dead_letter_topic=dead_letter_topic(spec.topology),
+        letter_decision_topic=letter_decision_topic(spec.topology),
+        publish_key_topic=publish_key_topic(spec.topology),
+        outcome_topic=outcome_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )
@@ -179,7 +188,7 @@ def _layout(node: LoweredNode) -> str:
         parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
-    if isinstance(operator, Join | VersionLookup | Combine | Upsert):
+    if isinstance(operator, Join | VersionLookup | Combine | Upsert | Subscribe | Answer | Settle):
         parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from streamflow.model.schema import Schema
 from streamflow.model.wire import kept_type
-from streamflow.nodes.join_operators import Combine, Upsert, VersionLookup
+from streamflow.nodes.join_operators import Combine, VersionLookup
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, TableReader, behind
 from streamflow.query.request import RowState, TableQuery
@@ -17,11 +18,11 @@ _HEAD_BYTES = START_BYTES + 8
 
 
 class VersionsReader(KeyedReader):
-    """The newest row of every key that was not deleted."""
+    """The newest row of every key that was not deleted. names: of the fields that are shown."""
 
-    def __init__(self, table: TablePlan, upsert: Upsert) -> None:
-        row: Any = kept_type(upsert.row)
-        decode, names = msgspec.json.Decoder(list[row]).decode, upsert.row.names
+    def __init__(self, table: TablePlan, kept: Schema, names: tuple[str, ...]) -> None:
+        row: Any = kept_type(kept)
+        decode = msgspec.json.Decoder(list[row]).decode
         super().__init__(table, lambda raw: _fields(decode(raw)[-1], names))
 
     def _rows(

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from streamflow.engine.process_table import make_node
 from streamflow.errors import TopologyError
+from streamflow.model.chunk import Record
 from streamflow.model.expression import field_expression
 from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
@@ -296,6 +297,14 @@ class _Run:
         raise AssertionError(f"the example runs over neither streams nor tables: {problems[0]}")
 
 
+def _last(records: list[Record]) -> dict[bytes, bytes]:
+    """The last result of every key that is not gone."""
+    found: dict[bytes, bytes] = {}
+    for each in records:
+        found[each.key or b""] = each.value or b""
+    return {key: value for key, value in found.items() if not orjson.loads(value)["deleted"]}
+
+
 def _outcome(kind: type[NodeKind], **shape: Any) -> dict[str, list[Any]]:
     """Rows of every topic with their keys, dead letters, and tables, each in an order of their own."""
     driver = _Run(kind).driver(**shape)
@@ -303,6 +312,8 @@ def _outcome(kind: type[NodeKind], **shape: Any) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {
         topic: sorted((each.key or b"", each.value or b"") for each in driver.records(topic)) for topic in written
     }
+    if kind.settles:
+        found = {topic: sorted(_last(driver.records(topic)).items()) for topic in written}
     letters = [orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in driver.dead_letters()]
     for stage in driver.plan.stages:
         for table in stage.tables:

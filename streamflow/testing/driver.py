@@ -26,6 +26,7 @@ from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
+from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.nodes.operators import Count
 from streamflow.plan.plan import EntryKind, Plan, Stage
 from streamflow.query.request import TableQuery
@@ -83,6 +84,8 @@ class Driver:
         self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
+        #: Spans of what was committed.
+        self.spans: list[Span] = []
 
     # -- input --------------------------------------------------------------------------------------------------------
 
@@ -93,12 +96,18 @@ class Driver:
         key: str | None = None,
         timestamp_ms: int | None = None,
         correlation: str | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
         """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
 
         correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        trace: context that follows the event; `spans` has what became of it.
         """
-        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
+        headers: tuple[tuple[str, bytes], ...] = ()
+        if correlation is not None:
+            headers += ((CORRELATION, correlation.encode()),)
+        if trace is not None:
+            headers += ((TRACEPARENT, trace.header),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
@@ -199,6 +208,7 @@ class Driver:
             return
         changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
         offsets = self.log.commit(checkpoint, changelogs, self.now_ms)
+        self.spans += checkpoint.spans
         if point is CrashPoint.BEFORE_STORE:
             self.crash()
             return

@@ -1,7 +1,8 @@
-"""Names of the topics that a topology has for itself."""
+"""Names of the topics that a topology has for itself, and of nodes that are put in."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
+from streamflow.topology.kinds import rekeys
 from streamflow.topology.spec import TopologySpec
 
 
@@ -20,17 +21,38 @@ def dead_letter_topic(topology: str) -> str:
     return f"{topology}.dead_letters"
 
 
+def letter_decision_topic(topology: str) -> str:
+    """Topic of what people decided about dead letters."""
+    return f"{topology}.dead_letters.decisions"
+
+
+def publish_key_topic(topology: str) -> str:
+    """Topic of the idempotency keys of publishes."""
+    return f"{topology}.publish_keys"
+
+
 def outcome_topic(topology: str) -> str:
     """Topic of what became of events that somebody waits for."""
     return f"{topology}.outcomes"
 
 
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, or with the first number behind it that nobody has taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
-    key_bys = (node.name for node in spec.nodes if node.kind == "key_by")
+    key_bys = (node.name for node in spec.nodes if rekeys(node))
     return frozenset(
         [
             dead_letter_topic(spec.topology),
+            letter_decision_topic(spec.topology),
+            publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),

@@ -11,8 +11,8 @@ that it can be checked before anything else is known to be right.
 from dataclasses import dataclass
 from itertools import pairwise
 
-from streamflow.nodes.registry import KINDS
 from streamflow.topology.graph import children_of, cycles, ordered
+from streamflow.topology.kinds import kind_of, rekeys
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 
@@ -39,10 +39,10 @@ def repartitioned(spec: TopologySpec) -> frozenset[str]:
     meets_state: dict[str, bool] = {}
     for node in reversed(ordered(spec)):
         meets_state[node.name] = any(
-            _is_stateful(child) or (child.kind != "key_by" and meets_state.get(child.name, False))
+            _is_stateful(child) or (not rekeys(child) and meets_state.get(child.name, False))
             for child in children[node.name]
         )
-    return frozenset(node.name for node in spec.nodes if node.kind == "key_by" and meets_state.get(node.name, False))
+    return frozenset(node.name for node in spec.nodes if rekeys(node) and meets_state.get(node.name, False))
 
 
 def cut(spec: TopologySpec) -> tuple[Part, ...]:
@@ -98,7 +98,7 @@ def _writers_first(parts: list[Part]) -> tuple[Part, ...]:
 
 
 def _is_stateful(node: NodeSpec) -> bool:
-    kind = KINDS.get(node.kind)
+    kind = kind_of(node)
     return kind is not None and kind.stateful
 
 

@@ -10,6 +10,7 @@ from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
+from streamflow.topology.foreign import as_written, with_foreign_joins
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
 from streamflow.topology.outputs import with_outputs
@@ -34,11 +35,11 @@ class Resolved:
 
 def resolve(written: TopologySpec) -> Resolved:
     """Check everything; never raises for a topology that is merely wrong."""
-    met = copartitioned(with_outputs(written))
+    met = copartitioned(with_foreign_joins(with_outputs(written)))
     spec = met.spec
     lowering = TopologyLowering(spec)
     problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
-    told = dict.fromkeys(met.as_written(each) for each in problems)
+    told = dict.fromkeys(met.as_written(as_written(spec, each)) for each in problems)
     return Resolved(spec, lowering.nodes, tuple(told), met.repairs)
 
 

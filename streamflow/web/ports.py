@@ -1,6 +1,6 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from streamflow.bus.log import EventLog
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
+from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
+from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
@@ -27,6 +29,39 @@ class LocalTable:
 
 #: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
 CheckpointListener = Callable[[str, int, Store, list[TableChanges]], None]
+
+
+class SpanLog(Protocol):
+    """Where spans go."""
+
+    def begin(self, header: bytes | None) -> tuple[TraceContext | None, TraceContext] | None:
+        """(parent, own span) of a request with this `traceparent`, None when it is not traced."""
+
+    def tell(self, spans: Iterable[Span]) -> None:
+        """Export spans that end now; never waits."""
+
+
+class LetterDesk(Protocol):
+    """Dead letters of the topology; numbers are offsets, `by` who asked for it. Raises BrokerUnavailable."""
+
+    async def page(self, wanted: LetterFilter, start: int, end: int | None, limit: int) -> LetterPage:
+        """Letters that are meant, oldest first, from number `start` to before `end` (None: all that are there now)."""
+
+    async def letter(self, number: int) -> Letter | None:
+        """One letter, None when there is none of that number."""
+
+    async def redrive(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, per_s: float, by: str
+    ) -> Decided:
+        """Send letters again, in order, at most `per_s` a second. Raises UserError, Fenced."""
+
+    async def discard(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, by: str, comment: str
+    ) -> Decided:
+        """Mark letters. Raises UserError, Fenced."""
+
+    async def edit(self, number: int, value: bytes, by: str, comment: str) -> Letter | None:
+        """Keep another event beside the original; None when there is no such letter. Raises UserError, Fenced."""
 
 
 class Service(Protocol):
@@ -74,6 +109,14 @@ class Service(Protocol):
     ) -> dict[int, int]:
         """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
         BrokerUnavailable."""
+
+    @property
+    def traces(self) -> SpanLog:
+        """Where spans go."""
+
+    @property
+    def letters(self) -> LetterDesk:
+        """Dead letters of the topology."""
 
     #: Outcomes of events that somebody waits for.
     executions: Executions

@@ -24,6 +24,7 @@ from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.profiler import Profiler, shown
+from streamflow.runtime.traces import Traces
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -34,6 +35,7 @@ from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, LocalTable
+from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -73,6 +75,7 @@ class StoredWorker:
     def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.events: EventLog = QueuedEvents(server.url)
+        self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
@@ -88,6 +91,7 @@ class StoredWorker:
         self.publishing_is_busy = False
         self.access = Access(url=server.url)
         self.executions = Executions()
+        self.letters = StoredLetters()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
         self.listeners: list[CheckpointListener] = []

@@ -8,6 +8,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer._getmany                                only partitions whose task is ready
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, crash
+    BootStrategy                                     no producer
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
 """
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import aiokafka
 import faust
 from aiokafka.consumer.fetcher import FetchResult
+from faust.app.base import BootStrategy
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -27,6 +29,7 @@ from faust.types.tuples import ConsumerMessage
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
 
@@ -60,7 +63,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             client_id=f"{settings.application}-{app.plan.identity}",
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             partition_assignment_strategy=[app.stage_assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -108,7 +111,9 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 result.check_raise()
                 continue
             shape = app.entry_shapes[tp.topic]
-            chunk = drain.take(result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps)
+            chunk = drain.take(
+                result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps, traces=app.traced
+            )
             if chunk is not None:
                 chunk.generation = generation
                 chunks[tp] = chunk
@@ -184,14 +189,22 @@ class EntryShape:
         self.marks, self.timestamps = marks, timestamps
 
 
+class ConsumerOnly(BootStrategy):
+    """Tasks have producers of their own; Faust's would be one more connection, and know nothing of TLS and users."""
+
+    enable_kafka_producer = False
+
+
 class StageApp(faust.App):
     """The Faust app of one topology on one worker. `host` must be set before it starts."""
 
     host: Host
+    BootStrategy = ConsumerOnly
 
     def __init__(self, plan: Plan, settings: Settings, assignor: StageAssignor, **options: Any) -> None:
         drain.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
+        self.traced = bool(settings.otlp_endpoint)
         self.entry_shapes: dict[str, EntryShape] = {}
         for entry in (each for stage in plan.stages for each in stage.entries):
             repartition = entry.kind is EntryKind.REPARTITION
