@@ -108,6 +108,20 @@ def test_every_route_has_a_permission_that_exists(keys: Keys) -> None:
     assert {path for operation, _, path in routes if PERMISSIONS[operation] == PUBLIC} == PUBLIC_PATHS
 
 
+def test_the_document_says_who_may_use_what() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            paths = (await one.get("/openapi.json")).json()["paths"]
+            operations = {each["operationId"]: each for methods in paths.values() for each in methods.values()}
+            for name, operation in operations.items():
+                is_public = PERMISSIONS[name] == PUBLIC
+                assert operation.get("x-permission", PUBLIC) == PERMISSIONS[name]
+                assert ("security" not in operation) == is_public
+                assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+    asyncio.run(main())
+
+
 def test_every_route_for_every_role(keys: Keys) -> None:
     async def main() -> None:
         app = _app(keys.access(""))
