@@ -65,7 +65,7 @@ def _routes(app: FastAPI) -> list[tuple[str, str, str]]:
     for each in iter_route_contexts(app.routes):
         route = each.route
         assert isinstance(route, (APIRoute, APIWebSocketRoute)), f"{route} has no permissions"
-        path = re.sub(r"{[^}]+}", "t", each.path or route.path)
+        path = re.sub(r"{[^}]+}", "1", each.path or route.path)
         if isinstance(route, APIRoute):
             assert route.operation_id, f"{path} has no operation_id"
             found += [(route.operation_id, method, path) for method in route.methods or ()]
