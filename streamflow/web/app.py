@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.access import PUBLIC
 from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
@@ -30,6 +31,7 @@ from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
+    PROBLEM,
     JsonResponse,
     Refusal,
     answer_bad_parameters,
@@ -89,6 +91,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
         summary="Kafka stream processing",
         version="1",
         openapi_url=None,  # the framework's own routes know no permissions
+        responses={"default": PROBLEM},
         dependencies=[Depends(Permitted(PERMISSIONS))],
     )
     app.add_exception_handler(Refusal, answer_refusal)
@@ -147,7 +150,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/metrics", tags=["health"], operation_id="metrics")
+    @app.get("/metrics", tags=["health"], operation_id="metrics", responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -156,8 +159,14 @@ def _add_health(app: FastAPI, service: Service) -> None:
 def _add_documents(app: FastAPI) -> None:
     @app.get("/openapi.json", operation_id="openapi", include_in_schema=False)
     async def openapi() -> Response:
-        """The OpenAPI document."""
-        return JsonResponse(app.openapi())
+        """The OpenAPI document, with who may use what."""
+        document = app.openapi()
+        document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        for operation in (each for methods in document["paths"].values() for each in methods.values()):
+            permission = PERMISSIONS.get(operation["operationId"], "")
+            if permission != PUBLIC:
+                operation |= {"security": [{"bearer": []}], "x-permission": permission}
+        return JsonResponse(document)
 
     @app.get("/docs", operation_id="docs", include_in_schema=False)
     async def docs() -> Response:

@@ -11,13 +11,14 @@ def test_rest_follows_work_while_the_loop_is_busy() -> None:
         pace = Pace()
         await asyncio.sleep(0.3)
         pace.worked(10.0)
-        assert not pace.is_busy
+        busy = [pace.is_busy]
         await asyncio.wait_for(pace.rest(), 60)
         until = time.monotonic() + 0.3
         while time.monotonic() < until:
             pass
         pace.worked(0.02)
-        assert pace.is_busy
+        busy.append(pace.is_busy)
+        assert busy == [False, True]
         before = time.monotonic()
         await pace.rest()
         assert time.monotonic() - before > 0.2
