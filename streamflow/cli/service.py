@@ -20,12 +20,14 @@ from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
+from streamflow.model.keyed_publish import Published
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
@@ -36,6 +38,7 @@ from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
+from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import LocalTable
 from streamflow.web.tables import ASK_S
@@ -58,6 +61,7 @@ class WorkerService:
         )
         self.executions = Executions()
         self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
+        self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
@@ -82,6 +86,7 @@ class WorkerService:
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._outcomes.stop()
+        await self._keyed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -223,6 +228,35 @@ class WorkerService:
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
         return await self._publisher.publish(topic, records, headers)
+
+    def publish_owner(self, key: str) -> str | None:
+        """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
+        return self._worker.assignor.owners.get((self.plan.stages[0].name, self._keyed.shard_of(key)))
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Append records unless that was done under the idempotency key."""
+        return await self._keyed.publish(topic, key, digest, records)
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST at another worker."""
+        given, known = dict(parameters), dict(headers)
+        try:
+            answer = await self._client.request(
+                "POST",
+                url + path,
+                params=given,
+                headers=known,
+                content=body,
+                auth=self._as_worker(url),
+                timeout=FORWARD_S,
+            )
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+        return answer.status_code, answer.headers, answer.content
 
     async def follow_outcomes(self) -> None:
         """Read the outcome topic from now on."""

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
     )
+    idempotency_window_ms: int = Field(
+        600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="how long a publish with an Idempotency-Key is remembered, ms; the same on all workers",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 
