@@ -120,6 +120,10 @@ class Settings(BaseSettings):
         60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
+    models_dir: Path = Field(Path("models"), description="folder of model files, by digest; workers may share it")
+    models_max_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
+    )
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
     topic_max_events_per_s: int = Field(

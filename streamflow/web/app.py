@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from streamflow.errors import SettingsError
 from streamflow.web.access import PUBLIC
 from streamflow.web.control import control_routes
+from streamflow.web.event_status import status_routes
+from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
@@ -25,6 +27,7 @@ from streamflow.web.letters import letter_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
+from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
@@ -49,6 +52,10 @@ PERMISSIONS = {
     "execute": "publish",
     "show_execution": "query",
     "follow_table": "query",
+    "list_events": "operate",  # they tell who did what
+    "follow_events": "operate",
+    "show_status": "view",
+    "follow_tables": "query",
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
@@ -91,10 +98,14 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.state.event_clients = EventClients()
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
+    app.include_router(event_routes(service, app.state.event_clients))
+    app.include_router(status_routes(service))
+    app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
     app.include_router(control_routes(service))
@@ -231,6 +242,11 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             http="h11",
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            ws="websockets-sansio",
+            ws_max_size=MESSAGE_MAX_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # it costs more than all the rest of a message
             server_header=False,
             proxy_headers=False,  # whoever asks could name any address
             ssl_certfile=tls.certificate if tls else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamflow.bus.control import Wish
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
@@ -92,6 +93,8 @@ class Service(Protocol):
     controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
+    #: The bus as this process reads it, None where events are off.
+    feed: EventFeed | None
     #: This worker's address, as other workers know it.
     url: str
 
