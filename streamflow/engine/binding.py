@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
@@ -21,7 +22,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Park, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -43,6 +44,7 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    approvals: list[ApprovalTable] = field(default_factory=list)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -62,6 +64,10 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+            case Park():
+                names[f"w_{number}"] = made = self._approvals(number, node, operator)
+                self.approvals.append(made)
+                self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             case Unfold():
@@ -94,6 +100,21 @@ class Binding:
             self.processes.append(made)
         self._add(number, node.name, made, getattr(node.operator, "late_topic", None))
         return made
+
+    def _approvals(self, number: int, node: PlannedNode, operator: Park) -> ApprovalTable:
+        task, hooks = self.names["task"], self.hooks
+        return ApprovalTable(
+            operator,
+            self.store,
+            self.program.row_types[node.name],
+            task.partition,
+            give=partial(hooks.give, number, node.name),
+            say=task.say_of(node.name),
+            border_moved=hooks.border_moved,
+            watermark_now=hooks.settled_watermark,
+            released_at=hooks.watermark_now,
+            now=hooks.now,
+        )
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
         stage, hooks = self.program.stage, self.hooks

@@ -12,6 +12,7 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -105,7 +106,7 @@ class Task:
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes = binding.processes
+        self._processes, self._approvals = binding.processes, binding.approvals
         try:
             self._functions = binding.bind()
         except BaseException:
@@ -118,6 +119,10 @@ class Task:
         if entry.kind is not EntryKind.REPARTITION:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
+
+    def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
+        """Takes what approvals of a node have to say on the bus; None where events are off."""
+        return None if self._bus is None else partial(self._bus.approval, node)
 
     def _hooks(self) -> TaskHooks:
         return TaskHooks(
@@ -206,6 +211,9 @@ class Task:
             if rows:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
+            return
+        if entry.kind is EntryKind.DECISIONS:
+            function(rows, None, 0, 0)
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -334,6 +342,8 @@ class Task:
                 self.advance(number, "silence")
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
+        for waiting in self._approvals:
+            self._changed |= waiting.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 

@@ -22,6 +22,7 @@ _NEVER_MS = 1 << 62
 _WRITTEN = (
     TopicRole.SINK,
     TopicRole.REPARTITION,
+    TopicRole.DECISIONS,
     TopicRole.CHANGELOG,
     TopicRole.DEAD_LETTERS,
     TopicRole.OUTCOMES,

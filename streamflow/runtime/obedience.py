@@ -112,7 +112,8 @@ class Obedience:
 
 
 def _sources(task: HostedTask) -> tuple[str, ...]:
-    return tuple(entry.topic for entry in task.stage.entries if entry.kind is EntryKind.SOURCE)
+    """What comes from outside: sources and decisions."""
+    return tuple(entry.topic for entry in task.stage.entries if entry.kind is not EntryKind.REPARTITION)
 
 
 def _repartitioned(task: HostedTask) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
+from streamflow.model.approval import partition_of_id
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
@@ -120,6 +121,14 @@ class Driver:
         """Append a record without a value, which deletes the row of a global table."""
         data = key_bytes(key)
         self.log.partitions[topic, partition_of(data, self._partitions)].append(data, None, self.now_ms)
+
+    def decide(self, node: str, approval: str, decision: str, actor: str, **more: str) -> None:
+        """Say something about a row that an approval has parked; more: `comment`, `to`."""
+        entries = [entry for stage in self.plan.stages for entry in stage.entries]
+        topic = next(entry.topic for entry in entries if entry.decides == node)
+        body = {"at": self.now_ms, "id": approval, "decision": decision, "actor": actor, **more}
+        partition = partition_of_id(approval) or 0
+        self.log.partitions[topic, partition].append(None, orjson.dumps(body), self.now_ms)
 
     def _key_field(self, topic: str) -> str | None:
         for table in self.plan.global_tables:
