@@ -114,6 +114,15 @@ class DeadLetterAdded(EventData):
     topic: str = Field(description="of the dead letters")
 
 
+@data_of(EventType.DEAD_LETTER_EDITED)
+class DeadLetterEdited(EventData):
+    """Another event was put beside that of a dead letter."""
+
+    count: int
+    reason: str = ""
+    letters: list[str] = Field(default_factory=list, max_length=1_000, description="their ids")
+
+
 @data_of(EventType.DEAD_LETTER_REDRIVEN)
 class DeadLetterRedriven(EventData):
     """Dead letters were published again."""

@@ -11,6 +11,7 @@ from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
+from streamflow.cli.dlq import dlq
 from streamflow.cli.keys import keys
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
@@ -56,5 +57,6 @@ app.command()(doctor)
 app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
+app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")

@@ -11,6 +11,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from streamflow.bus.audit.digest import LogRecord
 from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 #: A partition that gives nothing for this long before its end is a failure, not patience.
@@ -25,7 +26,7 @@ class BusReader:
         self.topic = topic
         self._brokers = settings.brokers
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

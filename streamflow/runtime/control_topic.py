@@ -28,6 +28,7 @@ from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.states import State
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.recovery import STALL_S
 from streamflow.settings.settings import Settings
@@ -64,7 +65,7 @@ class ControlTopic:
         tasks = {stage.name: partition_counts[stage.input_topics[0]] for stage in self._plan.stages}
         self.control = Control(self._plan.identity, tasks)
         self._consumer = consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.brokers.split(","),
+            **connection(self._settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -146,7 +147,7 @@ class ControlTopic:
         consumer = self._consumer
         try:
             if not committed:
-                consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers.split(","))
+                consumer = AIOKafkaConsumer(**connection(self._settings))
                 await consumer.start()
             found = await consumer.end_offsets([TopicPartition(*place) for place in places])
         except KafkaError as error:
@@ -178,7 +179,7 @@ class ControlTopic:
     async def _order(self, wish: Wish, actor: str, reason: str, version: int | None, tried: list[Order]) -> Order:
         """One attempt; `tried` has what earlier ones may have written."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.brokers.split(","),
+            **connection(self._settings),
             transactional_id=f"sf.{self._settings.application}.{self._plan.identity}.control",
             transaction_timeout_ms=10_000,
             retry_backoff_ms=10,
@@ -217,9 +218,7 @@ class ControlTopic:
         """Connected when the first word is given: most workers never get an order."""
         async with self._speaking:
             if self._words is None:
-                words = AIOKafkaProducer(
-                    bootstrap_servers=self._settings.brokers.split(","), enable_idempotence=True, acks="all"
-                )
+                words = AIOKafkaProducer(**connection(self._settings), enable_idempotence=True, acks="all")
                 await words.start()
                 self._words = words
             return self._words

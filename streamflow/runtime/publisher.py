@@ -53,12 +53,17 @@ class Publisher:
         return self._in_flight >= MAX_IN_FLIGHT
 
     async def publish(
-        self, topic: str, records: Sequence[Pair], headers: Sequence[tuple[str, bytes]] = ()
+        self,
+        topic: str,
+        records: Sequence[Pair],
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
         have them.
 
-        Records without a key go to one partition per call, in turn. Raises BrokerUnavailable.
+        Records go to the partition that is named, else to that of their key; those without one to one partition per
+        call, in turn. Raises BrokerUnavailable.
         """
         self._in_flight += 1
         try:

@@ -30,7 +30,7 @@ _INTERNAL = (
     TopicRole.OUTCOMES,
     TopicRole.CONTROL,
 )
-_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS)
+_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
 _GONE_S = 30.0
 _STEP_S = 0.2
 _UNKNOWN_TOPIC = 3

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_EXISTS = 36
-#: Timed out, too few brokers (they may be starting), no controller: tried again.
-_MAY_HEAL = (7, 38, 41)
+#: Timed out, too few brokers (they may be starting), no controller; or somebody was faster, and what is there now is
+#: checked: tried again.
+_MAY_HEAL = (7, 36, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -147,7 +147,7 @@ async def _create(
     for name, code, *message in response.topic_errors:
         if code in _MAY_HEAL:
             raise for_code(code)(f"topic {name} cannot be created yet")
-        if code not in (0, _EXISTS):  # another worker may have been faster
+        if code:
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:
         raise TopicError("; ".join(problems))

@@ -21,6 +21,16 @@ def dead_letter_topic(topology: str) -> str:
     return f"{topology}.dead_letters"
 
 
+def letter_decision_topic(topology: str) -> str:
+    """Topic of what people decided about dead letters."""
+    return f"{topology}.dead_letters.decisions"
+
+
+def publish_key_topic(topology: str) -> str:
+    """Topic of the idempotency keys of publishes."""
+    return f"{topology}.publish_keys"
+
+
 def outcome_topic(topology: str) -> str:
     """Topic of what became of events that somebody waits for."""
     return f"{topology}.outcomes"
@@ -28,7 +38,7 @@ def outcome_topic(topology: str) -> str:
 
 def decisions_topic(topology: str, node: str) -> str:
     """Topic of what people decided about rows that a node has parked."""
-    return f"{topology}.{node}.decisions"
+    return f"{topology}.{node}.approvals"
 
 
 def control_topic(topology: str) -> str:
@@ -52,6 +62,8 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
     return frozenset(
         [
             dead_letter_topic(spec.topology),
+            letter_decision_topic(spec.topology),
+            publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
             control_topic(spec.topology),
             *(decisions_topic(spec.topology, name) for name in approvals),

@@ -20,6 +20,7 @@ from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
+from streamflow.web.letters import letter_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
@@ -48,6 +49,11 @@ PERMISSIONS = {
     "follow_table": "query",
     "why_window": "query",
     "show_standings": "view",
+    "list_letters": "operate",
+    "show_letter": "operate",
+    "edit_letter": "operate",
+    "redrive_letters": "operate",
+    "discard_letters": "operate",
     "pause": "operate",
     "resume": "operate",
     "stop": "operate",
@@ -87,6 +93,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
     app.include_router(why_routes(service))
+    app.include_router(letter_routes(service, limits))
     app.include_router(control_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))

@@ -10,6 +10,7 @@ from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
+from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
 from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -59,6 +60,29 @@ class SpanLog(Protocol):
 
     def tell(self, spans: Iterable[Span]) -> None:
         """Export spans that end now; never waits."""
+
+
+class LetterDesk(Protocol):
+    """Dead letters of the topology; numbers are offsets, `by` who asked for it. Raises BrokerUnavailable."""
+
+    async def page(self, wanted: LetterFilter, start: int, end: int | None, limit: int) -> LetterPage:
+        """Letters that are meant, oldest first, from number `start` to before `end` (None: all that are there now)."""
+
+    async def letter(self, number: int) -> Letter | None:
+        """One letter, None when there is none of that number."""
+
+    async def redrive(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, per_s: float, by: str
+    ) -> Decided:
+        """Send letters again, in order, at most `per_s` a second. Raises UserError, Fenced."""
+
+    async def discard(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, by: str, comment: str
+    ) -> Decided:
+        """Mark letters. Raises UserError, Fenced."""
+
+    async def edit(self, number: int, value: bytes, by: str, comment: str) -> Letter | None:
+        """Keep another event beside the original; None when there is no such letter. Raises UserError, Fenced."""
 
 
 class Service(Protocol):
@@ -111,6 +135,10 @@ class Service(Protocol):
     @property
     def traces(self) -> SpanLog:
         """Where spans go."""
+
+    @property
+    def letters(self) -> LetterDesk:
+        """Dead letters of the topology."""
 
     #: Outcomes of events that somebody waits for.
     executions: Executions

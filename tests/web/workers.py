@@ -38,6 +38,7 @@ from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -129,6 +130,7 @@ class StoredWorker:
         self.publishing_is_busy = False
         self.access = Access(url=server.url)
         self.executions = Executions()
+        self.letters = StoredLetters()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
         self.listeners: list[CheckpointListener] = []
