@@ -271,9 +271,10 @@ class WorkerService:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers)
+        return await self._publisher.publish(topic, records, headers, partition)
 
     async def follow_outcomes(self) -> None:
         """Read the outcome topic from now on."""

@@ -18,7 +18,7 @@ from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
-from streamflow.model.approval import Outcome, Parked, Vote, Word
+from streamflow.model.approval import Outcome, Parked, Vote, Word, problem_of
 from streamflow.nodes.operators import Park
 from streamflow.state.store import Change, Store, TableChanges
 
@@ -105,8 +105,11 @@ class ApprovalTable:
 
     def decide(self, decision: Any) -> None:
         """A record of the topic of decisions."""
-        parked = self._live.get(decision.id)
-        if parked is None or parked.problem(decision.actor, decision.decision, decision.to) is not None:
+        parked, actor = self._live.get(decision.id), decision.actor
+        if parked is None:
+            return
+        voters = [vote.actor for vote in parked.votes]
+        if problem_of(decision.decision, actor, decision.to, parked.approvers, voters) is not None:
             return
         self._changed[decision.id] = None
         if decision.decision == Word.DELEGATE:

@@ -1,6 +1,7 @@
 """What people say about a parked row: the records of the topic of decisions, and the row's own account of it."""
 
 import re
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
@@ -71,20 +72,22 @@ class Parked(msgspec.Struct, array_like=True):
     delegations: list[tuple[str, str]] = []
     escalated: bool = False
 
-    def problem(self, actor: str, word: str, to: str | None) -> str | None:
-        """Why somebody may not say this now, None when they may."""
-        if word not in set(Word):
-            return f"{word!r} is no decision: {', '.join(Word)}"
-        if self.approvers and actor not in self.approvers:
-            return f"{actor} may not decide this: it is with {', '.join(self.approvers)}"
-        if any(vote.actor == actor for vote in self.votes):
-            return f"{actor} has decided already"
-        if word == Word.DELEGATE:
-            if not self.approvers:
-                return "anybody may decide this, so nobody has to be asked instead"
-            if not to or to in self.approvers:
-                return "delegate to somebody who is not asked yet"
-        return None
+
+def problem_of(
+    word: str, actor: str, to: str | None, approvers: Collection[str], voters: Collection[str]
+) -> str | None:
+    """Why somebody may not say this, given who may decide and who has voted; None when they may."""
+    if word not in set(Word):
+        return f"{word!r} is no decision: {', '.join(Word)}"
+    if approvers and actor not in approvers:
+        return f"{actor or 'nobody'} may not decide this: it is with {', '.join(approvers)}"
+    if actor in voters:
+        return f"{actor} has decided already"
+    if word == Word.DELEGATE and not approvers:
+        return "anybody may decide this, so nobody has to be asked instead"
+    if word == Word.DELEGATE and (not to or to in approvers):
+        return "delegate to somebody who is not asked yet"
+    return None
 
 
 def partition_of_id(approval: str) -> int | None:

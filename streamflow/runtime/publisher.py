@@ -68,19 +68,20 @@ class Publisher:
         self._in_flight += 1
         try:
             partitions = await self._producer.partitions_for(topic)
-            return await self._send(topic, records, list(headers), len(partitions))
+            return await self._send(topic, records, list(headers), len(partitions), partition)
         except KafkaError as error:
             raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
         finally:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int
+        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int, named: int | None
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
         groups: dict[int, list[Pair]] = {}
         for record in records:
-            partition = self._turn if record[0] is None else partition_of(record[0], count)
+            of_key = self._turn if record[0] is None else partition_of(record[0], count)
+            partition = of_key if named is None else named
             groups.setdefault(partition, []).append(record)
         sends: list[tuple[int, int, asyncio.Future[object]]] = []
         now_ms = int(time.time() * 1_000)
