@@ -291,6 +291,7 @@ class WorkerService:
             "state": self.controls.state,
             "control": self.controls.standing(),
             "worker": self.url,
+            "calls": self._calls(),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
@@ -385,7 +386,12 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+        families.calls.fill(topology, self._calls())
         return families.render()
+
+    def _calls(self) -> dict[str, dict[str, Any]]:
+        """Calls to the outside, by node."""
+        return {name: guarded.view() for name, guarded in self._worker.calls.guarded.items()}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """A look at this process for some seconds."""

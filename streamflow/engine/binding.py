@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.answers import Answers
 from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
@@ -22,7 +23,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Park, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Park, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -31,6 +32,7 @@ from streamflow.state.store import Store
 class Binding:
     """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
 
+    answers: what the calls of each async node gave.
     late: per node number its name, its table and the route to its late topic.
     """
 
@@ -45,6 +47,7 @@ class Binding:
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
     approvals: list[ApprovalTable] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -70,6 +73,9 @@ class Binding:
                 self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Await():
+                self.answers[node.name] = answers = Answers()
+                names[f"f_{number}"] = answers.take
             case Unfold():
                 names[f"f_{number}"] = elements_of(operator)
             case Count():
