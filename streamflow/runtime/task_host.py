@@ -46,6 +46,7 @@ class TaskHost:
         self._budget_s = revoke_budget_s
         self.tasks: dict[TaskId, HostedTask] = {}
         self.ready: set[tuple[str, int]] = set()
+        self._paused: set[tuple[str, int]] = set()
         self.events = TaskEvents(NO_EVENTS, "", "")
         self.generation = -1
         self.assigned = False
@@ -62,6 +63,7 @@ class TaskHost:
         """Suspend everything: no more work, what is done gets committed, within the budget for all together."""
         self.assigned = False
         self.ready.clear()
+        self._paused.clear()
         await self._cancel_openings()
         faults.reach("during_revoke")
         await asyncio.gather(*(task.suspend(self._budget_s) for task in self.tasks.values()))
@@ -117,7 +119,9 @@ class TaskHost:
 
     def hold(self, task: HostedTask, topics: Collection[str]) -> None:
         """Fetch these inputs no more; what is fetched already is dropped, and read again when it goes on."""
-        self.ready.difference_update((topic, task.partition) for topic in topics)
+        places = {(topic, task.partition) for topic in topics}
+        self.ready.difference_update(places)
+        self._paused.difference_update(places)
 
     async def _open(self, task_id: TaskId) -> HostedTask:
         for attempt in range(1, _OPEN_ATTEMPTS + 1):
@@ -159,7 +163,7 @@ class TaskHost:
         self.events.failed(task, error)
         if isinstance(error, Fenced):
             log.warning("task %s: %s; dropping what was not committed", task.name, error)
-            self.ready.difference_update((topic, task.partition) for topic in task.stage.input_topics)
+            self.hold(task, task.stage.input_topics)
             asyncio.get_running_loop().create_task(self._fenced(task))
             return
         self.fail(error)
@@ -195,9 +199,12 @@ class TaskHost:
         if place not in self.ready:
             return
         if task.has_missed(chunk):
-            await self._seek({place: task.task.positions[place]})
+            await self._seek({place: task.next_offset(place)})
             return
         await task.work(chunk)
+        if task.waits_for_calls(place):
+            self.ready.discard(place)  # fetching goes on when half of what waits is done
+            self._paused.add(place)
         if task.state is TaskState.RUNNING and task.is_read(place):
             self.ready.discard(place)
 
@@ -205,11 +212,21 @@ class TaskHost:
         """Idleness and waiting commits of every task."""
         for task in list(self.tasks.values()):
             task.tick(partial(waits, task))
+            if task.state is TaskState.RUNNING:
+                self._go_on(task)
+
+    def _go_on(self, task: HostedTask) -> None:
+        """Fetch again what had to wait for calls."""
+        places = {(topic, task.partition) for topic in task.stage.input_topics} & self._paused
+        on = {place for place in places if not task.waits_for_calls(place, half=True)}
+        self._paused -= on
+        self.ready |= on
 
     async def stop(self) -> None:
         """Finish: commit what is done and close every task."""
         self.stopping = True
         self.ready.clear()
+        self._paused.clear()
         await self._cancel_openings()
         await asyncio.gather(*(task.suspend(self._budget_s) for task in self.tasks.values()))
         await asyncio.gather(*(self._drop(task_id, reason="stop") for task_id in list(self.tasks)))

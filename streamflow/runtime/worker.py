@@ -25,12 +25,16 @@ from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.inference.files import ModelFiles
+from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
@@ -40,6 +44,7 @@ from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.life import Life
 from streamflow.runtime.obedience import Obedience
+from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_events import TaskEvents
@@ -84,6 +89,7 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
+        self.calls = AsyncNodes(plan, outside_of(settings))
         self.url = url
         self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
         #: Where this process says what happens to it.
@@ -94,6 +100,7 @@ class Worker:
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
+        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -160,8 +167,10 @@ class Worker:
             host.on_chunk,
             SystemClock(),
             self.global_tables.tables,
+            self.calls,
             self._ends,
             self._data_path_bus,
+            self.models,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -203,6 +212,7 @@ class Worker:
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
         await self.record_limits.read()
+        await self.calls.open()
         if self._bus is not None:
             await self._bus.start()
         self._say_started()
@@ -246,6 +256,7 @@ class Worker:
         deadline_s = self.settings.shutdown_deadline_ms / 1_000
         asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
         await self.host.stop()
+        await self.calls.close()
         for companion in reversed(self.companions):
             await companion.stop()
         await self.global_tables.stop()
@@ -315,6 +326,7 @@ class Worker:
         """End the process at once: what is committed is the truth, a successor starts from it."""
         if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
             return
+        error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
         log.error(

@@ -1,10 +1,11 @@
 """Settings of a worker: environment variables that begin with STREAMFLOW_, one frozen model, every bound stated."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.errors import SettingsError
@@ -119,19 +120,54 @@ class Settings(BaseSettings):
         60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
+    models_dir: Path = Field(Path("models"), description="folder of model files, by digest; workers may share it")
+    models_max_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
+    )
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
     )
+    outbound_hosts: str = Field(
+        "*",
+        description="hosts that nodes may call, separated by commas; `*` stands for anything, as in `*.example.com`",
+    )
+    outbound_networks: str = Field(
+        "",
+        description="inner networks that nodes may call, such as `10.1.0.0/16`, separated by commas; without "
+        "encryption only these",
+    )
+    secrets_dir: Path | None = Field(None, description="folder of secrets that nodes refer to, one file each")
     live_max_clients: int = Field(
         1_000, ge=0, le=100_000, description="clients that may follow live tables of a worker; more are answered 503"
     )
     live_interval_ms: int = Field(
         50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
     )
+    idempotency_window_ms: int = Field(
+        600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="how long a publish with an Idempotency-Key is remembered, ms; the same on all workers",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _check_networks(cls, text: str) -> str:
+        _networks(text)
+        return text
+
+    @property
+    def outbound_networks_parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`outbound_networks` as networks."""
+        return _networks(self.outbound_networks)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 #: Settings that are never shown, logged, or written down. Each may also come from a file: STREAMFLOW_…_FILE names it.

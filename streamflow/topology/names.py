@@ -6,9 +6,9 @@ from streamflow.topology.kinds import rekeys
 from streamflow.topology.spec import TopologySpec
 
 
-def repartition_topic(topology: str, key_by: str) -> str:
-    """Topic that carries the rows of a key_by to the tasks of their keys."""
-    return f"{topology}.{key_by}.repartition"
+def repartition_topic(topology: str, node: str) -> str:
+    """Topic that carries the rows of a key_by to the tasks of their keys; that of a queue is called like the queue."""
+    return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
 def changelog_topic(topology: str, table: str) -> str:
@@ -52,7 +52,7 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
-    key_bys = (node.name for node in spec.nodes if rekeys(node))
+    key_bys = (node.name for node in spec.nodes if rekeys(node) or node.queue_of)
     return frozenset(
         [
             dead_letter_topic(spec.topology),
