@@ -150,6 +150,12 @@ class Settings(BaseSettings):
     live_interval_ms: int = Field(
         50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
     )
+    idempotency_window_ms: int = Field(
+        600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="how long a publish with an Idempotency-Key is remembered, ms; the same on all workers",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 

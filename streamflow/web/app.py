@@ -48,6 +48,7 @@ from streamflow.web.why import why_routes
 #: that is not here, and a test fails on it.
 PERMISSIONS = {
     "publish": "publish",
+    "publish_as_owner": "operate",
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
