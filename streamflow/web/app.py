@@ -57,7 +57,7 @@ PERMISSIONS = {
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
     "show_status": "view",
-    "follow_tables": "query",
+    "follow_tables": "known",  # it asks for each table that a client names
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
