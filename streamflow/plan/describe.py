@@ -106,6 +106,8 @@ def mermaid(plan: Plan) -> str:
                 edges.append(f"  {start} --> {_id(number, node.name)}")
             if isinstance(node.operator, Lookup):
                 edges.append(f"  global_{node.operator.table} -.- {_id(number, node.name)}")
+            decisions = [entry.topic for entry in stage.entries if entry.decides == node.name]
+            edges += [f"  {topics[each]} --> {_id(number, node.name)}" for each in decisions]
             topic = _written(node)
             if topic is not None:
                 edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
