@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli import client, look, runs
+from streamflow.cli import client, control, look, runs
 from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
@@ -46,6 +46,11 @@ app.command()(client.publish)
 app.command()(client.query)
 app.command()(client.why)
 app.command()(client.tail)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.stop)
+app.command()(control.cancel)
+app.command()(control.state)
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)

@@ -37,11 +37,14 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
+from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
+#: Event times (None: the records') and rows.
+Rows = tuple[list[int] | None, Decoded]
 
 
 class Task:
@@ -105,7 +108,8 @@ class Task:
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes = binding.processes
+        #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
+        self._processes, self.answers = binding.processes, binding.answers
         try:
             self._functions = binding.bind()
         except BaseException:
@@ -140,9 +144,14 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+    def decode(self, entry_index: int, values: list[bytes | None]) -> Rows:
+        """Event times (None: the records') and rows of values."""
+        return self.program.decoders[entry_index](values)
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> None:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
         if self._closing:
@@ -153,7 +162,7 @@ class Task:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values)
+            self._run(entry_index, clock, chunk, start, values, given or self.decode(entry_index, values))
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -188,8 +197,10 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
-        times, decoded = self.program.decoders[number](values)
+    def _run(
+        self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None], given: Rows
+    ) -> None:
+        times, decoded = given
         entry = clock.entry
         for index, error in decoded.bad:
             with self._correlator.about(chunk, start + index):
@@ -316,6 +327,11 @@ class Task:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
             self._clock.judge(now_ms)
+
+    def reopen(self, now_ms: int) -> None:
+        """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
+        self._clock.reopen(now_ms)
+        self._changed = self._changed or bool(self._mark_topics)
 
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock

@@ -30,6 +30,7 @@ from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
     changelog_topic,
+    control_topic,
     dead_letter_topic,
     letter_decision_topic,
     outcome_topic,
@@ -58,6 +59,7 @@ def make_plan(spec: TopologySpec) -> Plan:
         letter_decision_topic=letter_decision_topic(spec.topology),
         publish_key_topic=publish_key_topic(spec.topology),
         outcome_topic=outcome_topic(spec.topology),
+        control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )

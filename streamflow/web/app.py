@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.control import control_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
@@ -55,6 +56,11 @@ PERMISSIONS = {
     "edit_letter": "operate",
     "redrive_letters": "operate",
     "discard_letters": "operate",
+    "pause": "operate",
+    "resume": "operate",
+    "stop": "operate",
+    "cancel": "operate",
+    "show_state": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
@@ -91,6 +97,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
+    app.include_router(control_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)

@@ -5,7 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.control import Wish
 from streamflow.bus.log import EventLog
+from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
@@ -25,6 +27,25 @@ class LocalTable:
     store: Store
     watermark_ms: int
     positions: Mapping[tuple[str, int], int]
+
+
+class Controls(Protocol):
+    """Orders to the topology, on whatever worker its tasks are."""
+
+    @property
+    def state(self) -> State:
+        """What the topology is."""
+
+    def standing(self) -> dict[str, Any]:
+        """`state`, the order that holds (`wish`, `version`, `run`, `actor`, `reason`, `at`, in ms), and `waiting_for`:
+        tasks that have not obeyed it yet, as `stage/partition`."""
+
+    async def order(self, wish: Wish, actor: str, reason: str, version: int | None) -> int:
+        """Give an order, if it does not hold already; the version that holds then. Raises IllegalMove,
+        BrokerUnavailable."""
+
+    async def obeyed(self, version: int, timeout_s: float) -> bool:
+        """Wait until all have obeyed; whether they had in time."""
 
 
 #: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
@@ -68,6 +89,7 @@ class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
+    controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
     #: This worker's address, as other workers know it.
