@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench bench-nexmark bench-live chaos chart k8s k8s-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz chart k8s k8s-tools fmt clean
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -39,6 +39,10 @@ bench-live: $(STAMP) ## From HTTP to the delta at 200 clients, and what clients 
 
 chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 	$(BIN)/python -m tests.chaos
+
+fuzz: $(STAMP) ## Requests made up from the OpenAPI document, against a worker; SECONDS=120
+	$(BIN)/pip install --quiet --editable '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz
 
 chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from the models
 	$(BIN)/python -m streamflow.deploy.chart_files helm/streamflow

@@ -34,6 +34,7 @@ from streamflow.nodes.kind import Category, NodeConfig, NodeKind
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.mask import Mask
+from streamflow.nodes.model import Model
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.normalize_running import NormalizeRunning
@@ -85,6 +86,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     HttpRequest,
     Enrich,
     Webhook,
+    Model,
 )
 
 
