@@ -424,6 +424,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        families.live_clients.labels(topology).set(self._live.seats.taken_count)
         show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
