@@ -18,6 +18,7 @@ from streamflow.calls.guarded import GuardedCaller
 from streamflow.engine.task import Rows, Task
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
+from streamflow.nodes.operators import Await
 
 #: Records and bytes that wait in one entry; beyond either its partition is not fetched.
 MAX_WAITING = 10_000
@@ -55,11 +56,11 @@ class _Batch:
 
 
 class AsyncEntry:
-    """Entry `number` of a task, in front of async node `node`. capacity: rows asked for that are not processed."""
+    """Entry `number` of a task, in front of async node `node`. owner: identity of the run."""
 
-    def __init__(self, task: Task, number: int, node: str, guarded: GuardedCaller, capacity: int, owner: str) -> None:
+    def __init__(self, task: Task, number: int, node: str, guarded: GuardedCaller, operator: Await, owner: str) -> None:
         self._task, self._number, self._owner = task, number, owner
-        self._guarded, self._capacity = guarded, capacity
+        self._guarded, self._capacity, self._ends_soon = guarded, operator.capacity, operator.ends_soon
         self._answers = task.answers[node]
         self._batches: deque[_Batch] = deque()
         self._calls: set[asyncio.Task[None]] = set()
@@ -185,7 +186,7 @@ class AsyncEntry:
     async def stop(self, grace_s: float) -> None:
         """Ask no more; let calls under way end within `grace_s`, process what is answered, forget the rest."""
         self._stopping = True
-        if self._calls:
+        if self._calls and self._ends_soon:
             await asyncio.wait(self._calls, timeout=grace_s)
         if self._error is None:
             self._process()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from streamflow.engine.async_entry import MAX_WAITING, AsyncEntry
 from streamflow.engine.program import compile_stage
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Chunk, Run
+from streamflow.nodes.operators import Await
 from streamflow.plan.planner import make_plan
 from streamflow.state.memory import MemoryStore
 from streamflow.topology.yaml_file import parse_topology
@@ -34,6 +36,7 @@ nodes:
 """)
 )
 STAGE = PLAN.stages[1]
+OPERATOR = next(node.operator for node in STAGE.nodes if isinstance(node.operator, Await))
 
 
 class Scripted:
@@ -88,7 +91,7 @@ def chunk(start: int, count: int) -> Chunk:
 
 def entry(made: Task, caller: Scripted, capacity: int = 100, **policy: Any) -> AsyncEntry:
     guarded = GuardedCaller(caller, Policy(**{"timeout_ms": 60_000, **policy}))
-    return AsyncEntry(made, 0, "a", guarded, capacity, "t")
+    return AsyncEntry(made, 0, "a", guarded, replace(OPERATOR, capacity=capacity), "t")
 
 
 async def unpaced() -> None:
