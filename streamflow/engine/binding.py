@@ -15,6 +15,7 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
+from streamflow.engine.scorer import Scorer, Scorers, as_list
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
@@ -22,7 +23,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Score, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -46,6 +47,7 @@ class Binding:
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
+    scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -78,6 +80,9 @@ class Binding:
             case Lookup():
                 found = self.global_tables[operator.table]
                 names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
+            case Score():
+                names["as_list"] = as_list
+                names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
             case Upsert():
                 table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
                 names |= bound
