@@ -40,12 +40,13 @@ class ProcessesCaller:
     def __init__(self, action: ProcessesAction, node: str) -> None:
         assert action.declared.input_type is not None
         assert action.declared.output_type is not None
-        self.row_type: type[Any] = action.declared.output_type
+        self._row_type: type[Any] = action.declared.output_type
+        self.result_type = list[action.declared.output_type]  # type: ignore[name-defined]
         self._action, self._node = action, node
         self._input: type[Any] = action.declared.input_type
         self._names = schema_of(action.declared.input_type).names
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(tuple[list[self.row_type], str, str]).decode  # type: ignore[name-defined]
+        self._decode = msgspec.msgpack.Decoder(tuple[self.result_type, str, str]).decode  # type: ignore[name-defined]
         self._free: asyncio.Queue[_Slot] = asyncio.Queue()
         self._slots: list[_Slot] = []
 
@@ -61,19 +62,24 @@ class ProcessesCaller:
         """End every process."""
         await asyncio.gather(*(slot.end() for slot in self._slots))
 
-    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
+    async def call(self, row: Any, origin: Origin) -> list[Any]:
         """The function's rows. Raises CallFailed with what it raised there."""
         slot = await self._free.get()
         try:
-            rows, error_class, said = self._decode(await slot.ask(self.digest(row)))
+            answer: tuple[list[Any], str, str] = self._decode(await slot.ask(self.digest(row)))
         except BaseException:
             await slot.end()
             raise
         finally:
             self._free.put_nowait(slot)
+        rows, error_class, said = answer
         if error_class:
             raise CallFailed("process", said, ErrorClass(error_class))
         return rows
+
+    def rows(self, row: Any, result: list[Any]) -> Sequence[Any]:
+        """The result."""
+        return result
 
     def target(self, row: Any) -> str:
         """The node."""
@@ -85,7 +91,7 @@ class ProcessesCaller:
 
     def fallback(self, row: Any, values: Mapping[str, Any]) -> Any:
         """A row of these values."""
-        return self.row_type(**values)
+        return self._row_type(**values)
 
 
 class _Slot:

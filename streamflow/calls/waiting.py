@@ -28,7 +28,8 @@ class DelayCaller:
     """Sleeps. See `caller.Caller`."""
 
     def __init__(self, action: DelayAction, node: str) -> None:
-        self.row_type = action.rows.row_type
+        self.result_type = None
+        self._row_type = action.rows.row_type
         self._by_ms, self._node, self._names = action.by_ms, node, action.rows.names
 
     async def open(self) -> None:
@@ -37,10 +38,13 @@ class DelayCaller:
     async def close(self) -> None:
         """Nothing is kept open."""
 
-    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
-        """The row, when its time has come."""
+    async def call(self, row: Any, origin: Origin) -> None:
+        """Nothing, when the row's time has come."""
         await asyncio.sleep((origin.batch_ms + self._by_ms) / 1_000 - time())
-        return [self.row_type(**{name: getattr(row, name) for name in self._names})]
+
+    def rows(self, row: Any, result: None) -> Sequence[Any]:
+        """The row."""
+        return [self._row_type(**{name: getattr(row, name) for name in self._names})]
 
     def target(self, row: Any) -> str:
         """Nobody is asked."""
@@ -52,4 +56,4 @@ class DelayCaller:
 
     def fallback(self, row: Any, values: Mapping[str, Any]) -> Any:
         """A row of these values."""
-        return self.row_type(**values)
+        return self._row_type(**values)

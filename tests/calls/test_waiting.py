@@ -42,7 +42,7 @@ OPERATOR = next(node.operator for node in STAGE.nodes if isinstance(node.operato
 class Scripted:
     """A caller that does what a test says, row by row."""
 
-    row_type = Answered
+    result_type: Any = list[Answered]
 
     def __init__(self) -> None:
         self.gates: dict[int, asyncio.Event] = {}
@@ -54,7 +54,10 @@ class Scripted:
 
     async def close(self) -> None: ...
 
-    async def call(self, row: Any, place: Origin) -> Sequence[Any]:
+    def rows(self, row: Any, result: Any) -> Sequence[Any]:
+        return list(result)
+
+    async def call(self, row: Any, place: Origin) -> Any:
         self.asked.append(row.number)
         while self.deaf:
             try:
