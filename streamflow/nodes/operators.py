@@ -283,14 +283,14 @@ KEY_FIELD = "_key"
 class Await:
     """Gives the rows of a call to the outside.
 
-    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ordered: rows go on in the
-    order they came in; else as they are answered, but not across a watermark.
+    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
+    waiting for calls that are under way when the task stops.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
-    ordered: bool = True
+    ends_soon: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from streamflow.nodes.branch import Branch
 from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
 from streamflow.nodes.deduplicate import Deduplicate
+from streamflow.nodes.delay import Delay
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
 from streamflow.nodes.filter import Filter
@@ -88,6 +89,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     HttpRequest,
     Enrich,
     Webhook,
+    Delay,
     Model,
 )
 
