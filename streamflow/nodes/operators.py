@@ -35,6 +35,7 @@ from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
@@ -289,6 +290,8 @@ Operator = (
     | Limit
     | Score
     | Emit
+    | Hand
+    | Deliver
     | Upsert
     | Subscribe
     | Settle

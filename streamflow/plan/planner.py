@@ -16,6 +16,7 @@ from streamflow.nodes.model import ModelConfig
 from streamflow.nodes.operators import Distinct, Fold, Limit, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
+from streamflow.plan.deliveries import with_deliveries
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
@@ -41,7 +42,7 @@ def make_plan(spec: TopologySpec) -> Plan:
     resolved = resolve(spec)
     if resolved.problems:
         raise TopologyError(resolved.problems)
-    stages = _Stages(resolved.spec, resolved.nodes).all()
+    stages = with_deliveries(spec.topology, _Stages(resolved.spec, resolved.nodes).all())
     dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(

@@ -20,14 +20,14 @@ from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.pacing import Pacing, Rolling
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.delivering import Resources
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
-from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -71,9 +71,9 @@ class HostedTask:
         tables: Mapping[str, GlobalTable],
         ends: Mapping[tuple[str, int], int] | None = None,
         bus: DataPathBus | None = None,
-        models: Models | None = None,
+        resources: Resources | None = None,
     ) -> None:
-        self._bus, self._models = bus, models
+        self._bus, self._resources = bus, resources or Resources()
         self._ends = ends
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
@@ -132,7 +132,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
-            models=self._models,
+            resources=self._resources,
             bus=self._bus,
         )
         if self._ends is not None:
@@ -210,6 +210,8 @@ class HostedTask:
         if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
             return
         since_ms = self._clock.monotonic_ms() - self._started_ms
+        if isinstance(self._pacing, Rolling) and task.first_ms and task.watermark_ms < END_OF_TIME:
+            since_ms = self._clock.wall_ms() - task.first_ms
         if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
             self._begin_commit()
 
@@ -227,7 +229,11 @@ class HostedTask:
             if faults.mistake() == "store_before_commit":
                 self._apply(checkpoint, {})
                 self.flush_store()
+            if checkpoint.batch is not None:
+                await asyncio.to_thread(checkpoint.batch.prepare)
             offsets = await self._producer.commit(checkpoint, self._changelogs)
+            if checkpoint.batch is not None:
+                await asyncio.to_thread(checkpoint.batch.settle)
             faults.reach("before_store")
             self._apply(checkpoint, offsets)
             faults.reach("after_store")

@@ -13,6 +13,7 @@ with `crash()` at any point between checkpoints. The clock is moved by hand.
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ import orjson
 from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
+from streamflow.engine.delivering import Resources
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
@@ -54,7 +56,7 @@ class Driver:
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
-    model nodes load theirs with.
+    model nodes load theirs with. files_dir: folder of file sinks.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Driver:
         fused: bool = True,
         overlap: bool = False,
         models: Models | None = None,
+        files_dir: Path | None = None,
         events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
@@ -74,7 +77,7 @@ class Driver:
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap = overlap
-        self._models = models
+        self._resources = Resources(models, files_dir)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
@@ -210,6 +213,8 @@ class Driver:
             return
         self._commits += 1
         point = self.crash_at.get(self._commits)
+        if checkpoint.batch is not None:
+            checkpoint.batch.prepare()
         if point is CrashPoint.BEFORE_COMMIT:
             self.crash()
             return
@@ -219,6 +224,8 @@ class Driver:
         if point is CrashPoint.BEFORE_STORE:
             self.crash()
             return
+        if checkpoint.batch is not None:
+            checkpoint.batch.settle()
         inputs = {f"{topic}/{part}": offset for (topic, part), offset in checkpoint.positions.items()}
         meta = StoreMeta(changelog=offsets, inputs=inputs, progress=checkpoint.progress)
         self._flights[stage.name, partition] = checkpoint, meta
@@ -252,7 +259,7 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
-            models=self._models,
+            resources=self._resources,
             bus=self._bus,
         )
         if self._ends is not None:

@@ -206,6 +206,8 @@ def test_examples_have_something_to_do() -> None:
         from streamflow.testing.compliance import _outcome
 
         for name, kind in KINDS.items():
+            if name in ("file_sink", "sql_sink"):  # tests/sinks
+                continue
             found = _outcome(type(kind), chunk_size=1_000)
             assert len(found["dead letters"]) >= 4
             if not any(found[each] for each in found if each != "dead letters"):
