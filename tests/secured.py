@@ -117,10 +117,6 @@ class SecuredKafka:
         """Address of a listener."""
         return f"127.0.0.1:{self.ports[listener]}"
 
-    def tool(self, name: str, *arguments: str) -> str:
-        """Run one of Kafka's own tools where everybody may do everything; what it printed."""
-        return self._java(name, "--bootstrap-server", self.bootstrap, *arguments)
-
     def _java(self, *arguments: str) -> str:
         command = [*_java_command(os.pathsep.join(map(str, kafka_jars(lambda _: None))), self._folder), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -12,10 +12,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
+from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -28,7 +30,9 @@ from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.connection import connection
+from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
@@ -41,7 +45,7 @@ from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -59,6 +63,8 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self.events = worker.events
+        self._feed = None if worker.settings.events_detail == "off" else KafkaEventFeed(worker.settings)
+        self.feed: EventFeed | None = self._feed
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
@@ -67,7 +73,9 @@ class WorkerService:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
+        self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        self.controls: Controls = WorkerControls(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
@@ -92,12 +100,15 @@ class WorkerService:
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._live.stop()
+        self._app.state.event_clients.close()
         await self._server.stop()
         await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
         await self._outcomes.stop()
+        if self._feed is not None:
+            await self._feed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -144,8 +155,7 @@ class WorkerService:
     def history(self, stage: str, partition: int) -> History | None:
         """What an own task remembers about time."""
         task = self._worker.task(stage, partition)
-        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
-        return task.task.history if task is not None and running else None
+        return task.task.history if task is not None and task.is_open else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -285,8 +295,10 @@ class WorkerService:
         return {
             "spec": self._spec.model_dump(mode="json"),
             "plan": describe(self.plan),
-            "state": "running" if self._worker.is_ready else "opening",
+            "state": self.controls.state,
+            "control": self.controls.standing(),
             "worker": self.url,
+            "calls": self._calls(),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
@@ -303,7 +315,7 @@ class WorkerService:
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
         lags = self._lags(task)
-        counters = task.task.counters.by_node() if task.state in (TaskState.RUNNING, TaskState.SUSPENDED) else {}
+        counters = task.task.counters.by_node() if task.is_open else {}
         return {
             "stage": task.stage.name,
             "partition": task.partition,
@@ -326,23 +338,27 @@ class WorkerService:
         return lags
 
     def _end(self, place: tuple[str, int]) -> int | None:
-        """End of an input that is fetched here, as far as the consumer knows it."""
-        ready = place in self._worker.host.ready
-        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
+        """End of an input of an own task, as far as it is known."""
+        if place in self._worker.host.ready:
+            end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
+            return end
+        return self._worker.obedience.held_ends.get(place)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""
         verdict = self._worker.watchdog.verdict()
-        return verdict is not Verdict.STUCK, {"status": verdict.value}
+        return verdict is not Verdict.STUCK, {"status": verdict.value, "state": self.controls.state}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
-        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        serving = (TaskState.RUNNING, TaskState.PAUSED)
+        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state not in serving}
         reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
+            "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
@@ -356,7 +372,7 @@ class WorkerService:
         for task in self._worker.host.tasks.values():
             labels = (topology, task.stage.name, str(task.partition))
             families.restore_ratio.labels(*labels).set(task.restore.ratio)
-            if task.store is None or task.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+            if task.store is None or not task.is_open:
                 continue
             families.state_bytes.labels(*labels).set(task.store.size_bytes())
             watermark = task.committed_watermark_ms
@@ -378,7 +394,12 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+        families.calls.fill(topology, self._calls())
         return families.render()
+
+    def _calls(self) -> dict[str, dict[str, Any]]:
+        """Calls to the outside, by node."""
+        return {name: guarded.view() for name, guarded in self._worker.calls.guarded.items()}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """A look at this process for some seconds."""

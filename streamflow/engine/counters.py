@@ -7,6 +7,7 @@ from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
     Apply,
+    Await,
     Distinct,
     Filter,
     Fold,
@@ -21,7 +22,20 @@ from streamflow.nodes.operators import (
 
 #: Operators whose rows out are counted; the others give as many as they take.
 _COUNTED = (
-    Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Score | Upsert | Settle | Apart
+    Filter
+    | Output
+    | Lookup
+    | Fold
+    | Unfold
+    | Apply
+    | Await
+    | Process
+    | Distinct
+    | Limit
+    | Score
+    | Upsert
+    | Settle
+    | Apart
 )
 
 

@@ -38,12 +38,15 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
+from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
 _NOTHING = Resources()
+#: Event times (None: the records') and rows.
+Rows = tuple[list[int] | None, Decoded]
 
 
 class Task:
@@ -90,11 +93,10 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._advancing = False
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
-        self._in_flight = self._changed = False
+        self._in_flight = self._changed = self._advancing = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
@@ -107,7 +109,8 @@ class Task:
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes, self.scorers = binding.processes, binding.scorers
+        #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
+        self._processes, self.answers, self.scorers = binding.processes, binding.answers, binding.scorers
         try:
             self._functions = binding.bind()
             self.scorers.open(resources.models, progress.versions)
@@ -143,9 +146,14 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+    def decode(self, entry_index: int, values: list[bytes | None]) -> Rows:
+        """Event times (None: the records') and rows of values."""
+        return self.program.decoders[entry_index](values)
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> None:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
         if self._closing:
@@ -156,7 +164,7 @@ class Task:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values)
+            self._run(entry_index, clock, chunk, start, values, given or self.decode(entry_index, values))
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -191,8 +199,10 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
-        times, decoded = self.program.decoders[number](values)
+    def _run(
+        self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None], given: Rows
+    ) -> None:
+        times, decoded = given
         entry = clock.entry
         for index, error in decoded.bad:
             with self._correlator.about(chunk, start + index):
@@ -323,6 +333,11 @@ class Task:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
             self._clock.judge(now_ms)
+
+    def reopen(self, now_ms: int) -> None:
+        """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
+        self._clock.reopen(now_ms)
+        self._changed = self._changed or bool(self._mark_topics)
 
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock

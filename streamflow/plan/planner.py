@@ -31,7 +31,15 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
+from streamflow.topology.names import (
+    changelog_topic,
+    control_topic,
+    dead_letter_topic,
+    letter_decision_topic,
+    outcome_topic,
+    publish_key_topic,
+    repartition_topic,
+)
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -43,16 +51,18 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = with_deliveries(spec.topology, _Stages(resolved.spec, resolved.nodes).all())
-    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
-        dead_letter_topic=dead_letters,
-        outcome_topic=outcomes,
+        topics=plan_topics(spec.topology, stages, _declared_partitions(resolved.nodes), tables),
+        dead_letter_topic=dead_letter_topic(spec.topology),
+        letter_decision_topic=letter_decision_topic(spec.topology),
+        publish_key_topic=publish_key_topic(spec.topology),
+        outcome_topic=outcome_topic(spec.topology),
+        control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )

@@ -26,6 +26,13 @@ _REFUSALS = (
     errors.UnsupportedSaslMechanismError,
     errors.IllegalSaslStateError,
 )
+#: Kafka knows who we are, and does not allow what we do.
+_DENIALS = (
+    errors.TopicAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.ClusterAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
+)
 
 
 @functools.lru_cache(maxsize=16)
@@ -94,8 +101,21 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+def denied(error: BaseException) -> KafkaRefusal | None:
+    """What it means when Kafka does not allow something; None when that is not why."""
+    for each in _causes(error):
+        if isinstance(each, KafkaRefusal):
+            return each
+        if isinstance(each, _DENIALS):
+            remedy = "`streamflow deploy acls` says what is needed"
+            return KafkaRefusal(f"Kafka does not allow it ({_line(each)}): {remedy}")
+    return None
+
+
 async def unavailable(settings: Settings, error: Exception) -> StreamflowError:
     """What it means that a client failed by this: KafkaRefusal when another attempt would not help."""
+    if (not_allowed := denied(error)) is not None:
+        return not_allowed
     found, refused, last = connection(settings), None, error
     for server in found["bootstrap_servers"] if isinstance(error, errors.KafkaConnectionError) else ():
         why = await _failure(server, {name: given for name, given in found.items() if name != "bootstrap_servers"})

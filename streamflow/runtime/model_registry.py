@@ -15,6 +15,7 @@ from streamflow.inference.card import (
     card_of,
 )
 from streamflow.plan.plan import GlobalTablePlan
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 _READ_MS = 1_000
@@ -23,10 +24,10 @@ _READ_MS = 1_000
 async def read_cards(settings: Settings, topic: str) -> list[ModelCard]:
     """Every card, by name and version as text; none when there is no topic. Raises BrokerUnavailable, ModelError."""
     table = GlobalTable(GlobalTablePlan(topic, topic, REGISTRY_SCHEMA, "id", REGISTRY_MAX_ROWS, REGISTRY_MAX_BYTES))
-    servers = settings.brokers.split(",")
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    kafka = connection(settings)
+    admin = AIOKafkaAdminClient(**kafka)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+        **kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -59,7 +60,7 @@ async def add_card(settings: Settings, topic: str, card: ModelCard) -> None:
         if known.id == card.id and (known.digest, known.task) != (card.digest, card.task):
             raise ModelError(f"{card.id} is there with another file or task; versions never change, give it a new one")
     await _create(settings, topic)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers.split(","), acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**connection(settings), acks="all", enable_idempotence=True)
     try:
         await producer.start()
         key, value = card.record()
@@ -71,7 +72,7 @@ async def add_card(settings: Settings, topic: str, card: ModelCard) -> None:
 
 
 async def _create(settings: Settings, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         config = {"cleanup.policy": "compact"}

@@ -19,6 +19,7 @@ from streamflow.bus.audit.seal import Seal, make_seal
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic, seals_topic
 from streamflow.errors import EventError, StreamflowError
 from streamflow.runtime.bus_reader import BusReader, as_log_record
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,16 +69,16 @@ class Sealer(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(_BACKOFF_S)
 
     async def _seal_on(self) -> None:
-        brokers = self._settings.brokers.split(",")
+        kafka = connection(self._settings)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=brokers,
+            **kafka,
             group_id=f"{self._settings.namespace}.sealer",
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=brokers, enable_idempotence=True, acks="all", max_request_size=EVENT_MAX_BYTES
+            **kafka, enable_idempotence=True, acks="all", max_request_size=EVENT_MAX_BYTES
         )
         try:
             await self._producer.start()

@@ -10,7 +10,7 @@ import logging
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
 from streamflow.bus.topics import bus_topics, with_bus
 from streamflow.errors import KafkaRefusal, TopicError
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_EXISTS = 36
-#: Timed out, too few brokers (they may be starting), no controller: tried again.
-_MAY_HEAL = (7, 38, 41)
+#: Timed out, too few brokers (they may be starting), no controller; or somebody was faster, and what is there now is
+#: checked: tried again.
+_MAY_HEAL = (7, 36, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -147,7 +147,9 @@ async def _create(
     for name, code, *message in response.topic_errors:
         if code in _MAY_HEAL:
             raise for_code(code)(f"topic {name} cannot be created yet")
-        if code not in (0, _EXISTS):  # another worker may have been faster
+        if code == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(f"{name} is missing and may not be created, or it may not be seen")
+        if code:
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:
         raise TopicError("; ".join(problems))
@@ -172,6 +174,8 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     found: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
         for resource in response.resources:
+            if resource[0] == TopicAuthorizationFailedError.errno:
+                raise TopicAuthorizationFailedError(f"the configuration of {resource[3]} may not be read")
             found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
     return found
 

@@ -1,10 +1,11 @@
 """Settings of a worker: environment variables that begin with STREAMFLOW_, one frozen model, every bound stated."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.errors import SettingsError
@@ -129,6 +130,16 @@ class Settings(BaseSettings):
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
     )
+    outbound_hosts: str = Field(
+        "*",
+        description="hosts that nodes may call, separated by commas; `*` stands for anything, as in `*.example.com`",
+    )
+    outbound_networks: str = Field(
+        "",
+        description="inner networks that nodes may call, such as `10.1.0.0/16`, separated by commas; without "
+        "encryption only these",
+    )
+    secrets_dir: Path | None = Field(None, description="folder of secrets that nodes refer to, one file each")
     live_max_clients: int = Field(
         1_000, ge=0, le=100_000, description="clients that may follow live tables of a worker; more are answered 503"
     )
@@ -137,6 +148,21 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _check_networks(cls, text: str) -> str:
+        _networks(text)
+        return text
+
+    @property
+    def outbound_networks_parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`outbound_networks` as networks."""
+        return _networks(self.outbound_networks)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 #: Settings that are never shown, logged, or written down. Each may also come from a file: STREAMFLOW_…_FILE names it.

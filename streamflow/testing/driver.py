@@ -10,8 +10,9 @@ The same input must give the same results in every shape: any `chunk_size`, fuse
 with `crash()` at any point between checkpoints. The clock is moved by hand.
 """
 
+import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from typing import Any
 import orjson
 
 from streamflow.bus.detail import DataPathBus, Detail
+from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
+from streamflow.engine.async_entry import AsyncEntry
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
@@ -55,6 +59,7 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
+    outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
     model nodes load theirs with. files_dir: folder of file sinks.
     """
@@ -68,6 +73,7 @@ class Driver:
         checkpoint_every: int = 1,
         fused: bool = True,
         overlap: bool = False,
+        outside: Outside | None = None,
         models: Models | None = None,
         files_dir: Path | None = None,
         events: Detail = Detail.OFF,
@@ -87,6 +93,9 @@ class Driver:
         self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
+        self.calls = AsyncNodes(plan, outside or Outside())
+        self._runner: asyncio.Runner | None = None
+        self._entries: dict[tuple[str, int], Mapping[str, AsyncEntry]] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
@@ -197,7 +206,12 @@ class Driver:
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
             if chunk is not None and not task.is_read((entry.topic, partition)):
-                task.process(number, chunk, 0, task.room(chunk))
+                waiting = self._entries[place].get(entry.topic)
+                if waiting is not None:
+                    waiting.offer(chunk)
+                    self._await(waiting.settle())
+                else:
+                    task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
@@ -206,6 +220,19 @@ class Driver:
             self._checkpoint(stage, partition, task)
             return True
         return moved
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+            self._runner.run(self.calls.open())
+        self._runner.run(work)
+
+    def close(self) -> None:
+        """End the connections of async nodes. Nothing to do without them."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            runner.run(self.calls.close())
+            runner.close()
 
     def _checkpoint(self, stage: Stage, partition: int, task: Task) -> None:
         checkpoint = task.take_checkpoint(self.now_ms)
@@ -264,6 +291,7 @@ class Driver:
         )
         if self._ends is not None:
             task.end_at(self._ends)
+        self._entries[stage.name, partition] = self.calls.entries(stage, task)
         return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:

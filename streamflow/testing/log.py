@@ -4,10 +4,11 @@ Real enough for what the engine depends on: records have offsets, commits are at
 control record), positions are kept per group with their metadata.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
@@ -74,13 +75,15 @@ class MemoryLog:
             if marks and record.value is not None and record.value.startswith(b"{"):
                 taken_marks.append(Mark(len(values), record.value))
                 continue
+            headers = dict(record.headers)
+            correlation = headers.get(CORRELATION)
+            if correlation is not None:
+                record = replace(record, timestamp_ms=redriven_time(headers, record.timestamp_ms))
+                correlations[len(values)] = correlation
             last = kept[-1] if runs else None
             if last is None or (record.offset, record.timestamp_ms) != (last.offset + 1, last.timestamp_ms):
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
-            correlation = dict(record.headers).get(CORRELATION)
-            if correlation is not None:
-                correlations[len(values)] = correlation
-            trace = sampled_context(dict(record.headers).get(TRACEPARENT))
+            trace = sampled_context(headers.get(TRACEPARENT))
             if trace is not None:
                 traces[len(values)] = trace
             values.append(record.value)

@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable
-from streamflow.model.outcome import CORRELATION, Outcome
+from streamflow.model.outcome import CORRELATION, Outcome, new_execution
 from streamflow.model.position import encode_token
 from streamflow.plan.plan import EntryKind, Plan
-from streamflow.web.executions import KEPT_S, age_s, new_id
+from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
@@ -46,7 +46,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         records, rejected = validated(target, [body], key)
         if rejected:
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])
-        execution = new_id()
+        execution = new_execution()
         try:
             await service.follow_outcomes()
             with traced(service, request, topic) as headers:

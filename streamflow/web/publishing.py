@@ -103,7 +103,7 @@ async def admitted(service: Service, request: Request, bucket: TokenBucket, limi
     if wait_s > 0:
         detail = f"a topic takes {limits.events_per_s} events/s here"
         raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
-    return await _body(request, limits.body_bytes)
+    return await body_of(request, limits.body_bytes)
 
 
 def _check_headers(request: Request) -> None:
@@ -114,7 +114,7 @@ def _check_headers(request: Request) -> None:
         raise Refusal(415, "media_type", f"{given!r} is not taken: send application/json or application/x-ndjson")
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
+async def body_of(request: Request, max_bytes: int) -> bytes:
     """The body, refused as soon as it is too large or too slow."""
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 18 or int(length) > max_bytes:

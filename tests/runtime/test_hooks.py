@@ -135,6 +135,17 @@ def test_contexts_of_strangers_are_seen_in_any_batch_when_asked_for(compression:
     assert _read(data, traces=True, marks=True).traces == {}, "on internal topics they are in batches of their own"
 
 
+def test_an_event_sent_again_has_the_time_at_which_it_was_written_first() -> None:
+    """Its record's own timestamp is new; of records that nobody waits for, headers say nothing."""
+    found = []
+    for headers in ([("sf-time", b"70"), ("sf-correlation", b"id")], [("sf-time", b"70")]):
+        builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 20)
+        builder.append(0, 9_000, None, b"a", headers)
+        chunk = _read(bytes(builder.build()), timestamps=True)
+        found.append((chunk.timestamps, chunk.run_at(0).max_timestamp_ms))
+    assert found == [([70], 70), ([9_000], 9_000)]
+
+
 def test_marks_are_split_off_and_timestamps_are_beside() -> None:
     data = _batch([b"[1]", b"[2]", b'{"producer":0}']) + _batch([b'{"producer":1}'], base=3) + _batch([b"[3]"], base=4)
     chunk = _read(data, 0, None, marks=True, timestamps=True)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import shlex
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,24 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from typer.testing import CliRunner
 
 from streamflow.cli.main import app
 from streamflow.errors import BrokerUnavailable, KafkaRefusal, SettingsError
+from streamflow.plan.planner import make_plan
 from streamflow.runtime.connection import connection, unavailable
 from streamflow.runtime.exit_codes import EXIT_REFUSED
 from streamflow.runtime.tail import follow
+from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import load_settings
+from streamflow.topology.load import load_topology
 from tests.secured import PASSWORDS, Authority, SecuredKafka, token
 from tests.system.test_worker import Product, _sale
+
+#: Kafka's numbers.
+_KINDS, _PATTERNS, _ALLOW = {"topic": 2, "group": 3, "transactional-id": 5}, {"literal": 3, "prefixed": 4}, 3
+_OPERATIONS = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -204,6 +214,94 @@ def test_a_worker_that_knows_kafka_and_whom_it_serves(
     assert "STREAMFLOW_KAFKA_SASL" in log
     secrets = (PASSWORDS["alice"], made.stdout.strip(), made.stdout[17:].strip(), "s" * 32)
     assert not [each for each in secrets if each in log], "a secret is in the log"
+
+
+class _Carol:
+    """Gives carol rules, and takes them away."""
+
+    def __init__(self, kafka: SecuredKafka) -> None:
+        self._bootstrap = kafka.bootstrap
+
+    def obey(self, command: str) -> None:
+        """Do what a printed command of kafka-acls says (Kafka's tool itself is not among the broker's jars)."""
+        words = shlex.split(command)[1:]
+        assert words.pop(words.index("--add")) == "--add"
+        given: dict[str, list[str]] = {}
+        for name, value in zip(words[::2], words[1::2], strict=True):
+            given.setdefault(name.removeprefix("--"), []).append(value)
+        assert (given.pop("bootstrap-server"), given.pop("allow-principal")) == ([self._bootstrap], ["User:carol"])
+        operations, pattern = given.pop("operation"), given.pop("resource-pattern-type", ["literal"])
+        ((kind, names),) = given.items()
+        for name in names:
+            for operation in operations:
+                self.change(CreateAclsRequest, name, operation, kind, pattern[0])
+
+    def change(self, request: type, name: str, operation: str, kind: str = "topic", pattern: str = "literal") -> None:
+        async def main() -> None:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+            await admin.start()
+            try:
+                rule = (_KINDS[kind], name, _PATTERNS[pattern], "User:carol", "*", _OPERATIONS[operation], _ALLOW)
+                answer = await admin._send_request(request(*rule))
+                results = answer.creation_responses if request is CreateAclsRequest else answer.filter_responses
+                assert [each[0] for each in results] == [0]
+            finally:
+                await admin.close()
+
+        asyncio.run(main())
+
+    @contextmanager
+    def without(self, name: str, operation: str) -> Iterator[None]:
+        self.change(DeleteAclsRequest, name, operation)
+        yield
+        self.change(CreateAclsRequest, name, operation)
+
+
+def test_what_deploy_acls_prints_is_enough_and_nothing_of_it_too_much(
+    secured: SecuredKafka, tmp_path: Path, unique: str
+) -> None:
+    product, carol = Product(secured.bootstrap, tmp_path, unique), _Carol(secured)
+    plan = make_plan(load_topology(tmp_path))
+    asyncio.run(ensure_topics(plan, load_settings(brokers=secured.bootstrap)))
+    printed = CliRunner().invoke(
+        app, ["deploy", "acls", str(tmp_path), "--principal", "User:carol", "--brokers", secured.bootstrap]
+    )
+    for command in printed.stdout.splitlines():
+        carol.obey(command)
+    (tmp_path / "password").write_text(PASSWORDS["carol"])
+    environment = {
+        "STREAMFLOW_BROKERS": secured.address("SASL"),
+        "STREAMFLOW_KAFKA_TLS": "true",
+        "STREAMFLOW_KAFKA_CA_FILE": str(secured.authority.certificate),
+        "STREAMFLOW_KAFKA_SASL": "plain",
+        "STREAMFLOW_KAFKA_USERNAME": "carol",
+        "STREAMFLOW_KAFKA_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    log = tmp_path / "worker-0.log"
+    try:
+        product.start(0, **environment)
+        token = product.publish([_sale(1_000)])["token"]
+        assert product.query("totals", after=token, key="Rome").json()["rows"][0]["value"]["n"] == 1
+        with carol.without(f"{unique}.totals", "Write"):
+            product.publish([_sale(60_000 + i, shop=f"s{i}") for i in range(30)])
+            assert product.workers.pop(0).wait(60) == EXIT_REFUSED
+        assert "streamflow deploy acls" in log.read_text()
+        log.write_text("")
+        with carol.without(f"{unique}.sales", "Read"):
+            product.launch(0, **environment)
+            assert product.workers.pop(0).wait(60) == EXIT_REFUSED
+        assert f"{unique}.sales" in log.read_text()
+    finally:
+        for worker in product.workers.values():
+            worker.kill()
+            worker.wait()
+    given = {name.removeprefix("STREAMFLOW_").lower(): text for name, text in environment.items()}
+    mine = load_settings(**given | {"kafka_password": PASSWORDS["carol"]})
+    with carol.without(f"{unique}.totals", "DescribeConfigs"), pytest.raises(KafkaRefusal, match="configuration of"):
+        asyncio.run(ensure_topics(plan, mine))
+    with carol.without(f"{unique}.totals", "Write"), pytest.raises(KafkaRefusal, match="it may not be seen"):
+        asyncio.run(ensure_topics(plan, mine))
+    assert asyncio.run(ensure_topics(plan, mine))[f"{unique}.sales"] == 3
 
 
 def test_only_one_place_says_how_to_connect(root: Path) -> None:

@@ -10,9 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
+from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
+from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
@@ -34,7 +38,9 @@ from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from tests.web.event_feed import MemoryFeed
+from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -68,12 +74,49 @@ def keys_of(partition: int, count: int) -> list[str]:
 _LIMITS, _LIVE = PublishLimits(), LiveLimits()
 
 
+class LocalControls:
+    """The control topic of a worker that is alone: orders are appended at once, tasks obey when a test says so."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.control = Control(plan.identity, {stage.name: PARTITIONS for stage in plan.stages})
+
+    @property
+    def state(self) -> State:
+        """Of the topology."""
+        return self.control.state
+
+    def standing(self) -> dict[str, Any]:
+        """State, order, and who has not obeyed it."""
+        waiting = [f"{stage}/{partition}" for stage, partition in self.control.waiting_for()]
+        order = msgspec.to_builtins(self.control.order)
+        return {"state": self.state, **order, "at": order["at_ms"], "waiting_for": waiting}
+
+    async def order(self, wish: Wish, actor: str, reason: str, version: int | None) -> int:
+        """Append an order that follows."""
+        order = self.control.next_order(wish, actor, reason, 1, version)
+        if order is not None:
+            assert self.control.apply(ORDER_KEY, msgspec.json.encode(order))
+        return self.control.order.version
+
+    async def obeyed(self, version: int, timeout_s: float) -> bool:
+        """Whether all have obeyed by now."""
+        return not self.control.waiting_for()
+
+    def obey(self) -> None:
+        """Every task gives its word."""
+        word = msgspec.json.encode(Obeyed(self.control.order.version, "w", 2))
+        for stage, partition in self.control.waiting_for():
+            assert self.control.apply(task_key(stage, partition), word)
+
+
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.controls: Controls = LocalControls(plan)
         self.events: EventLog = QueuedEvents(server.url)
+        self.feed: EventFeed | None = MemoryFeed()
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
@@ -90,6 +133,7 @@ class StoredWorker:
         self.publishing_is_busy = False
         self.access = Access(url=server.url)
         self.executions = Executions()
+        self.letters = StoredLetters()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
         self.listeners: list[CheckpointListener] = []

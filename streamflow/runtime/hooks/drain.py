@@ -21,6 +21,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
@@ -148,23 +149,21 @@ class _Columns:
         for record in batch:
             if record.offset < position:
                 continue
+            timestamp = record.timestamp
+            if headed and record.headers:
+                headers = dict(record.headers)
+                if alone and headers.get(CORRELATION):
+                    self.correlations[len(self.values)] = headers[CORRELATION]
+                    timestamp = newest = redriven_time(headers, newest)
+                trace = sampled_context(headers.get(TRACEPARENT)) if self._traces else None
+                if trace is not None:
+                    self.traces[len(self.values)] = trace
             if record.offset != after:
                 self.runs.append(Run(len(self.values), record.offset, newest))
             after = record.offset + 1
-            if headed and record.headers:
-                self._look(dict(record.headers), alone)
             self.values.append(record.value)
             if self.timestamps is not None:
-                self.timestamps.append(record.timestamp)
-
-    def _look(self, headers: dict[str, bytes], alone: bool) -> None:
-        """At the headers of the record that comes next."""
-        correlation = headers.get(CORRELATION) if alone else None
-        if correlation:
-            self.correlations[len(self.values)] = correlation
-        trace = sampled_context(headers.get(TRACEPARENT)) if self._traces else None
-        if trace is not None:
-            self.traces[len(self.values)] = trace
+                self.timestamps.append(timestamp)
 
 
 def _again(data: bytes, base_offset: int) -> Any:

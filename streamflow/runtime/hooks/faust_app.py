@@ -34,6 +34,9 @@ from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
 
 _POLL_S = 0.1
+#: A consumer that fetches nothing, because it is paused or has no partition, stays in the group; whether one that has
+#: work is stuck, the watchdog knows.
+_NEVER_MS = 1 << 50
 
 
 class Host(Protocol):
@@ -74,7 +77,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
             rebalance_timeout_ms=max(10_000, settings.session_timeout_ms),
-            max_poll_interval_ms=1_000_000,
+            max_poll_interval_ms=_NEVER_MS,
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )
