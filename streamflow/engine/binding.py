@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.answers import Answers
+from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
-from streamflow.engine.join_binding import bind_join, bind_table
+from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.process_table import ProcessTable
@@ -18,8 +20,9 @@ from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -28,6 +31,7 @@ from streamflow.state.store import Store
 class Binding:
     """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
 
+    answers: what the calls of each async node gave.
     late: per node number its name, its table and the route to its late topic.
     """
 
@@ -39,8 +43,9 @@ class Binding:
     global_tables: Mapping[str, GlobalTable]
     names: dict[str, Any]
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
-    keyed: list[KeyedTable | VersionedTable] = field(default_factory=list)
+    keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -62,6 +67,9 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Await():
+                self.answers[node.name] = answers = Answers()
+                names[f"f_{number}"] = answers.take
             case Unfold():
                 names[f"f_{number}"] = elements_of(operator)
             case Count():
@@ -72,6 +80,14 @@ class Binding:
                 names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
             case Upsert():
                 table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
+                names |= bound
+                self.keyed.append(table)
+            case Subscribe():
+                counter, bound = bind_subscribe(node, operator, number, self.store, names)
+                names |= bound
+                self.keyed.append(counter)
+            case Settle():
+                table, bound = bind_settle(node, operator, number, self.store, self.hooks.closed_to)
                 names |= bound
                 self.keyed.append(table)
             case _ if isinstance(operator, Apart):
@@ -89,6 +105,8 @@ class Binding:
         stage, hooks = self.program.stage, self.hooks
         made = bind_join(stage, node, number, self.store, self.clocks, hooks.closed_to, self.names, self.outputs)
         self.names |= made.names
+        if made.keyed is not None:
+            self.keyed.append(made.keyed)
         if made.table is not None:
             self._add(number, node.name, made.table, operator.late_topic)
 

@@ -17,18 +17,23 @@ goes on with the next row. Handlers cost nothing until they are used (Python 3.1
 
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
+from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
+    KEY_FIELD,
     Apply,
+    Await,
     Count,
     Distinct,
     Emit,
     Filter,
     Fold,
+    Handover,
     Limit,
     Lookup,
     Missing,
@@ -78,7 +83,7 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
-            elif isinstance(node.operator, Apply | Process | Unfold):
+            elif isinstance(node.operator, Apply | Await | Process | Unfold):
                 self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
@@ -275,7 +280,7 @@ class Fusion:
                 with code.block(f"if {test}:"):
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
-            case Switch() | Unfold() | Rekey():
+            case Switch() | Unfold() | Rekey() | Handover():
                 self._redirect(node, row, key, key_of, root)
             case Project():
                 values = ", ".join(bounded(value, row) for value in operator.values)
@@ -287,12 +292,12 @@ class Fusion:
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
-            case Apply() | Process():
+            case Apply() | Await() | Process():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
                 self._gate(node, operator, row, key, key_of, root)
-            case Upsert():
-                self._upsert(node, operator, row, key, key_of, root)
+            case Upsert() | Subscribe() | Settle():
+                self._table(node, operator, row, key, key_of, root)
             case Emit():
                 self._leave(number, key, f"encode({row})")
 
@@ -329,6 +334,9 @@ class Fusion:
                 self._rekey(node, rekey, row, root)
             case Switch() as switch:
                 self._switch(node, switch, row, key, key_of, root)
+            case Handover():
+                fields = "".join(f"{key if name == KEY_FIELD else f'{row}.{name}'}, " for name in node.schema.names)
+                self._leave(self.number(node), "None", f"encode((t, {fields}))")
             case Unfold() as unfold:
                 self._unfold(node, unfold, row, key, root)
 
@@ -355,7 +363,7 @@ class Fusion:
 
     def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)
-        if isinstance(node.operator, Apply):
+        if isinstance(node.operator, Apply | Await):
             code.line(f"x{number} = f_{number}({row})")
             code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             return
@@ -409,6 +417,24 @@ class Fusion:
             code.line(f"r{number} = Row_{number}({', '.join(values)})")
             self._forward(node.name, f"r{number}", key, key_of, root)
 
+    def _table(
+        self,
+        node: PlannedNode,
+        operator: Upsert | Subscribe | Settle,
+        row: str,
+        key: str,
+        key_of: Expression | None,
+        root: str,
+    ) -> None:
+        code, number = self.source, self.number(node)
+        match operator:
+            case Upsert():
+                self._upsert(node, operator, row, key, key_of, root)
+            case Subscribe():
+                tell(code, number, f"j_{number}.told({key})")
+            case Settle():
+                settle(code, number, operator, row, key, lambda r: self._forward(node.name, r, key, node.key, root))
+
     def _upsert(
         self, node: PlannedNode, operator: Upsert, row: str, key: str, key_of: Expression | None, root: str
     ) -> None:
@@ -454,7 +480,7 @@ class _GuardedLoop:
 
 def _ends_run(node: PlannedNode) -> bool:
     """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Process | Unfold)
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold)
 
 
 def _leaves(node: PlannedNode) -> bool:

@@ -6,17 +6,21 @@ from typing import Any
 
 import msgspec
 
+from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.combine_table import CombineTable
-from streamflow.engine.fold_table import FoldTable
+from streamflow.engine.fold_table import NEVER, FoldTable
 from streamflow.engine.join_table import JoinTable
+from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.ports import port_watermark
+from streamflow.engine.subscriptions import SettledTable, Subscriptions
 from streamflow.engine.table_pair import PairedTables
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.model.wire import kept_type
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
 from streamflow.plan.plan import PlannedNode, Stage
 from streamflow.state.store import Store
@@ -24,10 +28,14 @@ from streamflow.state.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A node's table, if time and checkpoints matter to it, and the names that its code uses."""
+    """A node's table, if time and checkpoints matter to it, and the names that its code uses.
+
+    keyed: a table of which only checkpoints need to know.
+    """
 
     table: FoldTable | None
     names: Mapping[str, Any]
+    keyed: AskedTable | None = None
 
 
 def bind_table(
@@ -36,6 +44,22 @@ def bind_table(
     """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
     table = VersionedTable(upsert, store, of_task)
     return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
+
+
+def bind_subscribe(
+    node: PlannedNode, subscribe: Subscribe, number: int, store: Store, names: Mapping[str, Any]
+) -> tuple[KeyedTable, Mapping[str, Any]]:
+    """The counter of versions, and the names that the node's code uses."""
+    counter = KeyedTable(subscribe.table, store)
+    return counter, {f"j_{number}": Subscriptions(subscribe, counter, names[f"table_{node.inputs[0]}"])}
+
+
+def bind_settle(
+    node: PlannedNode, settle: Settle, number: int, store: Store, of_task: Callable[[], int]
+) -> tuple[VersionedTable, Mapping[str, Any]]:
+    """The table of results, and the names that the node's code uses."""
+    table, names = bind_table(node, Upsert(settle.kept, settle.table, NEVER, 1), number, store, of_task)
+    return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 
 def bind_join(
@@ -67,6 +91,9 @@ def bind_join(
         case TablePair():
             left, right = (names[f"table_{name}"] for name in node.inputs)
             return Bound(None, {f"j_{number}": PairedTables(operator, left, right)})
+        case Answer():
+            asked = AskedTable(operator, store, names[f"table_{node.inputs[1]}"])
+            return Bound(None, {f"j_{number}": asked}, asked)
         case Combine():
             waiting = CombineTable(operator, store, node.key_type, watermarks)
             if operator.incomplete_topic is not None:

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from streamflow.engine.foreign_code import tell
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-from streamflow.nodes.join_operators import Apart, Combine, Join, Pick, TablePair, VersionLookup
+from streamflow.nodes.foreign_operators import Answer
+from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, VersionLookup
+from streamflow.nodes.ports import Pick
 from streamflow.plan.plan import PlannedNode
 
 
@@ -54,6 +57,8 @@ class JoinCode:
                         self._pair(port)
                     case Combine():
                         self._combine(port, self._operator)
+                    case Answer():
+                        self._answer(port)
 
     @contextmanager
     def _port_function(self, port: int) -> Iterator[None]:
@@ -63,7 +68,7 @@ class JoinCode:
             self._below.prologue()
             with code.block("try:"):
                 head = "if True:"
-                if key_of is None or key_of.nullable:
+                if key_of is None or (key_of.nullable and not isinstance(self._operator, Answer)):
                     code.line(f"if k is None: task.null_key(root, {self._node.name!r})")
                     head = "else:"
                 with code.block(head):
@@ -114,6 +119,12 @@ class JoinCode:
             code.line(f"passed[{n}] += 1")
             self._result(rows, "root")
 
+    def _answer(self, port: int) -> None:
+        """A message about a row without a foreign key is answered too."""
+        code, n = self._code, self._number
+        code.line(f"known_{n} = routes_{n}.get")
+        tell(code, n, f"j_{n}.asked(k, e)" if port == 0 else f"j_{n}.changed(k)")
+
     def _kept(self, port: int, schema: Schema) -> str:
         return f"Kept_{self._number}_{port}(t, False, {', '.join(f'e.{name}' for name in schema.names)})"
 
@@ -133,7 +144,7 @@ class JoinCode:
     def close_function(self) -> None:
         """Results that time brings come as (key, (event time, row of port 0, row of port 1, …))."""
         code, n, operator = self._code, self._number, self._operator
-        if isinstance(operator, TablePair):
+        if isinstance(operator, TablePair | Answer):
             return  # only changes bring results
         rows = [f"p{port}" for port in range(len(self._node.inputs))]
         parts = ["t", *rows, "missing"] if isinstance(operator, Combine) else ["t", *rows]

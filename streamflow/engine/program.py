@@ -17,6 +17,7 @@ from streamflow.model.codec import RowCodec
 from streamflow.model.expression import FUNCTIONS
 from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
+from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart
 from streamflow.nodes.operators import Count, Fold, Lookup, Project, Unfold
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
@@ -85,7 +86,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Settle | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

@@ -1,10 +1,12 @@
 """The reader of a table, by the operator that keeps it."""
 
 from streamflow.engine.program import layout_of
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Fold, Operator
 from streamflow.plan.plan import TablePlan
-from streamflow.query.reader import TableReader
+from streamflow.query.asked import AskedReader
+from streamflow.query.reader import KeyedReader, TableReader
 from streamflow.query.readers import keyed_reader, window_reader
 from streamflow.query.versions import CombiningReader, HeldReader, VersionsReader
 from streamflow.query.waiting import WaitingReader
@@ -18,7 +20,13 @@ def reader_of(table: TablePlan, operator: Operator) -> TableReader:
         case Join():
             return WaitingReader(table, operator)
         case Upsert():
-            return VersionsReader(table, operator)
+            return VersionsReader(table, operator.row, operator.row.names)
+        case Settle():
+            return VersionsReader(table, operator.kept, operator.row.names)
+        case Answer():
+            return AskedReader(table, operator)
+        case Subscribe():
+            return KeyedReader(table, lambda raw: {"version": int(raw)})
         case Combine():
             return CombiningReader(table, operator)
         case VersionLookup():

@@ -37,11 +37,14 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
+from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
+#: Event times (None: the records') and rows.
+Rows = tuple[list[int] | None, Decoded]
 
 
 class Task:
@@ -98,14 +101,15 @@ class Task:
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
-        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
+        self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes = binding.processes
+        #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
+        self._processes, self.answers = binding.processes, binding.answers
         try:
             self._functions = binding.bind()
         except BaseException:
@@ -140,9 +144,14 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+    def decode(self, entry_index: int, values: list[bytes | None]) -> Rows:
+        """Event times (None: the records') and rows of values."""
+        return self.program.decoders[entry_index](values)
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> None:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
         if self._closing:
@@ -153,7 +162,7 @@ class Task:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values)
+            self._run(entry_index, clock, chunk, start, values, given or self.decode(entry_index, values))
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -188,8 +197,10 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
-        times, decoded = self.program.decoders[number](values)
+    def _run(
+        self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None], given: Rows
+    ) -> None:
+        times, decoded = given
         entry = clock.entry
         for index, error in decoded.bad:
             with self._correlator.about(chunk, start + index):
@@ -197,7 +208,7 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
-        if chunk.correlations:
+        if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
@@ -289,7 +300,7 @@ class Task:
         if self._bus is not None and final and end > start:
             rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
@@ -299,7 +310,7 @@ class Task:
     def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
         """Rows of a timer go on."""
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"emit_{number}"](rows, key, time_ms, None)
         finally:
@@ -316,6 +327,11 @@ class Task:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
         if clock.idle:
             self._clock.judge(now_ms)
+
+    def reopen(self, now_ms: int) -> None:
+        """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
+        self._clock.reopen(now_ms)
+        self._changed = self._changed or bool(self._mark_topics)
 
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
@@ -436,6 +452,7 @@ class Task:
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
+        checkpoint.spans = self._correlator.take_spans()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 

@@ -71,6 +71,11 @@ class VersionedTable:
         """The newest row of a key, None when there is none or it was deleted."""
         return _present(self._versions(key))
 
+    def newest(self, key: Any) -> Any:
+        """The newest version of a key, which may be a deletion; None when there is none."""
+        versions = self._versions(key)
+        return versions[-1] if versions else None
+
     def newest_ms(self, key: Any) -> int:
         """Event time of the newest version of a key, also of a deletion; far in the past when there is none."""
         versions = self._versions(key)

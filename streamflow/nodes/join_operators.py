@@ -15,14 +15,8 @@ from dataclasses import dataclass
 
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """Where a field of a joined row comes from: `field` of the row at `port`, or the key (port None)."""
-
-    port: int | None
-    field: str
+from streamflow.nodes.foreign_operators import Answer
+from streamflow.nodes.ports import Pick, layout_of_ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +144,5 @@ class Combine:
         return f"{type(self).__name__}1 {layout_of_ports(self.ports)}"
 
 
-def layout_of_ports(ports: tuple[Schema, ...]) -> str:
-    """Fields of kept rows, in order, as text."""
-    return " | ".join(", ".join(map(str, schema.fields)) for schema in ports)
-
-
 #: Operators that take their inputs apart.
-Apart = Join | VersionLookup | TablePair | Combine
+Apart = Join | VersionLookup | TablePair | Combine | Answer

@@ -8,8 +8,8 @@ from pydantic import Field as Option
 
 from streamflow.model.expression import Expression, field_expression
 from streamflow.model.schema import Field, Schema
-from streamflow.nodes.join_operators import Pick
 from streamflow.nodes.kind import FieldName, Flow, Lowering, NodeConfig
+from streamflow.nodes.ports import Pick
 
 
 class FieldsConfig(NodeConfig):

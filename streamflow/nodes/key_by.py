@@ -22,6 +22,7 @@ class KeyBy(NodeKind):
     tags = ("partitioning",)
     config_type = KeyByConfig
     example = {"key": "sensor"}
+    rekeys = True
 
     def lower(self, config: KeyByConfig, lowering: Lowering) -> Lowered | None:
         """Compile the key."""

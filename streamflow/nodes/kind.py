@@ -78,6 +78,7 @@ class Flow:
 
     repeats: whether one result may come more than once (updates of a window), so that it must not be counted again.
     table_retention_ms: of what comes right out of a table, how far back its versions go; None for all other rows.
+    carries: of messages between the parts of a node, the (name, flow) of the inputs that they are about.
     """
 
     schema: Schema
@@ -85,6 +86,7 @@ class Flow:
     key_name: str | None = None
     repeats: bool = False
     table_retention_ms: int | None = None
+    carries: tuple[tuple[str, "Flow"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,10 @@ class NodeKind(ABC):
     #: A configuration that is valid over READING (streamflow.testing.compliance), for reference pages and tests.
     example: ClassVar[Mapping[str, Any]]
     stateful: ClassVar[bool] = False
+    #: Whether rows get another key here, so that they travel by topic to what is stateful behind it.
+    rekeys: ClassVar[bool] = False
+    #: Whether of the results of a key only the last one follows from the events alone, and not those on the way to it.
+    settles: ClassVar[bool] = False
     #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.
     inputs_apart: ClassVar[tuple[int, int] | None] = None
     #: Whether a single `on` is meant for the first of such inputs only.
@@ -209,6 +215,11 @@ class NodeKind(ABC):
         Others read them as `node.output`. Empty: the kind has one output, read by the node's name.
         """
         return ()
+
+    @classmethod
+    def awaits(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a node with this configuration as written lowers to an Await: its rows come by a topic of its own."""
+        return False
 
     @abstractmethod
     def lower(self, config: Any, lowering: Lowering) -> Lowered | None:

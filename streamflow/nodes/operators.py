@@ -18,18 +18,24 @@ with its key and its event time, so what an operator does not name it passes on:
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
     Limit      same, or gone          same         same         stateful, per key
+    Handover   leaves for the topic of an async node
+    Await      rows of a call         same         same         first in its stage, see engine/front.py
     Emit       leaves for a topic     record key   –
 
-Operators with more than one kind of input are in `join_operators.py`.
+Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
+`foreign_operators.py`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from streamflow.calls.caller import Action
+from streamflow.calls.policy import Policy
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
+from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
@@ -240,6 +246,29 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """Leaves for the same partition of another stage's topic, with its key, if any, in the field `KEY_FIELD`."""
+
+
+#: Field of the rows of a Handover. Fields of a topology begin with a letter, so none can be equal.
+KEY_FIELD = "_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Gives the rows of a call to the outside.
+
+    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ordered: rows go on in the
+    order they came in; else as they are answered, but not across a watermark.
+    """
+
+    action: Action
+    policy: Policy
+    capacity: int = 100
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
@@ -261,7 +290,11 @@ Operator = (
     | Process
     | Distinct
     | Limit
+    | Handover
+    | Await
     | Emit
     | Upsert
+    | Subscribe
+    | Settle
     | Apart
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from streamflow.model.durations import format_duration
+from streamflow.nodes.foreign_operators import Answer, Settle
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
@@ -68,6 +69,10 @@ def _join_notes(node: PlannedNode) -> Iterator[str]:
             keep = format_duration(node.operator.retention_ms)
             most = f"at most {node.operator.versions} of a key"
             yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, the newest for ever"
+        case Answer():
+            yield f"table {node.operator.table} keeps the rows that name a key, at most {node.operator.max_rows} of one"
+        case Settle():
+            yield f"table {node.operator.table} keeps the results; the last one of a key is right"
         case VersionLookup() if node.operator.waits:
             yield "rows wait until the table's watermark has passed their time"
         case VersionLookup() if not node.operator.as_of:

@@ -45,6 +45,7 @@ class TopicRole(StrEnum):
     LETTER_DECISIONS = "letter_decisions"
     PUBLISH_KEYS = "publish_keys"
     OUTCOMES = "outcomes"
+    CONTROL = "control"
     GLOBAL_TABLE = "global_table"
     EVENTS = "events"
 
@@ -204,6 +205,7 @@ class Plan:
     letter_decision_topic: str
     publish_key_topic: str
     outcome_topic: str
+    control_topic: str
     run: str = ""
 
     @property

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Distinct, Fold, Limit, Process
@@ -29,6 +30,7 @@ from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
     changelog_topic,
+    control_topic,
     dead_letter_topic,
     letter_decision_topic,
     outcome_topic,
@@ -57,6 +59,7 @@ def make_plan(spec: TopologySpec) -> Plan:
         letter_decision_topic=letter_decision_topic(spec.topology),
         publish_key_topic=publish_key_topic(spec.topology),
         outcome_topic=outcome_topic(spec.topology),
+        control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )
@@ -187,7 +190,7 @@ def _layout(node: LoweredNode) -> str:
         parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
-    if isinstance(operator, Join | VersionLookup | Combine | Upsert):
+    if isinstance(operator, Join | VersionLookup | Combine | Upsert | Subscribe | Answer | Settle):
         parts.append(operator.layout)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

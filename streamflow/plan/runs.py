@@ -1,6 +1,6 @@
 """Runs: the same plan under another identity, so that it reads the sources anew and touches nothing of the live one.
 
-             group, transactional ids, state folder    repartition, changelog, sink, dead-letter, outcome topics
+             group, transactional ids, state folder    repartition, changelog, sink and own other topics
 live run     <topology>                                as declared
 run r        <topology>.<r>                            as declared, with `.r` behind
 
@@ -38,6 +38,7 @@ def into_run(plan: Plan, run: str) -> Plan:
         dead_letter_topic=names[plan.dead_letter_topic],
         letter_decision_topic=names[plan.letter_decision_topic],
         outcome_topic=names[plan.outcome_topic],
+        control_topic=names[plan.control_topic],
     )
 
 

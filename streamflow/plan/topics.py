@@ -3,7 +3,13 @@
 from streamflow.nodes.join_operators import Combine, Join, VersionLookup
 from streamflow.nodes.operators import Distinct, Emit, Fold, Limit, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
-from streamflow.topology.names import dead_letter_topic, letter_decision_topic, outcome_topic, publish_key_topic
+from streamflow.topology.names import (
+    control_topic,
+    dead_letter_topic,
+    letter_decision_topic,
+    outcome_topic,
+    publish_key_topic,
+)
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
@@ -54,14 +60,15 @@ def _of_the_topology(topology: str, leader: str) -> tuple[TopicPlan, ...]:
         ("retention.ms", "-1"),
         ("max.message.bytes", str(RECORD_MAX_BYTES + LETTER_ROOM_BYTES)),
     )
-    decisions = (("cleanup.policy", "compact"), *_limits())
+    compacted = (("cleanup.policy", "compact"), *_limits())
     keys = (("cleanup.policy", "delete"), ("retention.ms", str(2 * DAY_MS)), ("segment.ms", str(DAY_MS // 4)))
     # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
     outcomes = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
     named = (
         (dead_letter_topic(topology), TopicRole.DEAD_LETTERS, letters),
-        (letter_decision_topic(topology), TopicRole.LETTER_DECISIONS, decisions),
+        (letter_decision_topic(topology), TopicRole.LETTER_DECISIONS, compacted),
         (outcome_topic(topology), TopicRole.OUTCOMES, outcomes),
+        (control_topic(topology), TopicRole.CONTROL, compacted),
     )
     ones = (TopicPlan(name, role, 1, None, config, True) for name, role, config in named)
     return (*ones, TopicPlan(publish_key_topic(topology), TopicRole.PUBLISH_KEYS, None, leader, keys, True))

@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.chunk import Record
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 #: Without a record or a step for so long, the broker is not there.
@@ -24,7 +25,7 @@ class CommittedLog:
         self.begin = self.end = 0
         self._place = TopicPartition(topic, partition)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",

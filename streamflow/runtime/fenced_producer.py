@@ -22,6 +22,7 @@ from aiokafka.errors import (
 from streamflow.errors import BrokerUnavailable, Fenced, KafkaRefusal
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import taint
 from streamflow.settings.settings import Settings
 
@@ -45,7 +46,7 @@ class FencedProducer:
         taint.install()
         self._id, self._limit_s = transactional_id, settings.transaction_timeout_ms / 1_000
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             transactional_id=transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             acks="all",

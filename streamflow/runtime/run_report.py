@@ -10,6 +10,7 @@ from streamflow.engine.program import compile_stage
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
 from streamflow.runtime.committed_log import CommittedLog
+from streamflow.runtime.connection import connection
 from streamflow.runtime.runs import RunRecord, committed_progress
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
@@ -62,7 +63,7 @@ class RunReport:
 async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: float) -> RunReport:
     """Report of a run as far as it is committed. Raises BrokerUnavailable."""
     counts = await ensure_topics(plan, settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         found = await committed_progress(admin, plan, settings, counts)

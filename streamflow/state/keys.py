@@ -4,6 +4,7 @@
     keyed table      | key bytes |
     closed session   | bucket of end, as a start | key bytes | start |    a key's sessions of a bucket lie together
     open sessions    | 0xff | key bytes |                                 behind every time, out of retention's way
+    pairs of keys    | length of the first, 2 bytes | first | second |    all of one first key lie together
 
 Adding 2^63 maps signed milliseconds onto unsigned integers in the same order, so that byte order is time order also
 before 1970. Time first, because closing a pane, expiring old panes and restoring read whole panes; a query for one key
@@ -18,6 +19,9 @@ from struct import Struct
 from streamflow.errors import EventError
 
 _START = Struct(">Q")
+_LENGTH = Struct(">H")
+#: Behind every text: no byte of UTF-8.
+AFTER_TEXT = b"\xff"
 #: Before the rows of open sessions; event times lie far below it (|t| < 2^62 ms).
 OPEN_PREFIX = b"\xff"
 _SHIFT = 1 << 63
@@ -54,6 +58,17 @@ def split_session_key(store_key: bytes) -> tuple[int, bytes, int]:
 def open_key(key: bytes) -> bytes:
     """Store key of a key's open sessions."""
     return OPEN_PREFIX + key
+
+
+def pair_prefix(first: bytes) -> bytes:
+    """What the store keys of pairs with this first key begin with; all of them lie below it with AFTER_TEXT behind."""
+    return _LENGTH.pack(len(first)) + first
+
+
+def split_pair(store_key: bytes) -> tuple[bytes, bytes]:
+    """(first, second) of the store key of a pair."""
+    border = _LENGTH.size + _LENGTH.unpack_from(store_key)[0]
+    return store_key[_LENGTH.size : border], store_key[border:]
 
 
 def key_bytes(key: str | int) -> bytes:

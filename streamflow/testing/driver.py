@@ -10,22 +10,27 @@ The same input must give the same results in every shape: any `chunk_size`, fuse
 with `crash()` at any point between checkpoints. The clock is moved by hand.
 """
 
+import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from streamflow.bus.detail import DataPathBus, Detail
+from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
+from streamflow.engine.async_entry import AsyncEntry
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
+from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.nodes.operators import Count
 from streamflow.plan.plan import EntryKind, Plan, Stage
 from streamflow.query.request import TableQuery
@@ -51,6 +56,7 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
+    outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS.
     """
 
@@ -63,6 +69,7 @@ class Driver:
         checkpoint_every: int = 1,
         fused: bool = True,
         overlap: bool = False,
+        outside: Outside | None = None,
         events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
@@ -79,10 +86,15 @@ class Driver:
         self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
+        self.calls = AsyncNodes(plan, outside or Outside())
+        self._runner: asyncio.Runner | None = None
+        self._entries: dict[tuple[str, int], Mapping[str, AsyncEntry]] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
+        #: Spans of what was committed.
+        self.spans: list[Span] = []
 
     # -- input --------------------------------------------------------------------------------------------------------
 
@@ -93,12 +105,18 @@ class Driver:
         key: str | None = None,
         timestamp_ms: int | None = None,
         correlation: str | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
         """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
 
         correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        trace: context that follows the event; `spans` has what became of it.
         """
-        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
+        headers: tuple[tuple[str, bytes], ...] = ()
+        if correlation is not None:
+            headers += ((CORRELATION, correlation.encode()),)
+        if trace is not None:
+            headers += ((TRACEPARENT, trace.header),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
@@ -178,7 +196,12 @@ class Driver:
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
             if chunk is not None and not task.is_read((entry.topic, partition)):
-                task.process(number, chunk, 0, task.room(chunk))
+                waiting = self._entries[place].get(entry.topic)
+                if waiting is not None:
+                    waiting.offer(chunk)
+                    self._await(waiting.settle())
+                else:
+                    task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
@@ -187,6 +210,19 @@ class Driver:
             self._checkpoint(stage, partition, task)
             return True
         return moved
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+            self._runner.run(self.calls.open())
+        self._runner.run(work)
+
+    def close(self) -> None:
+        """End the connections of async nodes. Nothing to do without them."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            runner.run(self.calls.close())
+            runner.close()
 
     def _checkpoint(self, stage: Stage, partition: int, task: Task) -> None:
         checkpoint = task.take_checkpoint(self.now_ms)
@@ -199,6 +235,7 @@ class Driver:
             return
         changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
         offsets = self.log.commit(checkpoint, changelogs, self.now_ms)
+        self.spans += checkpoint.spans
         if point is CrashPoint.BEFORE_STORE:
             self.crash()
             return
@@ -239,6 +276,7 @@ class Driver:
         )
         if self._ends is not None:
             task.end_at(self._ends)
+        self._entries[stage.name, partition] = self.calls.entries(stage, task)
         return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:

@@ -2,13 +2,13 @@
 
 from streamflow.errors import Problem
 from streamflow.model.names import field_problem, node_problem
-from streamflow.nodes.registry import KINDS
 from streamflow.topology.graph import children_of, cycles
+from streamflow.topology.kinds import kind_of
 from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo", "process", "table", "global_table"}
+_ENDS = {"sink", "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 
@@ -23,7 +23,9 @@ def check_graph(spec: TopologySpec) -> list[Problem]:
 
 def _check_names(spec: TopologySpec) -> list[Problem]:
     found = [("topology", node_problem(spec.topology))]
-    found += [(f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes if not node.output_of]
+    found += [
+        (f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes if not (node.output_of or node.queue_of)
+    ]
     for schema, fields in spec.schemas.items():
         found.append((f"schemas.{schema}", field_problem(schema)))
         found += [(f"schemas.{schema}.{name}", field_problem(name)) for name in fields]
@@ -77,7 +79,7 @@ def _check_ends(spec: TopologySpec) -> list[Problem]:
 
     One output of several may be read by nobody: its rows are dropped, and counted.
     """
-    useful = [node for node in spec.nodes if node.kind in _ENDS or node.kind not in KINDS]
+    useful = [node for node in spec.nodes if (node.kind in _ENDS and not node.queue_of) or kind_of(node) is None]
     reached: set[str] = set()
     while useful:
         node = useful.pop()
@@ -109,5 +111,8 @@ def _check_parts(spec: TopologySpec) -> list[Problem]:
         behind = ", ".join(child.name for child in children[links[0]])
         message = f"rows behind {' and '.join(links)} meet rows from before; their time would wait for itself"
         remedy = f"give what follows {behind} a sink of its own; two sinks may write one topic"
+        joined = next((node for node in spec.nodes if node.name == links[0] and node.part_of), None)
+        if joined is not None:
+            remedy = f"put a key_by right before the second table of {joined.part_of}, so that it lives elsewhere"
         problems.append(Problem(f"nodes.{links[0]}", message, remedy))
     return problems

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamflow.errors import Problem
-from streamflow.nodes.registry import KINDS
 from streamflow.topology.graph import ordered
+from streamflow.topology.kinds import kind_of, rekeys
+from streamflow.topology.names import free_name
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 
@@ -68,7 +69,7 @@ def copartitioned(spec: TopologySpec) -> Copartitioned:
             key = wanted or keys.get(name)
             if reason is None or key is None or name not in by_name:
                 continue
-            key_by = _free_name(f"{node.name}_{name}"[:56] + "_key", names)
+            key_by = free_name(f"{node.name}_{name}"[:56] + "_key", names)
             names.add(key_by)
             changed[name] = key_by
             repairs.append(Repair(key_by, node.name, name, key, reason))
@@ -83,7 +84,7 @@ def copartitioned(spec: TopologySpec) -> Copartitioned:
 
 def _wanted(node: NodeSpec) -> Mapping[str, str | None]:
     """Per input of a node that takes them apart the key that it asks for, None when the input's own will do."""
-    kind = KINDS.get(node.kind)
+    kind = kind_of(node)
     if kind is None or kind.inputs_apart is None:
         return {}
     on = node.config.get("on")
@@ -155,7 +156,7 @@ def _counts(spec: TopologySpec) -> dict[str, int]:
     """Declared partitions of the source that a node's rows come from without a repartition between."""
     found: dict[str, int] = {}
     for node in ordered(spec):
-        if node.kind == "key_by":
+        if rekeys(node):
             continue
         if node.kind == "source":
             count = node.config.get("partitions")
@@ -166,11 +167,3 @@ def _counts(spec: TopologySpec) -> dict[str, int]:
             if before:
                 found[node.name] = before[0]
     return found
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free

@@ -3,16 +3,18 @@
     departures ─ flown ─ by_carrier ┄┄topic┄┄ hourly ─ out
     └────── part "departures" ──┘             └ part "by_carrier" ┘
 
-A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by. What stays connected
-when these edges are cut is a part; global tables stand beside the parts, in none. Only kinds and edges matter here, so
-that it can be checked before anything else is known to be right.
+A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by, or an async one next
+to it; the queue of an async node does always. What stays connected when these edges are cut is a part; global tables
+stand beside the parts, in none. Only kinds and edges matter here, so that it can be checked before anything else is
+known to be right.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-from streamflow.nodes.registry import KINDS
 from streamflow.topology.graph import children_of, cycles, ordered
+from streamflow.topology.kinds import kind_of, rekeys
+from streamflow.topology.queues import awaits
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 
@@ -34,15 +36,20 @@ class Part:
 
 
 def repartitioned(spec: TopologySpec) -> frozenset[str]:
-    """Names of the key_bys whose rows go through a topic."""
+    """Names of the key_bys and queues whose rows go through a topic."""
     children = children_of(spec)
     meets_state: dict[str, bool] = {}
     for node in reversed(ordered(spec)):
         meets_state[node.name] = any(
-            _is_stateful(child) or (child.kind != "key_by" and meets_state.get(child.name, False))
+            _is_stateful(child) or (not rekeys(child) and meets_state.get(child.name, False))
             for child in children[node.name]
         )
-    return frozenset(node.name for node in spec.nodes if node.kind == "key_by" and meets_state.get(node.name, False))
+    return frozenset(
+        node.name
+        for node in spec.nodes
+        if node.queue_of
+        or (rekeys(node) and (meets_state.get(node.name, False) or any(map(awaits, children[node.name]))))
+    )
 
 
 def cut(spec: TopologySpec) -> tuple[Part, ...]:
@@ -98,8 +105,8 @@ def _writers_first(parts: list[Part]) -> tuple[Part, ...]:
 
 
 def _is_stateful(node: NodeSpec) -> bool:
-    kind = KINDS.get(node.kind)
-    return kind is not None and kind.stateful
+    kind = kind_of(node)
+    return kind is not None and kind.stateful and not node.queue_of
 
 
 def _behind(key_by: str) -> str:

@@ -13,6 +13,8 @@ class NodeSpec(BaseModel):
 
     written_inputs: the inputs as written, when repartitions were put in before some of them.
     output_of: of a node that stands for one output of another (`router.high`), that other node.
+    queue_of: of a node that hands rows to an async one (`weather.queue`), that other node.
+    part_of: of a node that was put in as a part of another, that other node.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -23,6 +25,8 @@ class NodeSpec(BaseModel):
     config: Mapping[str, Any] = Field(default_factory=dict)
     written_inputs: tuple[str, ...] = ()
     output_of: str = ""
+    queue_of: str = ""
+    part_of: str = ""
 
     @field_serializer("config", when_used="json")
     def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,15 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.control import control_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.letters import letter_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
+from streamflow.web.live.hub import LiveTables
+from streamflow.web.live.routes import live_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
@@ -44,6 +47,7 @@ PERMISSIONS = {
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
+    "follow_table": "query",
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
@@ -51,6 +55,11 @@ PERMISSIONS = {
     "edit_letter": "operate",
     "redrive_letters": "operate",
     "discard_letters": "operate",
+    "pause": "operate",
+    "resume": "operate",
+    "stop": "operate",
+    "cancel": "operate",
+    "show_state": "view",
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
@@ -67,8 +76,8 @@ PERMISSIONS = {
 UNREAD_MS = 60_000
 
 
-def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -> FastAPI:
-    """The application over a service."""
+def create_app(service: Service, limits: PublishLimits, live: LiveTables, access: Access = OPEN) -> FastAPI:
+    """The application over a service. `live`: whoever made it stops it before the server."""
     app = FastAPI(
         title="streamflow",
         summary="Kafka stream processing",
@@ -83,8 +92,10 @@ def create_app(service: Service, limits: PublishLimits, access: Access = OPEN) -
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
+    app.include_router(live_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
+    app.include_router(control_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)

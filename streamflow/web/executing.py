@@ -14,6 +14,7 @@ from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publishing import Target, admitted, targets_of, validated
+from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
 TIMEOUT_MAX_MS = 30_000
@@ -48,7 +49,8 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         execution = new_execution()
         try:
             await service.follow_outcomes()
-            ends = await service.publish(topic, records, [(CORRELATION, execution.encode())])
+            with traced(service, request, topic) as headers:
+                ends = await service.publish(topic, records, [(CORRELATION, execution.encode()), *headers])
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         outcome = await service.executions.wait(execution, timeout_ms / 1_000)

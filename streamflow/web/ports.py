@@ -1,19 +1,23 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.control import Wish
 from streamflow.bus.log import EventLog
+from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.keyed_publish import Published
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
+from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
-from streamflow.state.store import Store
+from streamflow.state.store import Store, TableChanges
 from streamflow.web.executions import Executions
 
 
@@ -24,6 +28,39 @@ class LocalTable:
     store: Store
     watermark_ms: int
     positions: Mapping[tuple[str, int], int]
+
+
+class Controls(Protocol):
+    """Orders to the topology, on whatever worker its tasks are."""
+
+    @property
+    def state(self) -> State:
+        """What the topology is."""
+
+    def standing(self) -> dict[str, Any]:
+        """`state`, the order that holds (`wish`, `version`, `run`, `actor`, `reason`, `at`, in ms), and `waiting_for`:
+        tasks that have not obeyed it yet, as `stage/partition`."""
+
+    async def order(self, wish: Wish, actor: str, reason: str, version: int | None) -> int:
+        """Give an order, if it does not hold already; the version that holds then. Raises IllegalMove,
+        BrokerUnavailable."""
+
+    async def obeyed(self, version: int, timeout_s: float) -> bool:
+        """Wait until all have obeyed; whether they had in time."""
+
+
+#: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
+CheckpointListener = Callable[[str, int, Store, list[TableChanges]], None]
+
+
+class SpanLog(Protocol):
+    """Where spans go."""
+
+    def begin(self, header: bytes | None) -> tuple[TraceContext | None, TraceContext] | None:
+        """(parent, own span) of a request with this `traceparent`, None when it is not traced."""
+
+    def tell(self, spans: Iterable[Span]) -> None:
+        """Export spans that end now; never waits."""
 
 
 class LetterDesk(Protocol):
@@ -53,6 +90,7 @@ class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
+    controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
     #: This worker's address, as other workers know it.
@@ -99,7 +137,12 @@ class Service(Protocol):
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""
 
     async def publish_once(
-        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+        self,
+        topic: str,
+        key: str,
+        digest: bytes,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Published:
         """Append records unless that was done under the idempotency key. Raises KeyReused, TooManyKeys,
         BrokerUnavailable."""
@@ -108,6 +151,10 @@ class Service(Protocol):
         self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
         """POST at another worker: (status, headers, body). Raises OwnerUnreachable."""
+
+    @property
+    def traces(self) -> SpanLog:
+        """Where spans go."""
 
     @property
     def letters(self) -> LetterDesk:
@@ -130,6 +177,19 @@ class Service(Protocol):
 
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker: (status, body). Raises OwnerUnreachable."""
+
+    def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end: (status, lines). Raises OwnerUnreachable, also while lines
+        are read; silence of 30 s counts as that."""
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
+        also at another worker, but for timers of the wall clock."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether progress is made, and details."""

@@ -31,6 +31,7 @@ from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits,
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publish_document import RESPONSES, request_body
+from streamflow.web.tracing import traced
 
 Key = Annotated[str | None, Query(description="key of all events of this request")]
 #: Key and value of a record.
@@ -94,15 +95,15 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         body = await admitted(service, request, buckets[topic], limits)
         once = None if idempotency_key is None else Once(idempotency_key, request_digest(topic, key, body))
         if once is not None and not is_owner:
-            forwarded = await by_owner(service, topic, key, once, body)
+            forwarded = await by_owner(service, request, topic, key, once, body)
             if forwarded is not None:
                 return forwarded
         values = _split(body, limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
-            return await _append(service, topic, [_deletion(key)], [], once)
+            return await _append(service, request, topic, [_deletion(key)], [], once)
         records, rejected = validated(target, values, key)
-        return await _append(service, topic, records, rejected, once)
+        return await _append(service, request, topic, records, rejected, once)
 
     return router
 
@@ -237,18 +238,24 @@ def _rejected(index: int, error: EventError) -> dict[str, Any]:
 
 
 async def _append(
-    service: Service, topic: str, records: list[Pair], rejected: list[dict[str, Any]], once: Once | None
+    service: Service,
+    request: Request,
+    topic: str,
+    records: list[Pair],
+    rejected: list[dict[str, Any]],
+    once: Once | None,
 ) -> Response:
     token, published = None, None
     if records:
         try:
-            if once is not None:
-                published = await published_once(service, topic, once, records)
-            ends = published.ends if published is not None else await service.publish(topic, records)
+            with traced(service, request, topic) as headers:
+                if once is not None:
+                    published = await published_once(service, topic, once, records, headers)
+                ends = published.ends if published is not None else await service.publish(topic, records, headers)
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         token = encode_token({topic: ends})
     accepted = len(records) if published is None else published.count
     body = {"accepted": accepted, "rejected": rejected, "token": token}
-    headers = {REPLAYED: "true"} if published is not None and published.replayed else None
-    return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=headers)
+    answered = {REPLAYED: "true"} if published is not None and published.replayed else None
+    return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=answered)

@@ -44,7 +44,7 @@ def test_missing_topics_are_created_and_existing_ones_kept(kafka: str, unique: s
 
     counts = asyncio.run(act())
     letters = {f"{unique}.dead_letters": 1, f"{unique}.dead_letters.decisions": 1}
-    ones = {f"{unique}.outcomes": 1, "streamflow.events": 1}
+    ones = {f"{unique}.outcomes": 1, f"{unique}.control": 1, "streamflow.events": 1}
     fives = {f"{unique}.{name}": 5 for name in ("in", "w.changelog", "publish_keys")}
     assert counts == letters | ones | fives
 
