@@ -67,7 +67,7 @@ class KeyedPublisher:
     ) -> Published:
         """Append records, each with the headers, unless that was done under the key before.
 
-        digest: of the request, 16 bytes. Raises KeyReused, TooManyKeys; BrokerUnavailable when the outcome is not known,
+        digest: of the request, 16 bytes. Raises KeyReused, TooManyKeys; BrokerUnavailable when the outcome is unknown,
         or others want the shard: the same request may come again.
         """
         limit = self._limits.bytes_for(topic)
