@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Header, Request, Response
 
-from streamflow.errors import OwnerUnreachable
+from streamflow.errors import KafkaRefusal, OwnerUnreachable
 from streamflow.model.keyed_publish import KeyReused, Published, TooManyKeys
 from streamflow.model.trace_context import TRACEPARENT
 from streamflow.web.ports import Service
@@ -67,5 +67,7 @@ async def published_once(
         return await service.publish_once(topic, once.key, once.digest, records, headers)
     except KeyReused as error:
         raise Refusal(422, "idempotency_key_reused", str(error)) from error
+    except KafkaRefusal as error:
+        raise Refusal(503, "kafka_refuses", str(error), retry_after_s=30) from error
     except TooManyKeys as error:
         raise Refusal(429, "too_many_keys", str(error), retry_after_s=30) from error
