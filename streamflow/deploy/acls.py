@@ -36,7 +36,7 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     found = [Acl("topic", topic.name, (*OPERATIONS[topic.role], *more)) for topic in with_bus(plan, settings).topics]
     name = f"{settings.application}.{plan.identity}"
     found.append(Acl("group", name, ("Read",)))
-    # Of tasks, of decisions about dead letters, and of publishes with a key: these belong to the sources, also in a run.
+    # Of tasks, decisions about dead letters, and publishes with a key: these belong to the sources, also in a run.
     shared = [f"{settings.application}.{plan.topology}.publish"] if plan.run else []
     for each in (name, *shared):
         found.append(Acl("transactional-id", f"sf.{each}.", ("Write", "Describe"), prefixed=True))
