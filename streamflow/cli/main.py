@@ -15,6 +15,7 @@ from streamflow.cli.dlq import dlq
 from streamflow.cli.keys import keys
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
+from streamflow.cli.replay import replay
 from streamflow.cli.run import run
 from streamflow.cli.top import top
 
@@ -60,3 +61,4 @@ app.add_typer(deploy, name="deploy")
 app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
+app.add_typer(replay, name="replay")
