@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from streamflow.cli import client, control, look, runs
+from streamflow.cli.approvals import approvals
 from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
 from streamflow.cli.keys import keys
+from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
 from streamflow.cli.replay import replay
@@ -52,6 +54,7 @@ app.command()(control.resume)
 app.command()(control.stop)
 app.command()(control.cancel)
 app.command()(control.state)
+app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)
@@ -62,3 +65,4 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
 app.add_typer(replay, name="replay")
+app.add_typer(models, name="models")

@@ -12,11 +12,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
 from streamflow.cli.controls import WorkerControls
+from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -29,6 +31,7 @@ from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.connection import connection
+from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
@@ -63,6 +66,8 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self.events = worker.events
+        self._feed = None if worker.settings.events_detail == "off" else KafkaEventFeed(worker.settings)
+        self.feed: EventFeed | None = self._feed
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
@@ -99,12 +104,15 @@ class WorkerService:
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._live.stop()
+        self._app.state.event_clients.close()
         await self._server.stop()
         await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
         await self._outcomes.stop()
+        if self._feed is not None:
+            await self._feed.stop()
         await self._keyed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
@@ -276,9 +284,10 @@ class WorkerService:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers)
+        return await self._publisher.publish(topic, records, headers, partition)
 
     def publish_owner(self, key: str) -> str | None:
         """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
@@ -420,6 +429,8 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        families.live_clients.labels(topology).set(self._live.seats.taken_count)
+        show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):

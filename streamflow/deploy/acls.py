@@ -36,6 +36,8 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     found = [Acl("topic", topic.name, (*OPERATIONS[topic.role], *more)) for topic in with_bus(plan, settings).topics]
     name = f"{settings.application}.{plan.identity}"
     found.append(Acl("group", name, ("Read",)))
+    if settings.audit_key and settings.events_detail != "off":
+        found.append(Acl("group", f"{settings.namespace}.sealer", ("Read",)))
     # Of tasks, decisions about dead letters, and publishes with a key: these belong to the sources, also in a run.
     shared = [f"{settings.application}.{plan.topology}.publish"] if plan.run else []
     for each in (name, *shared):

@@ -15,12 +15,14 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.ahead import scored
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
+from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
@@ -38,10 +40,12 @@ from streamflow.nodes.operators import (
     Lookup,
     Missing,
     Output,
+    Park,
     Pass,
     Process,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
@@ -50,15 +54,15 @@ from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
 
 #: Operators that count the rows that pass them.
-_GATES = Filter | Output | Lookup | Distinct | Limit
+_GATES = Filter | Output | Lookup | Distinct | Limit | Score
 
 
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
-    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `u_i` VersionedTable, `j_i` table
-    of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
+    a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
+    VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
     outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -83,12 +87,13 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
-            elif isinstance(node.operator, Apply | Await | Process | Unfold):
+            elif isinstance(node.operator, Apply | Await | Process | Unfold | Park):
                 self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
-            self._entry_function(number, entry)
+            write = self._decisions_function if entry.decides else self._entry_function
+            write(number, entry)
         return self.source
 
     def number(self, node: PlannedNode) -> int:
@@ -154,7 +159,7 @@ class Fusion:
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
-        if any(isinstance(node.operator, Apart | Process | Distinct | Limit) for node in nodes):
+        if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
             return True
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
@@ -185,8 +190,27 @@ class Fusion:
             code.line("events = iter(rows)")
             with self._guarded_loop("for r in events:", "o"):
                 code.line("o = r if root is None else root")
-                self._forward(node.name, "r", "k", self._incoming_key(node), "o")
+                if isinstance(node.operator, Park):
+                    self._by_outcome(node, node.operator)
+                else:
+                    self._forward(node.name, "r", "k", self._incoming_key(node), "o")
             self._epilogue(inlined)
+
+    def _by_outcome(self, node: PlannedNode, park: Park) -> None:
+        """A row that waited goes to the output of its outcome."""
+        outputs, word = {child.name: child for child in self._children[node.name]}, "if"
+        for outcome in Outcome:
+            with self.source.block(f"{word} r.{park.account}['outcome'] == {outcome.value!r}:"):
+                self._enter(outputs[f"{node.name}.{outcome}"], node.name, "r", "k", self._incoming_key(node), "o")
+            word = "elif"
+
+    def _decisions_function(self, number: int, entry: Entry) -> None:
+        """What people say goes to the table of the node that it is about."""
+        code, node = self.source, self._numbers[entry.decides]
+        with code.owned_by(entry.decides), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
+            code.line("events = iter(rows)")
+            with self._guarded_loop("for e in events:", "e"):
+                code.line(f"w_{node}.decide(e)")
 
     def _fold_code(self, node: PlannedNode, fold: Fold) -> FoldCode:
         return FoldCode(self.source, node, fold, self.number(node), self._layouts[node.name])
@@ -231,7 +255,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Output() | Distinct() | Limit():
+                case Filter() | Output() | Distinct() | Limit() | Score():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -286,13 +310,13 @@ class Fusion:
                 values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
-            case Lookup():
-                self._lookup(node, operator, row, key, key_of, root)
+            case Lookup() | Score():
+                self._widen(node, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
-            case Apply() | Await() | Process():
+            case Apply() | Await() | Process() | Park():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
                 self._gate(node, operator, row, key, key_of, root)
@@ -368,8 +392,11 @@ class Fusion:
             code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             return
         with code.block(self._keyed_head(node, key, key_of, root)):
-            code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
-            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            if isinstance(node.operator, Park):
+                code.line(f"w_{number}.park({row}, {key}, t)")
+            else:
+                code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
+                code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             code.line(f"if w_{number}.overdue: w_{number}.settle()")
 
     def _keyed_head(self, node: PlannedNode, key: str, key_of: Expression | None, root: str) -> str:
@@ -388,6 +415,16 @@ class Fusion:
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _widen(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Rows get fields of a global table, or what a model gives for them."""
+        number = self.number(node)
+        if isinstance(node.operator, Lookup):
+            self._lookup(node, node.operator, row, key, key_of, root)
+        elif isinstance(node.operator, Score):
+            with scored(self.source, number, node, node.operator, row, key):
+                self.source.line(f"n_{number} += 1")
+                self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _lookup(
         self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
@@ -480,7 +517,7 @@ class _GuardedLoop:
 
 def _ends_run(node: PlannedNode) -> bool:
     """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold)
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold | Park)
 
 
 def _leaves(node: PlannedNode) -> bool:

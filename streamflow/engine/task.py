@@ -12,6 +12,7 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.inference.models import Models
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -52,8 +54,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. bus: where events
-    go, in the checkpoints; None: there are none.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models: what loads
+    those that it asks. bus: where events go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
+        models: Models | None = None,
         bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
@@ -74,33 +77,23 @@ class Task:
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
         self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
-        self.pending_records = 0
-        self.pending_bytes = 0
+        self.pending_records = self.pending_bytes = self._first_ms = 0
         self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = [
-            EntryClock.resume(
-                entry,
-                progress.entries[number] if number < len(progress.entries) else None,
-                self._producer_count(entry, partition_counts),
-                now_ms,
-            )
-            for number, entry in enumerate(self.stage.entries)
-        ]
+        self._clocks = self._resumed(progress, partition_counts, now_ms)
         self._advancing = False
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
         self._in_flight = False
         self._changed = False
-        self._first_ms = 0
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
-        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic]
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
@@ -109,19 +102,36 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self.answers = binding.processes, binding.answers
+        self._processes, self._approvals = binding.processes, binding.approvals
+        self.answers, self.scorers = binding.answers, binding.scorers
         try:
             self._functions = binding.bind()
+            self.scorers.open(models, progress.versions)
         except BaseException:
             self.close()
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
+
+    def _resumed(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
+        return [
+            EntryClock.resume(
+                entry,
+                progress.entries[number] if number < len(progress.entries) else None,
+                self._producer_count(entry, partition_counts),
+                now_ms,
+            )
+            for number, entry in enumerate(self.stage.entries)
+        ]
 
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
         """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
         if entry.kind is not EntryKind.REPARTITION:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
+
+    def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
+        """Takes what approvals of a node have to say on the bus; None where events are off."""
+        return None if self._bus is None else partial(self._bus.approval, node)
 
     def _hooks(self) -> TaskHooks:
         return TaskHooks(
@@ -208,6 +218,8 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        for ahead in self.program.ahead[number]:
+            self._functions[ahead](rows)
         if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
@@ -217,6 +229,9 @@ class Task:
             if rows:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
+            return
+        if entry.kind is EntryKind.DECISIONS:
+            function(rows, None, 0, 0)
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -343,8 +358,11 @@ class Task:
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
+        self._changed |= self.scorers.is_stale()
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
+        for waiting in self._approvals:
+            self._changed |= waiting.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 
@@ -436,6 +454,7 @@ class Task:
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
             table.show(watermark_ms, fire)
+        self.scorers.swap()
         self._sequence += 1
         self._in_flight, self._changed = True, False
         checkpoint = Checkpoint(
@@ -458,7 +477,8 @@ class Task:
 
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
-        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+        entries = tuple(clock.progress() for clock in self._clocks)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.

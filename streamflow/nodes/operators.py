@@ -15,11 +15,13 @@ with its key and its event time, so what an operator does not name it passes on:
     Output     same                   same         same         what a Switch gave it
     Unfold     a row per element      same         same
     Apply      rows of a function     same         same
+    Park       its row and an account   same         same, or of the decision     stateful; to one of its Outputs
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
     Limit      same, or gone          same         same         stateful, per key
     Handover   leaves for the topic of an async node
     Await      rows of a call         same         same         first in its stage, see engine/front.py
+    Score      new struct (+ fields)  same         same         asks a model
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
@@ -32,6 +34,7 @@ from typing import Any
 
 from streamflow.calls.caller import Action
 from streamflow.calls.policy import Policy
+from streamflow.inference.card import Task
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
@@ -216,6 +219,28 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """Keeps rows of schema `row` in `table` until people have decided, and gives them to the Output of the outcome.
+
+    Rows that go on have a field `account` behind their own (model/approval.py). quorum of the approvers must approve;
+    nobody named: of anybody. Times run by event time when `by_event_time`, else by the wall clock; None: never.
+    keeps_time: rows go on with their own event time, else with the watermark's when that is later.
+    """
+
+    row: Schema
+    account: str
+    quorum: int
+    approvers: tuple[str, ...]
+    deadline_ms: int | None
+    escalate_after_ms: int | None
+    escalate_to: tuple[str, ...]
+    by_event_time: bool
+    keeps_time: bool
+    max_parked: int
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
 class Distinct:
     """Passes the first row of an id: the key and the values of `parts`, or the key alone.
 
@@ -258,14 +283,36 @@ KEY_FIELD = "_key"
 class Await:
     """Gives the rows of a call to the outside.
 
-    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ordered: rows go on in the
-    order they came in; else as they are answered, but not across a watermark.
+    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
+    waiting for calls that are under way when the task stops.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
-    ordered: bool = True
+    ends_soon: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Adds what a model gives for `inputs`, behind the row's own fields (inference/answers.py).
+
+    shares: (version or `latest`, upper bound of its share of the keys in 1/10,000), ascending. shadow: a version that
+    is asked too, whose fields may be null. floor: rows of a lower confidence are left out. nulls: are given to the
+    model as not-a-number, else they make their row a dead letter. batch_rows: most rows of one call. registry: topic
+    of cards.
+    """
+
+    model: str
+    task: Task
+    inputs: tuple[Expression, ...]
+    shares: tuple[tuple[str, int], ...]
+    shadow: str | None
+    top_k: int
+    floor: float
+    nulls: bool
+    batch_rows: int
+    registry: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +335,12 @@ Operator = (
     | Fold
     | Apply
     | Process
+    | Park
     | Distinct
     | Limit
     | Handover
     | Await
+    | Score
     | Emit
     | Upsert
     | Subscribe

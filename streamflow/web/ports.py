@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamflow.bus.control import Wish
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
@@ -93,6 +94,8 @@ class Service(Protocol):
     controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
+    #: The bus as this process reads it, None where events are off.
+    feed: EventFeed | None
     #: This worker's address, as other workers know it.
     url: str
 
@@ -129,9 +132,10 @@ class Service(Protocol):
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
-        """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
-        BrokerUnavailable."""
+        """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
+        replicas; next offset per partition. Raises BrokerUnavailable."""
 
     def publish_owner(self, key: str) -> str | None:
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def _routes(app: FastAPI) -> list[tuple[str, str, str]]:
     for each in iter_route_contexts(app.routes):
         route = each.route
         assert isinstance(route, (APIRoute, APIWebSocketRoute)), f"{route} has no permissions"
-        path = re.sub(r"{[^}]+}", "t", each.path or route.path)
+        path = re.sub(r"{[^}]+}", "1", each.path or route.path)
         if isinstance(route, APIRoute):
             assert route.operation_id, f"{path} has no operation_id"
             found += [(route.operation_id, method, path) for method in route.methods or ()]
@@ -106,6 +107,20 @@ def test_every_route_has_a_permission_that_exists(keys: Keys) -> None:
     assert {operation for operation, _, _ in routes} == set(PERMISSIONS), "web/app.py: PERMISSIONS"
     assert set(PERMISSIONS.values()) <= EVERY_PERMISSION
     assert {path for operation, _, path in routes if PERMISSIONS[operation] == PUBLIC} == PUBLIC_PATHS
+
+
+def test_the_document_says_who_may_use_what() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            paths = (await one.get("/openapi.json")).json()["paths"]
+            operations = {each["operationId"]: each for methods in paths.values() for each in methods.values()}
+            for name, operation in operations.items():
+                is_public = PERMISSIONS[name] == PUBLIC
+                assert operation.get("x-permission", PUBLIC) == PERMISSIONS[name]
+                assert ("security" not in operation) == is_public
+                assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+    asyncio.run(main())
 
 
 def test_every_route_for_every_role(keys: Keys) -> None:
@@ -243,6 +258,27 @@ def test_who_fails_too_often_waits_and_who_is_known_does_not(keys: Keys) -> None
             assert (await client.get(TABLE, headers=keys.bearer("viewer"))).status_code == 200
             claimed = {**wrong, "X-Forwarded-For": "203.0.113.9"}
             assert (await client.get(TABLE, headers=claimed)).status_code == 429
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_asks_too_often_waits_alone_and_all_do_when_too_much_is_under_way(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(url: str) -> Access:
+        return replace(keys.access(url), requests_per_s=1)
+
+    async def main() -> None:
+        async with workers(1, access=slow) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            answers = [await client.get(TABLE, headers=keys.bearer("viewer")) for _ in range(50)]
+            assert answers[0].status_code == 200
+            refused = next(each for each in answers if each.status_code == 429)
+            assert (refused.json()["title"], refused.headers["retry-after"]) == ("too_fast", "1")
+            assert (await client.get(TABLE, headers=keys.bearer("admin"))).status_code == 200
+            monkeypatch.setattr("streamflow.web.guard.REQUESTS_AT_ONCE", 0)
+            busy = await client.get(TABLE, headers=keys.bearer("operator"))
+            assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+            assert (await client.get("/healthz")).status_code == 200
 
     asyncio.run(main())
 

@@ -14,6 +14,7 @@ import msgspec
 from fastapi import FastAPI
 
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
@@ -39,6 +40,7 @@ from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
@@ -115,6 +117,7 @@ class StoredWorker:
         self.plan, self.url, self.server = plan, server.url, server
         self.controls: Controls = LocalControls(plan)
         self.events: EventLog = QueuedEvents(server.url)
+        self.feed: EventFeed | None = MemoryFeed()
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
@@ -227,6 +230,7 @@ class StoredWorker:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Keep the records."""
         self.published += records
