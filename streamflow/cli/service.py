@@ -284,9 +284,10 @@ class WorkerService:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers)
+        return await self._publisher.publish(topic, records, headers, partition)
 
     def publish_owner(self, key: str) -> str | None:
         """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
