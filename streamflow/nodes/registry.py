@@ -17,6 +17,7 @@ from typing import Any
 
 from streamflow.errors import InternalError
 from streamflow.nodes.anomaly import Anomaly
+from streamflow.nodes.approval import Approval
 from streamflow.nodes.branch import Branch
 from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
@@ -84,6 +85,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Normalize,
     NormalizeRunning,
     Anomaly,
+    Approval,
     HttpRequest,
     Enrich,
     Webhook,

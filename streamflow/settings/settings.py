@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         "roles", pattern=r"^[A-Za-z0-9_.:/-]{1,200}$", description="claim with the grants; dots lead into objects"
     )
     oidc_skew_s: int = Field(30, ge=0, le=300, description="by how much the provider's clock may differ, s")
+    caller_max_requests_per_s: int = Field(
+        1_000,
+        ge=1,
+        description="requests per second that a worker takes from one key or subject; more are answered 429",
+    )
     worker_secret: SecretStr = Field(
         SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
