@@ -15,6 +15,7 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -250,8 +251,11 @@ class HostedTask:
         if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
             return
         since_ms = self._clock.monotonic_ms() - self._started_ms
-        if isinstance(self._pacing, Rolling) and task.first_ms and task.watermark_ms < END_OF_TIME:
-            since_ms = self._clock.wall_ms() - task.first_ms
+        if isinstance(self._pacing, Rolling):
+            if task.watermark_ms >= END_OF_TIME:
+                since_ms = math.inf  # nothing comes any more
+            elif task.first_ms:
+                since_ms = self._clock.wall_ms() - task.first_ms
         if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
             self._begin_commit()
 
