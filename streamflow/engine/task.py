@@ -21,6 +21,7 @@ from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.binding import Binding
+from streamflow.engine.closing import Closer, opened_at
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.ending import Ending
@@ -29,7 +30,7 @@ from streamflow.engine.history import History
 from streamflow.engine.letters import Headers, Letters, late_headers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.slice import Slice
+from streamflow.engine.slice import Slice, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
@@ -37,6 +38,7 @@ from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
+from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind, FarPolicy
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
@@ -88,13 +90,12 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._advancing = False
+        self._advancing, self._resumed = False, progress.closing
         self._slice: Slice | None = None
+        self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
-        self._sequence = 0
-        self._in_flight = False
-        self._changed = False
-        self._first_ms = 0
+        self._sequence = self._first_ms = 0
+        self._in_flight = self._changed = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
@@ -106,6 +107,7 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         self._processes = binding.processes
+        self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
         except BaseException:
@@ -126,6 +128,7 @@ class Task:
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
+            opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
             now=lambda: self._clock.now_ms,
@@ -140,20 +143,22 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> None:
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> int:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        Gives where it stopped: before `stop` when `is_closing`; then go on from there behind `go_on`.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
-        if self._closing:
-            raise InternalError("process was called from within process")
+        if self._closing or self.is_closing:
+            raise InternalError("process was called from within process, or while windows are being closed")
         clock = self._clocks[entry_index]
         values = chunk.values if start == 0 and stop == len(chunk.values) else chunk.values[start:stop]
         if values or chunk.marks:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values)
+            stop = start + self._run(entry_index, clock, chunk, start, values)
+            values = values[: stop - start]
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -167,6 +172,7 @@ class Task:
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
+        return stop
 
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
@@ -188,22 +194,38 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> None:
+    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> int:
+        """How many values were worked through; fewer when a closing has to go on first."""
         times, decoded = self.program.decoders[number](values)
-        entry = clock.entry
+        self._stopped = None
+        self._run_rows(number, clock, chunk, start, values, times, decoded)
+        done = len(values) if self._stopped is None else self._stopped - start
         for index, error in decoded.bad:
-            with self._correlator.about(chunk, start + index):
-                self._dead(chunk, start + index, entry.node, error)
-        rows = decoded.rows
+            if index < done:
+                with self._correlator.about(chunk, start + index):
+                    self._dead(chunk, start + index, clock.entry.node, error)
+        return done
+
+    def _run_rows(
+        self,
+        number: int,
+        clock: EntryClock,
+        chunk: Chunk,
+        start: int,
+        values: list[bytes | None],
+        times: list[int] | None,
+        decoded: Decoded,
+    ) -> None:
+        entry, rows = clock.entry, decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
         if chunk.correlations:
-            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
-                times = self._record_times(chunk, start, len(values), decoded.kept)
+                times = record_times(chunk, start, len(values), decoded.kept)
             function(rows, times, *current.near_ms())
-            if rows:
+            if rows and self._stopped is None:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
@@ -212,18 +234,14 @@ class Task:
         done = 0
         for mark in chunk.marks:
             if start <= mark.index < start + len(values):
-                upto = _rows_before(mark.index - start, decoded.kept)
+                upto = rows_before(mark.index - start, decoded.kept)
                 function(rows[done:upto], times[done:upto], 0, 0)
                 self._apply_mark(number, clock, mark.value)
+                if self.is_closing:
+                    self._stopped = mark.index
+                    return
                 done = upto
         function(rows[done:], times[done:], 0, 0) if done else function(rows, times, 0, 0)
-
-    @staticmethod
-    def _record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
-        if chunk.timestamps is None:
-            raise InternalError(f"chunk of {chunk.topic} came without timestamps, but its event time is the record's")
-        times = chunk.timestamps[start : start + count]
-        return times if kept is None else [times[index] for index in kept]
 
     def _hear(self, number: int, clock: EntryClock, chunk: Chunk, lower: int, upper: int) -> None:
         for mark in chunk.marks:
@@ -240,20 +258,57 @@ class Task:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def advance(self, number: int, cause: str = "event", producer: int | None = None) -> None:
-        """Recompute the watermark, close what is due, and find the entry's next due high time."""
+        """Recompute the watermark, close what is due, and find the entry's next due high time.
+
+        While windows are being closed it only takes note; `go_on` comes back to it.
+        """
+        if self.is_closing:
+            self._tables.missed[number] = (cause, producer)
+            return
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             if watermark_ms < END_OF_TIME:
                 self._before_end_ms = watermark_ms
             if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
                 self._remember(watermark_ms, number, cause, producer)
-            self._watermark_ms = watermark_ms
             self._advancing = True
-            for _, table, fire in self._folds:
-                table.close(watermark_ms, fire)
+            is_closed = self._tables.begin(watermark_ms)
             self._advancing = False
-            self._closed_to_ms = watermark_ms
+            if not is_closed:
+                self._tables.missed[number] = (cause, producer)
+                self._changed = True
+                return
+            self._watermark_ms = self._closed_to_ms = watermark_ms
         self.due[number] = self._next_due(self._clocks[number])
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether windows are being closed in slices: nothing else can be processed, `go_on` goes on."""
+        return self._tables.progress is not None
+
+    def go_on(self) -> None:
+        """Close some more, behind a checkpoint."""
+        closing = self._tables.progress
+        assert closing is not None
+        self._changed = self._advancing = True
+        is_closed = self._tables.go_on()
+        self._advancing = False
+        if is_closed:
+            self._watermark_ms = self._closed_to_ms = closing.watermark_ms
+            missed, self._tables.missed = self._tables.missed, {}
+            for number, (cause, producer) in missed.items():
+                self.advance(number, cause, producer)
+
+    def stops_at(self, row: Any) -> bool:
+        """Whether work stops before this row, whose time has moved the watermark."""
+        if not self.is_closing:
+            return False
+        assert self._slice is not None
+        self._stopped = self._slice.index_of(row)
+        return True
+
+    def _has_stopped(self) -> bool:
+        return self._stopped is not None
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
         clock, current = self._clocks[number], self._slice
@@ -265,7 +320,8 @@ class Task:
         self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
 
     def _watermark_now(self) -> int:
-        return self._clock.watermark_ms(self._watermark_ms)
+        closing = self._tables.progress
+        return self._clock.watermark_ms(self._watermark_ms if closing is None else closing.watermark_ms)
 
     def _settled_watermark(self) -> int:
         """The watermark up to this event; below every time while tables are being closed, as each will be told."""
@@ -415,7 +471,7 @@ class Task:
             raise InternalError("a checkpoint is in flight already")
         if not self._changed:
             return None
-        for number in range(len(self._clocks)):
+        for number in range(0 if self.is_closing else len(self._clocks)):
             self.advance(number)  # what is shown outside never goes back, also when an idle entry returns
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
@@ -441,7 +497,8 @@ class Task:
 
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
-        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+        entries = tuple(clock.progress() for clock in self._clocks)
+        return Progress(watermark_ms, entries, counts, self._tables.progress)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.
@@ -513,10 +570,3 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
-
-
-def _rows_before(index: int, kept: list[int] | None) -> int:
-    """How many rows come from values before `index`."""
-    if kept is None:
-        return index
-    return sum(1 for place in kept if place < index)
