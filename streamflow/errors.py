@@ -6,12 +6,14 @@
     │   ├── ExpressionError          an expression that does not parse, type or fit its bounds
     │   ├── SettingsError            a setting that is missing or contradicts another
     │   └── EventError               one event that cannot be used (decode, key, time, size)
+    │       └── CallFailed           a call to the outside failed for a row, after all attempts; has a class of its own
     ├── ExternalError                something outside did not do its part
     │   ├── BrokerUnavailable        transient: no answer, no leader, connection lost
     │   ├── TopicError               permanent: a topic is missing or has the wrong shape
     │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
+    │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
     │   ├── StateInUse               permanent: another process works with the same state folder
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
@@ -129,6 +131,8 @@ class EventError(UserError):
     """One event cannot be used. `reason` is a stable word for metrics and dead letters (`decode`, `null_key`, …)."""
 
     recovery = Recovery.DEAD_LETTER
+    #: Further headers of its dead letter.
+    details: tuple[tuple[str, bytes], ...] = ()
     #: SHA-256 of what the node at fault remembered of the event's key, where it does.
     state_digest = ""
 
@@ -140,6 +144,30 @@ class EventError(UserError):
     def error_class(self) -> ErrorClass:
         """Bad data stays bad; an error whose cause may pass says so by `lasting`."""
         return ErrorClass.TRANSIENT if self.lasting is Lasting.TRANSIENT else ErrorClass.PERMANENT
+
+
+class CallFailed(EventError):
+    """A call to the outside failed for a row.
+
+    error_class: transient (time-out, connection, 5xx, 429), permanent (refused, or an answer that cannot be used),
+    user (the row asks for what cannot be asked) or system (this worker lacks something, such as descriptors).
+    retry_after_s: how long its target asked to be left alone.
+    """
+
+    blame = Blame.EXTERNAL
+
+    def __init__(self, reason: str, message: str, error_class: ErrorClass, retry_after_s: float | None = None) -> None:
+        self._error_class, self.retry_after_s = error_class, retry_after_s
+        super().__init__(reason, message)
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """As it was found."""
+        return self._error_class
+
+
+class IllegalMove(UserError):
+    """What is asked for cannot follow from the state that something is in, or from the version that it has by now."""
 
 
 class ExternalError(StreamflowError):
@@ -176,6 +204,12 @@ class KafkaRefusal(ExternalError):
 
 class TableTooLarge(ExternalError):
     """A table has more rows, windows or bytes than its declared bound."""
+
+    recovery = Recovery.REFUSE
+
+
+class ModelError(ExternalError):
+    """A model is missing, must not be loaded, or is not what its card or its node says."""
 
     recovery = Recovery.REFUSE
 

@@ -1,4 +1,4 @@
-"""The topics of the bus: one of events per namespace."""
+"""The topics of the bus: one of events per namespace, and one of the seals over it."""
 
 from dataclasses import replace
 
@@ -15,6 +15,11 @@ def events_topic(settings: Settings) -> str:
     return f"{settings.namespace}.events"
 
 
+def seals_topic(settings: Settings) -> str:
+    """Name of the topic of seals, with as many partitions as that of events."""
+    return f"{settings.namespace}.seals"
+
+
 def bus_topics(settings: Settings) -> tuple[TopicPlan, ...]:
     """What must exist for the bus. Delete-only: compaction would take events out of the log. Partitions are taken as
     they are found, as several topologies share the topic."""
@@ -23,7 +28,9 @@ def bus_topics(settings: Settings) -> tuple[TopicPlan, ...]:
         ("retention.ms", str(settings.events_retention_ms)),
         ("max.message.bytes", str(EVENT_MAX_BYTES)),
     )
-    return (TopicPlan(events_topic(settings), TopicRole.EVENTS, settings.events_partitions, None, config, False),)
+    events = TopicPlan(events_topic(settings), TopicRole.EVENTS, settings.events_partitions, None, config, False)
+    seals = TopicPlan(seals_topic(settings), TopicRole.EVENTS, None, events.name, config, False)
+    return (events, seals) if settings.audit_key else (events,)
 
 
 def with_bus(plan: Plan, settings: Settings) -> Plan:

@@ -7,8 +7,9 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
+    …@<version>,<version>…              versions of models in use, one per node that asks for the latest
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
-    2;<watermark>;…@<closing>           while windows are being closed in slices (ClosingProgress)
+    2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
 """
 
 from dataclasses import dataclass
@@ -54,14 +55,14 @@ class ClosingProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Watermark of a task in ms, what each of its entries has seen, and the counts of a bounded run (else none).
-
-    closing: what goes on between this watermark and the next one.
+    """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
+    versions of models are in use (else none). closing: what goes on between this watermark and the next one.
     """
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
     counts: tuple[int, ...] = ()
+    versions: tuple[str, ...] = ()
     closing: ClosingProgress | None = None
 
     @property
@@ -79,12 +80,14 @@ class Progress:
             else:
                 parts.append(_time(entry.high_ms, base))
         text = ";".join(parts)
+        if self.versions:
+            text += "@" + ",".join(self.versions)
         if self.counts:
             text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
         if self.closing is not None:
             closing = self.closing
             times = (_time(each, 0) for each in (closing.watermark_ms, closing.reached_ms))
-            text += f"@{','.join(times)},{closing.table},{closing.rows}"
+            text += f"~{','.join(times)},{closing.table},{closing.rows}"
         if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
@@ -96,15 +99,24 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
-        text, _, closing = text.partition("@")
+        closing = ""
+        if text.startswith("2;"):
+            text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
+        text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
         if version not in ("1", "2"):
             raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 and 2")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
-        return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries), numbers, _closing(closing))
+        return cls(
+            watermark_ms,
+            tuple(_entry(entry, base) for entry in entries),
+            numbers,
+            tuple(versions.split(",")) if versions else (),
+            _closing(closing),
+        )
 
 
 def _closing(text: str) -> ClosingProgress | None:

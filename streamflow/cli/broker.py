@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
-from streamflow.settings.settings import load_settings
+from streamflow.settings.settings import Settings, load_settings
 
 broker = typer.Typer(help="A real single-node Apache Kafka for development.", no_args_is_help=True)
 _FOLDER = Path(".streamflow/kafka")
@@ -65,7 +65,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for progra
             findings.append((name, True, version(name)))
         except PackageNotFoundError:
             findings.append((name, False, "not installed: pip install streamflow"))
-    findings.append(("kafka", *asyncio.run(_ask_kafka(settings.brokers))))
+    findings.append(("kafka", *asyncio.run(_ask_kafka(settings))))
     findings.append(("http port", *_try_port(settings.http_host, settings.http_port)))
     findings.append(("state folder", *_try_folder(settings.state_dir)))
     if as_json:
@@ -77,10 +77,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for progra
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _ask_kafka(brokers: str) -> tuple[bool, str]:
+async def _ask_kafka(settings: Settings) -> tuple[bool, str]:
     from streamflow.runtime.topics import broker_count
 
-    count = await broker_count(brokers)
+    count, brokers = await broker_count(settings), settings.brokers
     if count is None:
         return False, f"{brokers} does not answer: set STREAMFLOW_BROKERS, or `streamflow broker start`"
     return True, f"{brokers} answers, {count} broker{'s' if count != 1 else ''}"

@@ -13,10 +13,10 @@ from rich.progress import Progress
 
 from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
-from streamflow.settings.settings import load_settings
+from streamflow.settings.settings import Settings, load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
-_URL = "http://127.0.0.1:8080"
+URL = "http://127.0.0.1:8080"
 #: What a request may have, see the settings BATCH_MAX_EVENTS and BODY_MAX_BYTES.
 BATCH_EVENTS, BATCH_BYTES = 1_000, 1 << 20
 #: How long a worker that asks for patience gets it.
@@ -27,7 +27,7 @@ def publish(
     topic: Annotated[str, typer.Argument(help="source topic")],
     file: Annotated[Path | None, typer.Argument(help="NDJSON file; standard input when left out")] = None,
     key: Annotated[str | None, typer.Option(help="key of all events")] = None,
-    url: Url = _URL,
+    url: Url = URL,
 ) -> None:
     """Publish events, one JSON object per line."""
     lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
@@ -82,7 +82,7 @@ def query(
     to: Annotated[str | None, typer.Option(help="window starts before this")] = None,
     state: Annotated[str, typer.Option(help="open, final or latest")] = "latest",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Query a table."""
@@ -110,7 +110,7 @@ def why(
     window: Annotated[
         str | None, typer.Option(help="a moment in the window, ms or ISO 8601; the first open one when left out")
     ] = None,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Say why a window has not closed: who holds it, since when, and when it will close."""
@@ -150,14 +150,14 @@ def tail(
     brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
 ) -> None:
     """Follow a topic, committed records only."""
-    asyncio.run(_tail(load_settings(brokers=brokers).brokers, topic, beginning, limit))
+    asyncio.run(_tail(load_settings(brokers=brokers), topic, beginning, limit))
 
 
-async def _tail(brokers: str, topic: str, beginning: bool, limit: int) -> None:
+async def _tail(settings: Settings, topic: str, beginning: bool, limit: int) -> None:
     from streamflow.runtime.tail import follow
 
     seen = 0
-    async for record in follow(brokers, topic, beginning):
+    async for record in follow(settings, topic, beginning):
         key = (record.key or b"").decode(errors="replace")
         value = (record.value or b"").decode(errors="replace")
         typer.echo(f"{record.offset}\t{key}\t{value}")

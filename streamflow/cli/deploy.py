@@ -82,6 +82,30 @@ def preflight(
             raise typer.Exit(EXIT_FAILED)
 
 
+@deploy.command()
+def acls(
+    topology: Topology,
+    principal: Annotated[str, typer.Option(help="who the workers are; User:TOPOLOGY when not given")] = "",
+    creates: Annotated[bool, typer.Option("--create", help="also for who makes the topics")] = False,
+    strimzi: Annotated[str, typer.Option(help="a KafkaUser of this Strimzi cluster instead of commands")] = "",
+    into: Annotated[str, typer.Option(help="of a run of its own")] = "",
+    brokers: Brokers = None,
+) -> None:
+    """Print what the workers need to be allowed in Kafka, and nothing more."""
+    from streamflow.cli.runs import Run
+    from streamflow.deploy.acls import acls_of, commands, strimzi_user
+
+    with refusals():
+        plan, settings = Run(name=into).plan(load_topology(topology)), load_settings(brokers=brokers)
+        rules = acls_of(plan, settings, creates=creates)
+        if strimzi:
+            name = principal.removeprefix("User:") or releases.release_name(plan)
+            typer.echo(_yaml(strimzi_user(rules, name, strimzi, settings)), nl=False)
+        else:
+            for line in commands(rules, principal or f"User:{plan.topology}", settings.brokers):
+                typer.echo(line)
+
+
 def _show(result: Preflight, workers: int) -> None:
     for finding in result.findings:
         mark = "[red]✗[/]" if finding.weight is Weight.ERROR else "[yellow]![/]"

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli import client, look, runs
+from streamflow.cli import client, control, look, runs
+from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
+from streamflow.cli.dlq import dlq
 from streamflow.cli.keys import keys
+from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
 from streamflow.cli.run import run
@@ -44,10 +47,18 @@ app.command()(client.publish)
 app.command()(client.query)
 app.command()(client.why)
 app.command()(client.tail)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.stop)
+app.command()(control.cancel)
+app.command()(control.state)
 app.command()(top)
 app.command()(profile)
 app.command()(doctor)
+app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
+app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
+app.add_typer(models, name="models")

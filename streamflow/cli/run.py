@@ -103,6 +103,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
     from streamflow.runtime.run_end import RunEnd
+    from streamflow.runtime.sealer import Sealer
     from streamflow.runtime.state_lock import lock_state
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
@@ -117,8 +118,11 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url, tls_of(settings))
         access = access_of(settings, server.url)
-        worker = Worker(plan, settings, server.url, await ends_of(plan, settings) if which.bounded else None)
+        ends = await ends_of(plan, settings) if which.bounded else None
+        worker = Worker(plan, settings, server.url, ends, spec.digest)
         worker.companions.append(WorkerService(spec, worker, server, access))
+        if settings.audit_key and settings.events_detail != "off":
+            worker.companions.append(Sealer(settings))
         if which.bounded:
             worker.companions.append(RunEnd(worker))
         if leash:

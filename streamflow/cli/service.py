@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
+from streamflow.cli.controls import WorkerControls
+from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -25,10 +29,14 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.connection import connection
+from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.publisher import Publisher
+from streamflow.runtime.traces import Traces
 from streamflow.runtime.watchdog import Verdict
 from streamflow.runtime.worker import Worker
 from streamflow.topology.spec import TopologySpec
@@ -36,10 +44,14 @@ from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.limits import PublishLimits
-from streamflow.web.ports import LocalTable
+from streamflow.web.live.hub import LiveLimits, LiveTables
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
 _STEP_S = 0.01
+#: Two heartbeats of another worker.
+_SILENCE_S = 2 * HEARTBEAT_S
 
 
 class WorkerService:
@@ -51,18 +63,29 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self.events = worker.events
+        self._feed = None if worker.settings.events_detail == "off" else KafkaEventFeed(worker.settings)
+        self.feed: EventFeed | None = self._feed
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
         )
+        # Connections that stay: as many as there are partitions of followed tables elsewhere.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
+        self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
+        self.controls: Controls = WorkerControls(worker)
+        settings = worker.settings
+        self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics = Metrics()
         self._readers: dict[str, TableReader] = {}
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
-        self._offsets = AIOKafkaConsumer(bootstrap_servers=worker.settings.brokers.split(","), enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
+        self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
         worker.on_chunk(self._count_chunk)
+        settings = worker.settings
+        self._live = LiveTables(self, LiveLimits(settings.live_max_clients, settings.live_interval_ms))
 
     async def start(self) -> None:
         """Connect and serve."""
@@ -71,15 +94,21 @@ class WorkerService:
         await self._offsets.start()
         settings = self._worker.settings
         limits = PublishLimits(settings.body_max_bytes, settings.batch_max_events, settings.topic_max_events_per_s)
-        self._app = create_app(self, limits, self._access)
+        self._app = create_app(self, limits, self._live, self._access)
         self._server.serve(self._app)
 
     async def stop(self) -> None:
         """Stop serving and disconnect."""
+        await self._live.stop()
+        self._app.state.event_clients.close()
         await self._server.stop()
+        await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
+        await self._streams.aclose()
         await self._outcomes.stop()
+        if self._feed is not None:
+            await self._feed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -126,8 +155,7 @@ class WorkerService:
     def history(self, stage: str, partition: int) -> History | None:
         """What an own task remembers about time."""
         task = self._worker.task(stage, partition)
-        running = task is not None and task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
-        return task.task.history if task is not None and running else None
+        return task.task.history if task is not None and task.is_open else None
 
     def owner(self, stage: Stage, partition: int) -> str | None:
         """Address of the worker that has a task."""
@@ -202,6 +230,39 @@ class WorkerService:
         except (httpx.HTTPError, ValueError) as error:
             raise OwnerUnreachable(str(error) or type(error).__name__) from error
 
+    @asynccontextmanager
+    async def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end."""
+        timeout = httpx.Timeout(ASK_S, read=_SILENCE_S)
+        try:
+            async with self._streams.stream(
+                "GET",
+                url + path,
+                params=dict(parameters),
+                headers=dict(headers),
+                timeout=timeout,
+                auth=self._as_worker(url),
+            ) as answer:
+                yield answer.status_code, answer.aiter_lines()
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+        def tell(task: HostedTask, checkpoint: Checkpoint, _took_s: float) -> None:
+            if task.store is not None:
+                listener(task.stage.name, task.partition, task.store, checkpoint.tables)
+
+        self._worker.on_commit(tell)
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task."""
+        task = self._worker.task(stage, partition)
+        return "" if task is None or task.committed_watermark_ms is None else task.version
+
     def _as_worker(self, url: str) -> AsWorker | None:
         """How another worker knows that a worker asks; None where nobody has to be known."""
         return AsWorker(self._access.worker_secret, url) if self._access.worker_secret else None
@@ -234,8 +295,10 @@ class WorkerService:
         return {
             "spec": self._spec.model_dump(mode="json"),
             "plan": describe(self.plan),
-            "state": "running" if self._worker.is_ready else "opening",
+            "state": self.controls.state,
+            "control": self.controls.standing(),
             "worker": self.url,
+            "calls": self._calls(),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
@@ -252,7 +315,7 @@ class WorkerService:
     def _task_view(self, task: HostedTask) -> dict[str, Any]:
         watermark = task.committed_watermark_ms
         lags = self._lags(task)
-        counters = task.task.counters.by_node() if task.state in (TaskState.RUNNING, TaskState.SUSPENDED) else {}
+        counters = task.task.counters.by_node() if task.is_open else {}
         return {
             "stage": task.stage.name,
             "partition": task.partition,
@@ -275,23 +338,27 @@ class WorkerService:
         return lags
 
     def _end(self, place: tuple[str, int]) -> int | None:
-        """End of an input that is fetched here, as far as the consumer knows it."""
-        ready = place in self._worker.host.ready
-        return self._worker.app.consumer.highwater(TopicPartition(*place)) if ready else None
+        """End of an input of an own task, as far as it is known."""
+        if place in self._worker.host.ready:
+            end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
+            return end
+        return self._worker.obedience.held_ends.get(place)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Healthy unless the watchdog calls the worker stuck."""
         verdict = self._worker.watchdog.verdict()
-        return verdict is not Verdict.STUCK, {"status": verdict.value}
+        return verdict is not Verdict.STUCK, {"status": verdict.value, "state": self.controls.state}
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Ready when assigned, restored and serving."""
         tasks = self._worker.host.tasks.values()
-        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state is not TaskState.RUNNING}
+        serving = (TaskState.RUNNING, TaskState.PAUSED)
+        opening = {task.name: round(task.restore.ratio, 3) for task in tasks if task.state not in serving}
         reading = {each.name: round(self.global_table(each.name).ratio, 3) for each in self.plan.global_tables}
         ready = self._worker.is_ready
         return ready, {
             "ready": ready,
+            "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
@@ -305,7 +372,7 @@ class WorkerService:
         for task in self._worker.host.tasks.values():
             labels = (topology, task.stage.name, str(task.partition))
             families.restore_ratio.labels(*labels).set(task.restore.ratio)
-            if task.store is None or task.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+            if task.store is None or not task.is_open:
                 continue
             families.state_bytes.labels(*labels).set(task.store.size_bytes())
             watermark = task.committed_watermark_ms
@@ -322,11 +389,17 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+        families.calls.fill(topology, self._calls())
         return families.render()
+
+    def _calls(self) -> dict[str, dict[str, Any]]:
+        """Calls to the outside, by node."""
+        return {name: guarded.view() for name, guarded in self._worker.calls.guarded.items()}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """A look at this process for some seconds."""
@@ -345,6 +418,8 @@ class WorkerService:
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
+        if checkpoint.spans:
+            self.traces.tell(checkpoint.spans)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.engine.answers import Answers
 from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
@@ -15,6 +16,7 @@ from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
+from streamflow.engine.scorer import Scorer, Scorers, as_list
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
@@ -22,7 +24,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Count, Distinct, Fold, Limit, Lookup, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Score, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -31,6 +33,7 @@ from streamflow.state.store import Store
 class Binding:
     """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
 
+    answers: what the calls of each async node gave.
     late: per node number its name, its table and the route to its late topic.
     """
 
@@ -44,6 +47,8 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
+    scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -65,6 +70,9 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+            case Await():
+                self.answers[node.name] = answers = Answers()
+                names[f"f_{number}"] = answers.take
             case Unfold():
                 names[f"f_{number}"] = elements_of(operator)
             case Count():
@@ -73,6 +81,9 @@ class Binding:
             case Lookup():
                 found = self.global_tables[operator.table]
                 names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
+            case Score():
+                names["as_list"] = as_list
+                names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
             case Upsert():
                 table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
                 names |= bound

@@ -5,10 +5,38 @@ from dataclasses import dataclass, field
 from streamflow.engine.program import Program
 from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Distinct, Filter, Fold, Limit, Lookup, Output, Process, Switch, Unfold
+from streamflow.nodes.operators import (
+    Apply,
+    Await,
+    Distinct,
+    Filter,
+    Fold,
+    Limit,
+    Lookup,
+    Output,
+    Process,
+    Score,
+    Switch,
+    Unfold,
+)
 
 #: Operators whose rows out are counted; the others give as many as they take.
-_COUNTED = Filter | Output | Lookup | Fold | Unfold | Apply | Process | Distinct | Limit | Upsert | Settle | Apart
+_COUNTED = (
+    Filter
+    | Output
+    | Lookup
+    | Fold
+    | Unfold
+    | Apply
+    | Await
+    | Process
+    | Distinct
+    | Limit
+    | Score
+    | Upsert
+    | Settle
+    | Apart
+)
 
 
 @dataclass(frozen=True, slots=True)

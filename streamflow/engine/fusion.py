@@ -15,6 +15,7 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.ahead import scored
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
@@ -25,12 +26,15 @@ from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
+    KEY_FIELD,
     Apply,
+    Await,
     Count,
     Distinct,
     Emit,
     Filter,
     Fold,
+    Handover,
     Limit,
     Lookup,
     Missing,
@@ -39,6 +43,7 @@ from streamflow.nodes.operators import (
     Process,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
@@ -47,15 +52,15 @@ from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
 
 #: Operators that count the rows that pass them.
-_GATES = Filter | Output | Lookup | Distinct | Limit
+_GATES = Filter | Output | Lookup | Distinct | Limit | Score
 
 
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
-    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `u_i` VersionedTable, `j_i` table
-    of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
+    a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
+    VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
     outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -80,7 +85,7 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
-            elif isinstance(node.operator, Apply | Process | Unfold):
+            elif isinstance(node.operator, Apply | Await | Process | Unfold):
                 self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
@@ -229,7 +234,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Output() | Distinct() | Limit():
+                case Filter() | Output() | Distinct() | Limit() | Score():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -278,19 +283,19 @@ class Fusion:
                 with code.block(f"if {test}:"):
                     code.line(f"n_{number} += 1")
                     self._forward(node.name, row, key, key_of, root)
-            case Switch() | Unfold() | Rekey():
+            case Switch() | Unfold() | Rekey() | Handover():
                 self._redirect(node, row, key, key_of, root)
             case Project():
                 values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
-            case Lookup():
-                self._lookup(node, operator, row, key, key_of, root)
+            case Lookup() | Score():
+                self._widen(node, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
-            case Apply() | Process():
+            case Apply() | Await() | Process():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
                 self._gate(node, operator, row, key, key_of, root)
@@ -332,6 +337,9 @@ class Fusion:
                 self._rekey(node, rekey, row, root)
             case Switch() as switch:
                 self._switch(node, switch, row, key, key_of, root)
+            case Handover():
+                fields = "".join(f"{key if name == KEY_FIELD else f'{row}.{name}'}, " for name in node.schema.names)
+                self._leave(self.number(node), "None", f"encode((t, {fields}))")
             case Unfold() as unfold:
                 self._unfold(node, unfold, row, key, root)
 
@@ -358,7 +366,7 @@ class Fusion:
 
     def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)
-        if isinstance(node.operator, Apply):
+        if isinstance(node.operator, Apply | Await):
             code.line(f"x{number} = f_{number}({row})")
             code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             return
@@ -383,6 +391,16 @@ class Fusion:
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _widen(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Rows get fields of a global table, or what a model gives for them."""
+        number = self.number(node)
+        if isinstance(node.operator, Lookup):
+            self._lookup(node, node.operator, row, key, key_of, root)
+        elif isinstance(node.operator, Score):
+            with scored(self.source, number, node, node.operator, row, key):
+                self.source.line(f"n_{number} += 1")
+                self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _lookup(
         self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
@@ -475,7 +493,7 @@ class _GuardedLoop:
 
 def _ends_run(node: PlannedNode) -> bool:
     """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Process | Unfold)
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold)
 
 
 def _leaves(node: PlannedNode) -> bool:

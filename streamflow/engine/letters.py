@@ -10,9 +10,10 @@ about it is in the headers:
     sf-node    node at fault    sf-node-version  its kind and version       sf-version  version of the topology
     sf-stack   `module:line function` per frame of what raised, below the generated code, innermost last
     sf-state   SHA-256 of what the node remembered of the key, as the changelog has it; of nodes of a person's code
-    sf-topic, sf-partition, sf-offset   where the record is                 sf-time  its record timestamp, ms
+    sf-topic, sf-partition, sf-offset   where the record is                 sf-time  when it was written first, ms
     sf-attempts  how often it has failed, this time included                sf-letter  the letter it was redriven from
     sf-event-time, sf-distance-ms       of a time too far from its record's: what it was, and how far, in ms
+    sf-calls, sf-target, sf-status      of a call to the outside: attempts, whom it went to, what it answered
     sf-headers-dropped  how many headers of the record were left out: together they exceed their bound
 
 Headers of the record that are not ours follow as they were.
@@ -22,9 +23,9 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from streamflow.checkpoint.checkpoint import Output
-from streamflow.errors import Blame, EventError
+from streamflow.errors import EventError
 from streamflow.model.chunk import Record
-from streamflow.model.letter import ATTEMPTS, LETTER
+from streamflow.model.letter import ATTEMPTS, LETTER, TIME, redriven_time
 from streamflow.nodes.registry import KINDS
 from streamflow.plan.plan import EntryKind, Plan, Stage
 
@@ -64,7 +65,7 @@ class Letters:
             ("sf-topic", topic.encode()),
             ("sf-partition", b"%d" % partition),
             ("sf-offset", b"%d" % record.offset),
-            ("sf-time", b"%d" % record.timestamp_ms),
+            (TIME, b"%d" % redriven_time(ours, record.timestamp_ms)),
             (ATTEMPTS, b"%d" % (_number(ours.get(ATTEMPTS, b"")) + 1)),
             *((LETTER, ours[LETTER]) for _ in range(LETTER in ours)),
             *more,
@@ -82,6 +83,7 @@ class Letters:
             *_said(node, error),
             *self._versions.get(node, ()),
             *((("sf-stack", stack.encode(errors="replace")),) if stack else ()),
+            *error.details,
             *((("sf-state", error.state_digest.encode()),) if error.state_digest else ()),
         )
 
@@ -138,7 +140,7 @@ def _said(node: str, error: EventError) -> Headers:
     return (
         ("sf-reason", error.reason.encode()),
         ("sf-error", text.encode(errors="replace")),
-        ("sf-blame", Blame.USER.value.encode()),
+        ("sf-blame", error.blame.value.encode()),
         ("sf-class", error.error_class.value.encode()),
         ("sf-node", node.encode()),
     )

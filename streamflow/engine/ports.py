@@ -13,6 +13,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.nodes.join_operators import Upsert
 from streamflow.nodes.operators import (
     Apply,
+    Await,
     Count,
     Distinct,
     Filter,
@@ -21,13 +22,29 @@ from streamflow.nodes.operators import (
     Pass,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
 from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
-_KEEPS_TIME = Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Distinct | Upsert
+_KEEPS_TIME = (
+    Pass
+    | Filter
+    | Project
+    | Switch
+    | Output
+    | Unfold
+    | Rekey
+    | Lookup
+    | Count
+    | Apply
+    | Await
+    | Distinct
+    | Upsert
+    | Score
+)
 
 
 def port_watermark(

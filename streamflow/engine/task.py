@@ -36,6 +36,7 @@ from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.inference.models import Models
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -44,6 +45,8 @@ from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
+#: Event times (None: the records') and rows.
+Rows = tuple[list[int] | None, Decoded]
 
 
 class Task:
@@ -51,8 +54,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. bus: where events
-    go, in the checkpoints; None: there are none.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models: what loads
+    those that it asks. bus: where events go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
+        models: Models | None = None,
         bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
@@ -73,8 +77,7 @@ class Task:
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
         self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
-        self.pending_records = 0
-        self.pending_bytes = 0
+        self.pending_records = self.pending_bytes = self._first_ms = self._sequence = 0
         self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
@@ -90,26 +93,27 @@ class Task:
             )
             for number, entry in enumerate(self.stage.entries)
         ]
-        self._advancing, self._resumed = False, progress.closing
+        self._resumed = progress.closing
         self._slice: Slice | None = None
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
-        self._sequence = self._first_ms = 0
-        self._in_flight = self._changed = False
+        self._in_flight = self._changed = self._advancing = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
-        self._correlator = Correlator(self.outputs, frozenset(self._mark_topics), program.plan.outcome_topic)
+        self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
-        self._processes = binding.processes
+        #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
+        self._processes, self.answers, self.scorers = binding.processes, binding.answers, binding.scorers
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
+            self.scorers.open(models, progress.versions)
         except BaseException:
             self.close()
             raise
@@ -143,10 +147,15 @@ class Task:
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int) -> int:
+    def decode(self, entry_index: int, values: list[bytes | None]) -> Rows:
+        """Event times (None: the records') and rows of values."""
+        return self.program.decoders[entry_index](values)
+
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> int:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
         Gives where it stopped: before `stop` when `is_closing`; then go on from there behind `go_on`.
+        given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
         if self._closing or self.is_closing:
@@ -157,7 +166,8 @@ class Task:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            stop = start + self._run(entry_index, clock, chunk, start, values)
+            given = given or self.decode(entry_index, values)
+            stop = start + self._run(entry_index, clock, chunk, start, len(values), given)
             values = values[: stop - start]
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
@@ -194,36 +204,29 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None]) -> int:
-        """How many values were worked through; fewer when a closing has to go on first."""
-        times, decoded = self.program.decoders[number](values)
+    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> int:
+        """How many of `count` values were worked through; fewer when a closing has to go on first."""
         self._stopped = None
-        self._run_rows(number, clock, chunk, start, values, times, decoded)
-        done = len(values) if self._stopped is None else self._stopped - start
+        self._run_rows(number, clock, chunk, start, count, given)
+        done, (_, decoded) = count if self._stopped is None else self._stopped - start, given
         for index, error in decoded.bad:
             if index < done:
                 with self._correlator.about(chunk, start + index):
                     self._dead(chunk, start + index, clock.entry.node, error)
         return done
 
-    def _run_rows(
-        self,
-        number: int,
-        clock: EntryClock,
-        chunk: Chunk,
-        start: int,
-        values: list[bytes | None],
-        times: list[int] | None,
-        decoded: Decoded,
-    ) -> None:
+    def _run_rows(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> None:
+        times, decoded = given
         entry, rows = clock.entry, decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
-        if chunk.correlations:
+        for ahead in self.program.ahead[number]:
+            self._functions[ahead](rows)
+        if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
-                times = record_times(chunk, start, len(values), decoded.kept)
+                times = record_times(chunk, start, count, decoded.kept)
             function(rows, times, *current.near_ms())
             if rows and self._stopped is None:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
@@ -233,7 +236,7 @@ class Task:
         assert times is not None
         done = 0
         for mark in chunk.marks:
-            if start <= mark.index < start + len(values):
+            if start <= mark.index < start + count:
                 upto = rows_before(mark.index - start, decoded.kept)
                 function(rows[done:upto], times[done:upto], 0, 0)
                 self._apply_mark(number, clock, mark.value)
@@ -345,7 +348,7 @@ class Task:
         if self._bus is not None and final and end > start:
             rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"close_{number}"](start, end, rows, final)
         finally:
@@ -355,7 +358,7 @@ class Task:
     def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
         """Rows of a timer go on."""
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave()
+        correlation = self._correlator.leave(node)
         try:
             self._functions[f"emit_{number}"](rows, key, time_ms, None)
         finally:
@@ -373,6 +376,11 @@ class Task:
         if clock.idle:
             self._clock.judge(now_ms)
 
+    def reopen(self, now_ms: int) -> None:
+        """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
+        self._clock.reopen(now_ms)
+        self._changed = self._changed or bool(self._mark_topics)
+
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
         timers fire.
@@ -383,6 +391,7 @@ class Task:
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
+        self._changed |= self.scorers.is_stale()
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
@@ -476,6 +485,7 @@ class Task:
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
             table.show(watermark_ms, fire)
+        self.scorers.swap()
         self._sequence += 1
         self._in_flight, self._changed = True, False
         checkpoint = Checkpoint(
@@ -492,13 +502,14 @@ class Task:
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
+        checkpoint.spans = self._correlator.take_spans()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
 
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
         entries = tuple(clock.progress() for clock in self._clocks)
-        return Progress(watermark_ms, entries, counts, self._tables.progress)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions, self._tables.progress)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.

@@ -45,6 +45,10 @@ class Silence:
     all_idle: bool = False
     settled: bool = False
 
+    def reopen(self, now_ms: int) -> None:
+        """Begin to wait anew."""
+        self.since_ms, self.settled = now_ms, False
+
     def judge(self, all_idle: bool, now_ms: int) -> None:
         """Apply the definition of settled above."""
         if all_idle is not self.all_idle:
@@ -160,6 +164,15 @@ class TaskClock:
             clock.judge(self.now_ms, waits)
         self.silence.judge(self.is_idle, self.now_ms)
         return self._standing() != before
+
+    def reopen(self, now_ms: int) -> None:
+        """Nothing was read on purpose: go on like after a restart, nobody idle and nobody left out for a while."""
+        self.now_ms = max(self.now_ms, now_ms)
+        for clock in self.entries:
+            clock.last_active_ms, clock.idle = self.now_ms, False
+            clock.silence.reopen(self.now_ms)
+        self.silence.reopen(self.now_ms)
+        self.judge(self.now_ms)
 
     def _standing(self) -> list[tuple[bool, bool, int]]:
         standing = [(clock.idle, clock.silence.settled, clock.high_ms) for clock in self.entries]

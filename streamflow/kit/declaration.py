@@ -41,6 +41,11 @@ class Declaration:
     output_type: type[Row] | None
 
     @property
+    def is_async(self) -> bool:
+        """Whether it is a function to be awaited."""
+        return inspect.iscoroutinefunction(self.target)
+
+    @property
     def states(self) -> tuple[State, ...]:
         """States of a node class."""
         return states_of(self.target) if isinstance(self.target, type) else ()
@@ -88,8 +93,8 @@ def declaration_of_function(target: Any) -> Declaration:
     """Declaration of a function over one row. Raises NotDeclared: without a row class as its result it is none."""
     if not inspect.isfunction(target):
         raise NotDeclared(f"{_name(target)} is no function", "a class over Process goes into a node of kind process")
-    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-        raise NotDeclared(f"{_name(target)} is async", "write a plain function")
+    if inspect.isasyncgenfunction(target):
+        raise NotDeclared(f"{_name(target)} is an async generator", "return a list of rows")
     taken, given = _hints(target)
     if given is None:
         raise NotDeclared(f"{_name(target)} does not say which rows it gives", "hint its result: `-> MyRow | None`")

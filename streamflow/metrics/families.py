@@ -1,9 +1,12 @@
-"""Every metric of a worker, in one table. The only module that imports prometheus_client.
+"""Every metric of a worker, in one table. Only this package imports prometheus_client.
 
 Counts are set from plain integers between chunks; nothing here is called per event.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from streamflow.metrics.calls import CallMetrics
+from streamflow.metrics.model_families import ModelFamilies
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -46,11 +49,9 @@ class Metrics:
             "streamflow_watermark_seconds", "committed watermark, Unix time", task, registry=registry
         )
         self.watermark_lag_seconds = Gauge(
-            "streamflow_watermark_lag_seconds",
-            "wall clock minus watermark; none at the end of a bounded run",
-            task,
+            "streamflow_watermark_lag_seconds", "wall clock minus watermark; none at the end of a bounded run", task,
             registry=registry,
-        )
+        )  # fmt: skip
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
@@ -71,12 +72,14 @@ class Metrics:
             "streamflow_global_table_bad_records", "records since the start that could not be used", table,
             registry=registry,
         )  # fmt: skip
+        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+            *self.models.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 

@@ -13,6 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from streamflow.model.trace_context import TraceContext
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -58,6 +60,7 @@ class Chunk:
         collector looks, which is seldom.
     timestamps: record timestamps in ms, beside `values`; only for entries without an event time field.
     correlations: ids of records that somebody waits for, by place in `values`; empty nearly always.
+    traces: contexts of records that are traced, likewise.
     position: where fetching began; None when unknown. A task that is not there yet has missed records.
     generation: assignment generation it was fetched under.
     """
@@ -71,6 +74,7 @@ class Chunk:
     record_at: Callable[[int], Record] | None = None
     timestamps: list[int] | None = None
     correlations: dict[int, bytes] = field(default_factory=dict)
+    traces: dict[int, TraceContext] = field(default_factory=dict)
     position: int | None = None
     generation: int = 0
     size_bytes: int = 0

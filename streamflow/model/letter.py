@@ -8,6 +8,7 @@ Letters are numbered by their offset in the dead-letter topic, which has one par
 decision topic (docs/decisions/0026-dead-letters.md).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,8 +17,10 @@ import msgspec
 
 from streamflow.model.chunk import Record
 
-#: Headers that travel with a redriven event, so that its next letter knows them.
-LETTER, ATTEMPTS = "sf-letter", "sf-attempts"
+#: Headers that travel with a redriven event, so that its next letter knows them. TIME: when it was written first, ms.
+LETTER, ATTEMPTS, TIME = "sf-letter", "sf-attempts", "sf-time"
+
+_TIME_MAX_DIGITS = 15
 
 
 class LetterState(StrEnum):
@@ -163,6 +166,31 @@ class LetterFilter:
             return True
         source = letter.source
         return source is not None and all(w is None or w == s for w, s in zip(wanted, source, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class LetterPage:
+    """Letters with what to ask for next: numbers from `next` to before `end`; None when that was all."""
+
+    letters: list[Letter]
+    next: int | None
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of a page: letters as they are now, (number, reason) of those refused. next, end: as of a page."""
+
+    letters: list[Letter]
+    refused: list[tuple[int, str]]
+    next: int | None
+    end: int
+
+
+def redriven_time(headers: Mapping[str, bytes], timestamp_ms: int) -> int:
+    """When the record of an event was written first. Its own timestamp is new, or retention might delete it unread."""
+    text = headers.get(TIME, b"")
+    return int(text) if text.isdigit() and len(text) <= _TIME_MAX_DIGITS else timestamp_ms
 
 
 def _text(data: bytes | None) -> str | None:

@@ -10,6 +10,8 @@ An outcome is complete when 1 + the sum of `onward` parts are there. A part come
 onward, because these are read after its commit; parts that come twice (at least once) are told by `from`.
 """
 
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,11 @@ ROWS_MAX_BYTES = 256 << 10
 Headers = tuple[tuple[str, bytes], ...]
 #: (topic, key, value, headers) of a record that a row added to the outputs.
 Added = tuple[str, bytes | None, bytes | None, Headers]
+
+
+def new_execution() -> str:
+    """An id that tells when it was made: milliseconds, then chance."""
+    return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
 
 
 def encode_part(

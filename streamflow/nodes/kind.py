@@ -216,6 +216,11 @@ class NodeKind(ABC):
         """
         return ()
 
+    @classmethod
+    def awaits(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a node with this configuration as written lowers to an Await: its rows come by a topic of its own."""
+        return False
+
     @abstractmethod
     def lower(self, config: Any, lowering: Lowering) -> Lowered | None:
         """The node in terms of the engine, or None when problems were reported."""

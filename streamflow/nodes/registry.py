@@ -22,16 +22,19 @@ from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
 from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.echo import Echo
+from streamflow.nodes.enrich import Enrich
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
 from streamflow.nodes.foreign_join import ForeignJoin
 from streamflow.nodes.global_table import GlobalTable
+from streamflow.nodes.http_request import HttpRequest
 from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
 from streamflow.nodes.kind import Category, NodeConfig, NodeKind
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.mask import Mask
+from streamflow.nodes.model import Model
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.normalize_running import NormalizeRunning
@@ -46,6 +49,7 @@ from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.tables_join import TablesJoin
 from streamflow.nodes.threshold import Threshold
+from streamflow.nodes.webhook import Webhook
 from streamflow.nodes.window import Window
 
 _BUILT_IN: tuple[type[NodeKind], ...] = (
@@ -79,6 +83,10 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Normalize,
     NormalizeRunning,
     Anomaly,
+    HttpRequest,
+    Enrich,
+    Webhook,
+    Model,
 )
 
 

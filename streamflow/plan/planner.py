@@ -8,9 +8,11 @@ import hashlib
 from collections.abc import Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.inference.card import REGISTRY_MAX_BYTES, REGISTRY_MAX_ROWS, REGISTRY_SCHEMA
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
+from streamflow.nodes.model import ModelConfig
 from streamflow.nodes.operators import Distinct, Fold, Limit, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
@@ -28,7 +30,15 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
-from streamflow.topology.names import changelog_topic, dead_letter_topic, outcome_topic, repartition_topic
+from streamflow.topology.names import (
+    changelog_topic,
+    control_topic,
+    dead_letter_topic,
+    letter_decision_topic,
+    outcome_topic,
+    publish_key_topic,
+    repartition_topic,
+)
 from streamflow.topology.parts import Part, cut, repartitioned
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
@@ -40,16 +50,18 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = _Stages(resolved.spec, resolved.nodes).all()
-    dead_letters, outcomes = dead_letter_topic(spec.topology), outcome_topic(spec.topology)
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,
         version=spec.version,
         guarantee=Guarantee(spec.guarantee),
         stages=stages,
-        topics=plan_topics(stages, dead_letters, outcomes, _declared_partitions(resolved.nodes), tables),
-        dead_letter_topic=dead_letters,
-        outcome_topic=outcomes,
+        topics=plan_topics(spec.topology, stages, _declared_partitions(resolved.nodes), tables),
+        dead_letter_topic=dead_letter_topic(spec.topology),
+        letter_decision_topic=letter_decision_topic(spec.topology),
+        publish_key_topic=publish_key_topic(spec.topology),
+        outcome_topic=outcome_topic(spec.topology),
+        control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
     )
@@ -191,6 +203,8 @@ def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
         config = node.config
         if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
             found[config.topic] = config.partitions
+        if isinstance(config, ModelConfig):
+            found[config.registry] = 1
     return found
 
 
@@ -200,4 +214,9 @@ def _global_tables(nodes: Mapping[str, LoweredNode]) -> tuple[GlobalTablePlan, .
         config, schema = node.config, node.lowered.output.schema
         if isinstance(config, GlobalTableConfig):
             found.append(GlobalTablePlan(name, config.topic, schema, config.key, config.max_rows, config.max_bytes))
+    # Cards of models are a table that nobody declares; a node's name has no dot or is another one.
+    topics = sorted({node.config.registry for node in nodes.values() if isinstance(node.config, ModelConfig)})
+    found += [
+        GlobalTablePlan(topic, topic, REGISTRY_SCHEMA, "id", REGISTRY_MAX_ROWS, REGISTRY_MAX_BYTES) for topic in topics
+    ]
     return tuple(found)

@@ -1,6 +1,6 @@
 """Runs: the same plan under another identity, so that it reads the sources anew and touches nothing of the live one.
 
-             group, transactional ids, state folder    repartition, changelog, sink, dead-letter, outcome topics
+             group, transactional ids, state folder    repartition, changelog, sink and own other topics
 live run     <topology>                                as declared
 run r        <topology>.<r>                            as declared, with `.r` behind
 
@@ -19,7 +19,7 @@ from streamflow.plan.plan import Plan, PlannedNode, Stage, TopicPlan, TopicRole
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 #: Idle for so long is never: no source of a bounded run is left out of the watermark.
 _NEVER_MS = 1 << 62
-_WRITTEN = (TopicRole.SINK, TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.DEAD_LETTERS, TopicRole.OUTCOMES)
+_READ = (TopicRole.SOURCE, TopicRole.GLOBAL_TABLE, TopicRole.PUBLISH_KEYS)
 
 
 def into_run(plan: Plan, run: str) -> Plan:
@@ -29,14 +29,16 @@ def into_run(plan: Plan, run: str) -> Plan:
             f"run name {run!r} is not allowed: up to 40 small letters, digits, dashes or underscores, "
             f"beginning with a letter or digit"
         )
-    names = {topic.name: f"{topic.name}.{run}" for topic in plan.topics if topic.role in _WRITTEN}
+    names = {topic.name: f"{topic.name}.{run}" for topic in plan.topics if topic.role not in _READ}
     return replace(
         plan,
         run=run,
         stages=tuple(_stage(stage, names) for stage in plan.stages),
         topics=tuple(_topic(topic, names) for topic in plan.topics),
         dead_letter_topic=names[plan.dead_letter_topic],
+        letter_decision_topic=names[plan.letter_decision_topic],
         outcome_topic=names[plan.outcome_topic],
+        control_topic=names[plan.control_topic],
     )
 
 

@@ -3,6 +3,13 @@
 from streamflow.nodes.join_operators import Combine, Join, VersionLookup
 from streamflow.nodes.operators import Distinct, Emit, Fold, Limit, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
+from streamflow.topology.names import (
+    control_topic,
+    dead_letter_topic,
+    letter_decision_topic,
+    outcome_topic,
+    publish_key_topic,
+)
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
@@ -10,15 +17,16 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
+#: The headers of a dead letter of the largest record.
+LETTER_ROOM_BYTES = 64 << 10
 _CHANGELOG_SLACK_MS = DAY_MS
 #: Whose clock a topic's records have: the broker's, where a source runs on processing time.
 TIMESTAMP_TYPE, APPEND_TIME = "message.timestamp.type", "LogAppendTime"
 
 
 def plan_topics(
+    topology: str,
     stages: tuple[Stage, ...],
-    dead_letters: str,
-    outcomes: str,
     partitions: dict[str, int],
     tables: tuple[GlobalTablePlan, ...] = (),
 ) -> tuple[TopicPlan, ...]:
@@ -37,16 +45,33 @@ def plan_topics(
             for name in _written(node.operator):
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
-    config = (("cleanup.policy", "delete"), ("retention.ms", "-1"), *_limits())
     for each in tables:
         compacted = (("cleanup.policy", "compact"), *_limits())
         count = partitions[each.topic]
         topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
-    topics[dead_letters] = TopicPlan(dead_letters, TopicRole.DEAD_LETTERS, 1, None, config, True)
+    own = _of_the_topology(topology, leaders[stages[0].name])
+    return (*topics.values(), *own)
+
+
+def _of_the_topology(topology: str, leader: str) -> tuple[TopicPlan, ...]:
+    """Topics that every topology has."""
+    letters = (
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "-1"),
+        ("max.message.bytes", str(RECORD_MAX_BYTES + LETTER_ROOM_BYTES)),
+    )
+    compacted = (("cleanup.policy", "compact"), *_limits())
+    keys = (("cleanup.policy", "delete"), ("retention.ms", str(2 * DAY_MS)), ("segment.ms", str(DAY_MS // 4)))
     # Whoever waits for an outcome waits seconds; an hour lets a client come back for it.
-    config = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
-    topics[outcomes] = TopicPlan(outcomes, TopicRole.OUTCOMES, 1, None, config, True)
-    return tuple(topics.values())
+    outcomes = (("cleanup.policy", "delete"), ("retention.ms", str(HOUR_MS)), *_limits())
+    named = (
+        (dead_letter_topic(topology), TopicRole.DEAD_LETTERS, letters),
+        (letter_decision_topic(topology), TopicRole.LETTER_DECISIONS, compacted),
+        (outcome_topic(topology), TopicRole.OUTCOMES, outcomes),
+        (control_topic(topology), TopicRole.CONTROL, compacted),
+    )
+    ones = (TopicPlan(name, role, 1, None, config, True) for name, role, config in named)
+    return (*ones, TopicPlan(publish_key_topic(topology), TopicRole.PUBLISH_KEYS, None, leader, keys, True))
 
 
 def _leaders(stages: tuple[Stage, ...]) -> dict[str, str]:

@@ -32,11 +32,18 @@ class AskedReader(TableReader):
         first = b"" if query.key is None else pair_prefix(query.key)
         last = None if query.key is None else first + AFTER_TEXT
         for stored, raw in store.scan(self._table.name, behind(query.after, first), last):
-            foreign, key = split_pair(stored)
-            row = self._decode(raw)
-            value = {
-                "by": key_from_bytes(key, self._integer_left),
-                "row": {name: getattr(row, name) for name in self._names},
-            }
-            shown = key_from_bytes(foreign, self._integer_keys)
-            yield stored, {"key": shown, "final": False, "value": value}
+            yield stored, self.shown(stored, raw, watermark_ms)[0]
+
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """The foreign key."""
+        return None, split_pair(store_key)[0]
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """One row."""
+        foreign, key = split_pair(store_key)
+        row = self._decode(raw)
+        value = {
+            "by": key_from_bytes(key, self._integer_left),
+            "row": {name: getattr(row, name) for name in self._names},
+        }
+        return [{"key": key_from_bytes(foreign, self._integer_keys), "final": False, "value": value}]

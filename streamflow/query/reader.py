@@ -50,6 +50,23 @@ class TableReader(ABC):
                 break
         return Page(rows)
 
+    #: Whether every row of an answer is of one stored row, so that changes can be shown one by one.
+    is_row_by_row = True
+
+    def stored(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
+        """(store key, value) of the table in order, from behind `query.after`, at least those that the query's key and
+        times ask for. None as value ends the read early: everything up to that key was looked at.
+        """
+        yield from store.scan(self._table.name, behind(query.after, b""))
+
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """(start of the window in ms, key) of a stored row; None as start where a query's times are of no use."""
+        return None, store_key
+
+    @abstractmethod
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """The rows of an answer that a stored row stands for; only where `is_row_by_row`."""
+
     @abstractmethod
     def _rows(
         self, store: Store, watermark_ms: int, query: TableQuery
@@ -92,15 +109,22 @@ class KeyedReader(TableReader):
     ) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
         if query.state is RowState.FINAL:
             return
+        for store_key, raw in self.stored(store, query):
+            yield store_key, self.shown(store_key, raw, watermark_ms)[0]
+
+    def stored(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes]]:
+        """Rows of one key or of all."""
         if query.key is None:
-            found = store.scan(self._table.name, behind(query.after, b""))
-        else:
+            yield from store.scan(self._table.name, behind(query.after, b""))
+        elif query.after is None or query.key > query.after:
             value = store.get(self._table.name, query.key)
-            found = iter([(query.key, value)] if value is not None else [])
-        for store_key, raw in found:
-            if query.after is None or store_key > query.after:
-                key = key_from_bytes(store_key, self._integer_keys) if store_key else None
-                yield store_key, {"key": key, "final": False, "value": self._decode(raw)}
+            if value is not None:
+                yield query.key, value
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """One row."""
+        key = key_from_bytes(store_key, self._integer_keys) if store_key else None
+        return [{"key": key, "final": False, "value": self._decode(raw)}]
 
 
 class PaneReader(TableReader):
@@ -114,14 +138,21 @@ class PaneReader(TableReader):
     def _rows(
         self, store: Store, watermark_ms: int, query: TableQuery
     ) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-        for store_key, raw in self._candidates(store, self._bounded(query, watermark_ms)):
+        for store_key, raw in self.stored(store, self._bounded(query, watermark_ms)):
             if raw is None:
                 yield store_key, None
                 return
-            start, key = split_window_key(store_key)
-            end = self._shape.pane_of(start)[1]
-            final = end + self._table.lateness_ms <= watermark_ms
-            yield store_key, self._row(key, start, end, final, self._decode(raw))
+            yield store_key, self.shown(store_key, raw, watermark_ms)[0]
+
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """Start and key of the window."""
+        return split_window_key(store_key)
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """One window."""
+        start, key = split_window_key(store_key)
+        end = self._shape.pane_of(start)[1]
+        return [self._row(key, start, end, end + self._table.lateness_ms <= watermark_ms, self._decode(raw))]
 
     def _bounded(self, query: TableQuery, watermark_ms: int) -> TableQuery:
         """The query with its state as bounds of the window start: final is what starts before the first open one."""
@@ -132,8 +163,8 @@ class PaneReader(TableReader):
             return replace(query, to_ms=first_open if query.to_ms is None else min(query.to_ms, first_open))
         return replace(query, from_ms=first_open if query.from_ms is None else max(query.from_ms, first_open))
 
-    def _candidates(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
-        """(store key, value) of rows; None as value ends the read early, everything up to the key was looked at."""
+    def stored(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
+        """Windows of one key or of all."""
         name, key = self._table.name, query.key
         lower = behind(query.after, b"" if query.from_ms is None else pane_prefix(query.from_ms))
         upper = None if query.to_ms is None else pane_prefix(query.to_ms)

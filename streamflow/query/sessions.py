@@ -42,6 +42,23 @@ class SessionReader(TableReader):
         if query.state is not RowState.FINAL:
             yield from self._open(store, watermark_ms, query)
 
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """The key; a session's times are not in it."""
+        is_open = store_key.startswith(OPEN_PREFIX)
+        return None, store_key[len(OPEN_PREFIX) :] if is_open else split_session_key(store_key)[1]
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """The open sessions of a key, or one closed session."""
+        key = self.place(store_key)[1]
+        if not store_key.startswith(OPEN_PREFIX):
+            return [self._session_row(key, self._layout.decode(raw), True)]
+        return [
+            self._session_row(key, each, self._is_final(each, watermark_ms)) for each in self._layout.decode_all(raw)
+        ]
+
+    def _is_final(self, session: Any, watermark_ms: int) -> bool:
+        return bool(session.last + self._shape.gap_ms + self._table.lateness_ms <= watermark_ms)
+
     def _is_asked(self, session: Any, query: TableQuery) -> bool:
         end = session.last + self._shape.gap_ms
         return (query.from_ms is None or end >= query.from_ms) and (query.to_ms is None or end < query.to_ms)
@@ -77,6 +94,6 @@ class SessionReader(TableReader):
             key = stored[len(OPEN_PREFIX) :]
             for session in self._layout.decode_all(raw):
                 place = stored + pane_prefix(session.start)
-                final = session.last + self._shape.gap_ms + self._table.lateness_ms <= watermark_ms
+                final = self._is_final(session, watermark_ms)
                 if place > after and self._is_asked(session, query):
                     yield place, self._session_row(key, session, final)

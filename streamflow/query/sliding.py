@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+from streamflow.errors import InternalError
 from streamflow.plan.plan import TablePlan
 from streamflow.query import reader
 from streamflow.query.reader import TableReader
@@ -19,10 +20,16 @@ from streamflow.windows.sliding import Sliding
 class SlidingReader(TableReader):
     """Rows of sliding windows, by start and key. Times in ms."""
 
+    is_row_by_row = False
+
     def __init__(self, table: TablePlan, layout: AccumulatorLayout) -> None:
         super().__init__(table)
         assert isinstance(table.window, Sliding)
         self._layout, self._shape, self._rows_of = layout, table.window, PaneRows(layout)
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """A stored pane is a part of several rows."""
+        raise InternalError(f"panes of {self._table.name!r} are shown merged only")
 
     def _rows(
         self, store: Store, watermark_ms: int, query: TableQuery

@@ -48,11 +48,18 @@ class HeldReader(TableReader):
         lower = b"" if query.from_ms is None else pane_prefix(query.from_ms)
         upper = None if query.to_ms is None else pane_prefix(query.to_ms)
         for stored, raw in store.scan(self._table.name, behind(query.after, lower), upper):
-            key = stored[_HEAD_BYTES:]
-            if query.key is None or key == query.key:
-                row = self._decode(raw)
-                time = row._event_time_ms
-                yield stored, self._row(key, time, time, False, {name: getattr(row, name) for name in self._names})
+            if query.key is None or stored[_HEAD_BYTES:] == query.key:
+                yield stored, self.shown(stored, raw, watermark_ms)[0]
+
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """The key."""
+        return None, store_key[_HEAD_BYTES:]
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """One row."""
+        row = self._decode(raw)
+        time, fields = row._event_time_ms, {name: getattr(row, name) for name in self._names}
+        return [self._row(store_key[_HEAD_BYTES:], time, time, False, fields)]
 
 
 class CombiningReader(KeyedReader):

@@ -37,14 +37,23 @@ class WaitingReader(TableReader):
             if raw is None:
                 yield stored, None
                 return
-            port = stored[-_SUFFIX_BYTES] - 0x80
-            row = self._decode[port](raw)
-            time = row._event_time_ms
-            end = time + self._join.reach_ms[port]
+            row = self.shown(stored, raw, watermark_ms)[0]
+            time = row["start"]
             if (query.from_ms is None or time >= query.from_ms) and (query.to_ms is None or time < query.to_ms):
-                fields = {name: getattr(row, name) for name in self._join.ports[port].names}
-                value = {"side": ("left", "right")[port], "matched": row._flag, "row": fields}
-                yield stored, self._row(stored[START_BYTES:-_SUFFIX_BYTES], time, end, False, value)
+                yield stored, row
+
+    def place(self, store_key: bytes) -> tuple[int | None, bytes]:
+        """The key."""
+        return None, store_key[START_BYTES:-_SUFFIX_BYTES]
+
+    def shown(self, store_key: bytes, raw: bytes, watermark_ms: int) -> list[dict[str, Any]]:
+        """One row of a side."""
+        port = store_key[-_SUFFIX_BYTES] - 0x80
+        row = self._decode[port](raw)
+        time = row._event_time_ms
+        fields = {name: getattr(row, name) for name in self._join.ports[port].names}
+        value = {"side": ("left", "right")[port], "matched": row._flag, "row": fields}
+        return [self._row(self.place(store_key)[1], time, time + self._join.reach_ms[port], False, value)]
 
     def _candidates(self, store: Store, query: TableQuery) -> Iterator[tuple[bytes, bytes | None]]:
         name, size = self._table.name, self._join.pane_ms

@@ -4,9 +4,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from streamflow.errors import BrokerUnavailable
 from streamflow.plan.cluster import ClusterFacts, TopicFacts
 from streamflow.plan.plan import Plan
+from streamflow.runtime.connection import connection, unavailable
 from streamflow.settings.settings import Settings
 
 _TIME_OUT_MS = 10_000
@@ -16,12 +16,12 @@ INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state")
 
 async def read_cluster(plan: Plan, settings: Settings) -> ClusterFacts:
     """The cluster at `settings.brokers`. Raises BrokerUnavailable when it does not answer within 10 s a request."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","), request_timeout_ms=_TIME_OUT_MS)
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_TIME_OUT_MS)
     try:
         await admin.start()
         return await _read(admin, [topic.name for topic in plan.topics])
     except (KafkaError, TimeoutError) as error:
-        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
 

@@ -17,6 +17,7 @@ from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import QueuedEvents
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
 from streamflow.model.partitioner import partition_of
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class KafkaEventLog(QueuedEvents):
     async def _running(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                bootstrap_servers=self._settings.brokers.split(","),
+                **connection(self._settings),
                 enable_idempotence=True,
                 acks="all",
                 max_request_size=2 * EVENT_MAX_BYTES,

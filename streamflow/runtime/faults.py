@@ -17,6 +17,13 @@ The points, in the order a checkpoint and a life pass them:
     after_store     the store is written
     during_revoke   partitions are being taken away
 
+of a decision outside of the tasks (redriven letter, publish with a key):
+
+    decision_made       its producer is initialised, every other fenced
+    decision_sent       its records were handed to the producer
+    decision_settled    they are acknowledged, the transaction is open
+    decision_committed  it is committed, nobody was told
+
 Planted mistakes for the chaos harness, which must notice each: STREAMFLOW_MISTAKE = id_per_worker |
 commit_before_sends | store_before_commit, honoured only with STREAMFLOW_ALLOW_MISTAKES=1.
 """
@@ -39,6 +46,7 @@ POINTS = (
     "after_store",
     "during_revoke",
 )
+DECISION_POINTS = ("decision_made", "decision_sent", "decision_settled", "decision_committed")
 MISTAKES = ("id_per_worker", "commit_before_sends", "store_before_commit")
 
 
@@ -54,8 +62,10 @@ def _parse(text: str) -> dict[str, _Armed]:
     for part in filter(None, text.split(",")):
         point, _, action = part.partition("=")
         kind, _, amount = action.partition(":")
-        if point not in POINTS or kind not in ("crash", "stall"):
-            raise SystemExit(f"STREAMFLOW_FAULTS: {part!r} is no fault; points are {', '.join(POINTS)}")
+        if point not in (*POINTS, *DECISION_POINTS) or kind not in ("crash", "stall"):
+            raise SystemExit(
+                f"STREAMFLOW_FAULTS: {part!r} is no fault; points are {', '.join((*POINTS, *DECISION_POINTS))}"
+            )
         armed[point] = _Armed(kind, float(amount or 1))
     return armed
 

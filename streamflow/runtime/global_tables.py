@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.recovery import STALL_S
 from streamflow.settings.settings import Settings
@@ -67,7 +68,7 @@ class GlobalTables:
 
     async def _start(self, partition_counts: Mapping[str, int]) -> AIOKafkaConsumer:
         self._consumer = consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.brokers.split(","),
+            **connection(self._settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",

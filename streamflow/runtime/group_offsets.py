@@ -4,6 +4,7 @@ transaction was open is then ended."""
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 
@@ -11,7 +12,7 @@ async def committed_offsets(
     settings: Settings, group: str, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
     """Offset and metadata of each partition that has any. Raises KafkaError."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         found = await admin.list_consumer_group_offsets(group, partitions=partitions)

@@ -1,9 +1,12 @@
 """One task on this worker: its producer, store and engine task, and its life.
 
+                                PAUSED
+                       ordered   ▲ │ ordered (obedience.py)
+                                 │ ▼
     OPENING ──► RESTORING ──► RUNNING ──► CLOSED
        │            │            │ ▲
        │            │            ▼ │ assigned again after a rebalance
-       │            │         SUSPENDED ──► CLOSED
+       │            │         SUSPENDED ──► CLOSED        from PAUSED too, and back to it
        └────────────┴── cancelled ────────► CLOSED
 
 Commits run beside the work: while one transaction is on its way, chunks go on being processed into the next checkpoint,
@@ -16,16 +19,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
+from streamflow.engine.async_entry import AsyncEntry
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -39,6 +46,8 @@ log = logging.getLogger(__name__)
 
 #: Records worked through before the loop gets a turn: some 3 to 5 ms.
 SLICE = 4_000
+#: How long a pause lets calls to the outside end, seconds.
+_CALLS_S = 5.0
 
 
 class TaskState(StrEnum):
@@ -47,6 +56,7 @@ class TaskState(StrEnum):
     OPENING = "opening"
     RESTORING = "restoring"
     RUNNING = "running"
+    PAUSED = "paused"
     SUSPENDED = "suspended"
     CLOSED = "closed"
 
@@ -67,18 +77,28 @@ class HostedTask:
         on_chunk: Callable[["HostedTask", int, float], None],
         clock: Clock,
         tables: Mapping[str, GlobalTable],
+        calls: AsyncNodes,
         ends: Mapping[tuple[str, int], int] | None = None,
         bus: DataPathBus | None = None,
+        models: Models | None = None,
     ) -> None:
-        self._bus = bus
+        self._bus, self._models = bus, models
         self._ends = ends
+        self._calls = calls
+        self._waiting: Mapping[str, AsyncEntry] = {}
+        self._told_stuck = False
+        self._serving: list[asyncio.Task[None]] = []
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
         self.restore = RestoreProgress()
+        #: Held by whoever lets it do what was ordered.
+        self.obeying = asyncio.Lock()
+        self._draining = self._held = False
         self.moved_at = time.monotonic()
         self.committed_positions: dict[tuple[str, int], int] = {}
         self.committed_watermark_ms: int | None = None
+        self._committed_progress = ""
         self._program, self._producer, self._pacing, self._counts = program, producer, pacing, partition_counts
         self._on_failure, self._on_commit = on_failure, on_commit
         self._task: Task | None = None
@@ -98,7 +118,7 @@ class HostedTask:
 
     @property
     def task(self) -> Task:
-        """The engine's task; only while RUNNING or SUSPENDED."""
+        """The engine's task; only while it `is_open`."""
         if self._task is None:
             raise InternalError(f"task {self.name} is not open")
         return self._task
@@ -119,6 +139,7 @@ class HostedTask:
         self._store, self._meta = opened.store, opened.meta
         self.committed_positions = dict(opened.positions)
         self.committed_watermark_ms = opened.progress.watermark_ms
+        self._committed_progress = opened.progress.encode()
         self._producer.continue_from(opened.positions, opened.progress)
         self._task = Task(
             self._program,
@@ -129,6 +150,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
+            models=self._models,
             bus=self._bus,
         )
         if self._ends is not None:
@@ -146,11 +168,23 @@ class HostedTask:
 
     def has_missed(self, chunk: Chunk) -> bool:
         """Whether the chunk begins behind what comes next: one before it was dropped, and must be fetched again."""
-        position = self.task.positions.get((chunk.topic, chunk.partition), 0)
-        return chunk.position is not None and chunk.position > position
+        return chunk.position is not None and chunk.position > self.next_offset((chunk.topic, chunk.partition))
+
+    def next_offset(self, place: tuple[str, int]) -> int:
+        """Offset of an input that the next chunk begins with: the position, or what follows what waits for calls."""
+        waiting = self._waiting.get(place[0])
+        return self.task.positions.get(place, 0) if waiting is None else waiting.next_offset
+
+    def waits_for_calls(self, place: tuple[str, int], *, half: bool = False) -> bool:
+        """Whether so much waits for calls to the outside that no more is to be fetched (`half`: half as much)."""
+        waiting = self._waiting.get(place[0])
+        return waiting is not None and (not waiting.has_room if half else waiting.is_full)
 
     async def work(self, chunk: Chunk) -> None:
         """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""
+        if chunk.topic in self._waiting:
+            self._waiting[chunk.topic].offer(chunk)
+            return
         entry, task = self._entries[chunk.topic], self.task
         position = task.positions.get((chunk.topic, chunk.partition), 0)
         if chunk.next_offset <= position:
@@ -166,7 +200,7 @@ class HostedTask:
             if task.is_closing:
                 await self._close_on()
                 continue
-            stop = min(start + SLICE, count)
+            stop = min(start + task.scorers.slice_records(SLICE), count)
             began = time.monotonic()
             start = task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()
@@ -197,6 +231,8 @@ class HostedTask:
                 if self.state is TaskState.RUNNING and self.task.is_closing:
                     self.task.go_on()
                     self.moved_at = time.monotonic()
+        for waiting in self._waiting.values():
+            waiting.wake()
 
     @property
     def is_committing(self) -> bool:
@@ -214,7 +250,9 @@ class HostedTask:
         waits: whether records of an input (topic, partition) are known that the task has not come to.
         """
         if self.state is TaskState.RUNNING:
-            self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
+            self._see_calls()
+            if not self._draining:  # sources that are not fetched any more are not idle
+                self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
             if self.task.is_closing and not self._close_lock.locked():
                 self._close = asyncio.create_task(self._close_quietly(), name=f"close windows {self.name}")
@@ -226,6 +264,16 @@ class HostedTask:
         except BaseException as error:
             self._on_failure(self, error)
             raise
+
+    def _see_calls(self) -> None:
+        """Calls that are under way within their time are progress; one that does not end is none, and is named."""
+        for waiting in self._waiting.values():
+            stuck = waiting.stuck()
+            if not stuck and waiting.under_way:
+                self.moved_at = time.monotonic()
+            elif stuck and not self._told_stuck:
+                self._told_stuck = True
+                log.error("a call for %s does not end although its time is over: it ignores its cancellation", stuck[0])
 
     def commit_if_due(self) -> None:
         """Start a commit when there is something to commit, none is on its way, and it is time."""
@@ -269,7 +317,19 @@ class HostedTask:
         if self.task.in_flight:
             self.task.committed(checkpoint.sequence)
         self.committed_positions = dict(checkpoint.positions)
+        self._committed_progress = checkpoint.progress
         self.committed_watermark_ms = Progress.decode(checkpoint.progress).watermark_ms
+
+    @property
+    def version(self) -> str:
+        """Digest of what the group has committed: tasks with the same one hold the same state, whoever runs them, but
+        for timers of the wall clock.
+        """
+        places = [
+            f"{topic}/{partition}={offset}" for (topic, partition), offset in sorted(self.committed_positions.items())
+        ]
+        text = "\n".join([*places, self._committed_progress])
+        return blake2b(text.encode(), digest_size=9).hexdigest()
 
     def read_position(self, place: tuple[str, int]) -> int:
         """Next offset of an input that the task has not processed."""
@@ -289,33 +349,103 @@ class HostedTask:
 
     async def suspend(self, budget_s: float) -> None:
         """Stop working and commit what is done, within a budget. What does not fit is done again by the next owner."""
-        if self.state is not TaskState.RUNNING:
+        if self.state not in (TaskState.RUNNING, TaskState.PAUSED):
             return
-        self.state = TaskState.SUSPENDED  # work in progress ends at its next slice
         try:
             async with asyncio.timeout(budget_s):
+                await self._end_calls(budget_s / 3)
+                self.state = TaskState.SUSPENDED  # work in progress ends at its next slice
                 await self._settle()
                 if self.state is TaskState.SUSPENDED and self.task.has_changes and not self.task.in_flight:
                     self._begin_commit()
                     await self._settle()
                 await self._producer.settle_offsets()
         except TimeoutError:
+            if self.state is TaskState.RUNNING:
+                self.state = TaskState.SUSPENDED
             log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
+
+    async def _end_calls(self, grace_s: float) -> None:
+        """Calls under way may end; what is answered by then is processed, the rest is asked again later."""
+        await self._stop_serving()
+        await asyncio.gather(*(waiting.stop(grace_s) for waiting in self._waiting.values()))
+
+    async def _stop_serving(self) -> None:
+        serving, self._serving = self._serving, []
+        for each in serving:
+            each.cancel()
+        if serving:
+            await asyncio.wait(serving)
+
+    async def _serve(self, waiting: AsyncEntry) -> None:
+        try:
+            await waiting.serve(self._pace_calls)
+        except Exception as error:
+            self._on_failure(self, error)
+            raise
+
+    async def _pace_calls(self) -> None:
+        self.moved_at = time.monotonic()
+        await self._pace()
+        if self.task.is_closing:
+            await self._close_on()
 
     async def _settle(self) -> None:
         while self.is_committing:
             await asyncio.wait([self._commit_task])
 
+    async def pause(self) -> bool:
+        """Stop working and commit what is done, however long that takes; whether it is so, or it was taken away."""
+        if self._waiting:
+            before = self.state
+            await self._end_calls(_CALLS_S)
+            if self.state is not before:
+                return False
+        self.state, self._held = TaskState.PAUSED, True  # work in progress ends at its next slice
+        while self.state is TaskState.PAUSED:
+            if self.is_committing:
+                await self._settle()
+            elif self.task.has_changes and not self.task.in_flight:
+                self._begin_commit()
+            else:
+                await self._producer.settle_offsets()
+                break
+        return self.state is TaskState.PAUSED and not (self.task.has_changes or self.task.in_flight)
+
+    def drain(self) -> None:
+        """Its sources are not fetched any more: from now on nothing judges whether they are idle."""
+        self._draining = self._held = True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was paused or drained, and has not gone on since."""
+        return self._held
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its state can be looked at."""
+        return self.state in (TaskState.RUNNING, TaskState.PAUSED, TaskState.SUSPENDED)
+
     def resume(self) -> None:
-        """Go on after a rebalance that left the task here."""
+        """Begin, or go on after a rebalance that left the task here, or after a pause."""
         self.moved_at = time.monotonic()
+        if self._held:
+            self.task.reopen(self._clock.wall_ms())
+        self._draining = self._held = False
         self.state = TaskState.RUNNING
+        if not self._serving:
+            self._waiting = self._calls.entries(self.stage, self.task)
+            self._serving = [
+                asyncio.create_task(self._serve(each), name=f"calls of {self.name}") for each in self._waiting.values()
+            ]
 
     async def close(self, *, dirty: bool = False) -> None:
         """Release everything. `dirty`: write nothing more, not even what waits for the disk of this store."""
         if self.state is TaskState.CLOSED:
             return
         self.state = TaskState.CLOSED
+        await self._stop_serving()
+        await asyncio.gather(*(waiting.abandon() for waiting in self._waiting.values()))
         if self._commit is not None and not self._commit.done():
             self._commit.cancel()
             await asyncio.wait([self._commit])

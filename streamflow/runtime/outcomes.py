@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from streamflow.errors import BrokerUnavailable
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class OutcomeFollower:
             if self._reading is not None and not self._reading.done():
                 return
             consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.brokers.split(","),
+                **connection(self._settings),
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.partitioner import partition_of
+from streamflow.runtime.connection import connection
 from streamflow.settings.settings import Settings
 
 #: Requests that may be on their way at once; more are refused as busy.
@@ -24,7 +25,7 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             enable_idempotence=True,
             acks="all",
             linger_ms=0,

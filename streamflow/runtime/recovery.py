@@ -28,6 +28,7 @@ from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
 from streamflow.plan.plan import Guarantee, Stage, TablePlan
 from streamflow.runtime import faults
 from streamflow.runtime.changelog import Changelog, LayoutCheck, OtherLayout
+from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
@@ -155,7 +156,7 @@ class Recovery:
         self, store: WriteBehindStore, meta: StoreMeta, stage: Stage, partition: int, report: RestoreProgress
     ) -> StoreMeta:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.brokers.split(","),
+            **connection(self._settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -180,7 +181,7 @@ class Recovery:
     async def _positions(self, stage: Stage, partition: int) -> tuple[Progress, dict[Place, int]]:
         """Committed offsets (the log's start where there is none) and the progress in their metadata."""
         tps = [TopicPartition(topic, partition) for topic in stage.input_topics]
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.brokers.split(","), enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**connection(self._settings), enable_auto_commit=False)
         try:
             await consumer.start()
             committed = await committed_offsets(self._settings, self._group, tps)

@@ -1,6 +1,6 @@
 """Forgets a run: its offsets, record, internal topics and local state, so that it can begin anew.
 
-    live run      repartition, changelog and outcome topics; sources, sinks and dead letters stay
+    live run      repartition, changelog, outcome and control topics; sources, sinks and dead letters stay
     run r         everything that has its name, its sinks and dead letters too
 
 Groups go last: a reset that was interrupted still finds what is left, and must be run again before the next start.
@@ -18,12 +18,13 @@ from aiokafka.errors import KafkaError
 
 from streamflow.errors import BrokerUnavailable, TopicError, UserError
 from streamflow.plan.plan import Plan, TopicRole
+from streamflow.runtime.connection import connection, unavailable
 from streamflow.runtime.hooks.groups import delete_group
 from streamflow.runtime.runs import group_of, record_group_of
 from streamflow.settings.settings import Settings
 
-_INTERNAL = (TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.OUTCOMES)
-_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS)
+_INTERNAL = (TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.OUTCOMES, TopicRole.CONTROL)
+_OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
 _GONE_S = 30.0
 _STEP_S = 0.2
 _UNKNOWN_TOPIC = 3
@@ -43,14 +44,14 @@ class Leavings:
 
 async def find(plan: Plan, settings: Settings) -> Leavings:
     """What is there of a run. Raises UserError while workers of it are alive, BrokerUnavailable."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         await _refuse_alive(admin, group_of(plan, settings))
         known = set(await admin.list_topics())
         groups = {group for group, *_ in await admin.list_consumer_groups()}
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
     roles = _OF_A_RUN if plan.run else _INTERNAL
@@ -76,7 +77,7 @@ async def delete(leavings: Leavings, settings: Settings) -> None:
     """Delete all of it; returns when the topics are gone. Raises TopicError, BrokerUnavailable."""
     for folder in leavings.folders:
         shutil.rmtree(folder)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         if leavings.topics:

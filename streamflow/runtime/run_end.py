@@ -9,6 +9,7 @@ import logging
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from streamflow.runtime.connection import connection
 from streamflow.runtime.runs import committed_progress
 from streamflow.runtime.worker import Worker
 
@@ -23,7 +24,7 @@ class RunEnd:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=worker.settings.brokers.split(","))
+        self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

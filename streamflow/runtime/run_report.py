@@ -1,22 +1,19 @@
 """The report of a bounded run: read from what is committed, so it is the same however often the run crashed."""
 
-import time
 from dataclasses import asdict, dataclass
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from streamflow.engine.counters import NodeCounts, TaskCounters
 from streamflow.engine.program import compile_stage
 from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
+from streamflow.runtime.committed_log import CommittedLog
+from streamflow.runtime.connection import connection
 from streamflow.runtime.runs import RunRecord, committed_progress
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
-
-_READ_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ class RunReport:
 async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: float) -> RunReport:
     """Report of a run as far as it is committed. Raises BrokerUnavailable."""
     counts = await ensure_topics(plan, settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         found = await committed_progress(admin, plan, settings, counts)
@@ -112,23 +109,9 @@ async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: floa
 
 async def _letters(plan: Plan, settings: Settings) -> dict[str, int]:
     """Committed dead letters of the run by reason."""
-    place = TopicPartition(plan.dead_letter_topic, 0)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers.split(","), enable_auto_commit=False, isolation_level="read_committed"
-    )
     found: dict[str, int] = {}
-    deadline = time.monotonic() + _READ_S
-    try:
-        await consumer.start()
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        end = (await consumer.end_offsets([place]))[place]
-        while await consumer.position(place) < end:
-            if time.monotonic() > deadline:
-                raise BrokerUnavailable(f"{place.topic} could not be read to its end within {_READ_S:.0f} s")
-            for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                reason = dict(record.headers).get("sf-reason", b"").decode(errors="replace")
-                found[reason] = found.get(reason, 0) + 1
-    finally:
-        await consumer.stop()
+    async with CommittedLog(settings, plan.dead_letter_topic) as log:
+        async for record in log.records():
+            reason = dict(record.headers).get("sf-reason", b"").decode(errors="replace")
+            found[reason] = found.get(reason, 0) + 1
     return dict(sorted(found.items()))

@@ -30,6 +30,7 @@ from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
 from streamflow.model.codec import time_ms
 from streamflow.model.position import Positions, decode_token
 from streamflow.plan.plan import Plan, TopicRole
+from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
@@ -181,9 +182,7 @@ async def _check_fresh(plan: Plan, settings: Settings, counts: Mapping[str, int]
 
 async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], start: str, bounded: bool) -> RunRecord:
     places = _sources(plan, counts)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers.split(","), enable_auto_commit=False, isolation_level="read_committed"
-    )
+    consumer = AIOKafkaConsumer(**connection(settings), enable_auto_commit=False, isolation_level="read_committed")
     try:
         await consumer.start()
         first, last = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
@@ -240,7 +239,7 @@ def _short(start: str) -> str:
 
 async def _commit(settings: Settings, group: str, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
     """Commit offsets of a group that has no members. Raises UserError when it has some."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers.split(","), group_id=group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**connection(settings), group_id=group, enable_auto_commit=False)
     try:
         await consumer.start()
         consumer.assign(list(offsets))

@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from streamflow.errors import BrokerUnavailable
 from streamflow.model.chunk import Record
+from streamflow.runtime.connection import connection, unavailable
+from streamflow.settings.settings import Settings
 
 
-async def follow(brokers: str, topic: str, beginning: bool) -> AsyncIterator[Record]:
-    """Records of all partitions as they come. Raises BrokerUnavailable."""
+async def follow(settings: Settings, topic: str, beginning: bool) -> AsyncIterator[Record]:
+    """Records of all partitions as they come. Raises KafkaRefusal, BrokerUnavailable."""
     consumer = AIOKafkaConsumer(
         topic,
-        bootstrap_servers=brokers.split(","),
+        **connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest" if beginning else "latest",
@@ -23,6 +24,6 @@ async def follow(brokers: str, topic: str, beginning: bool) -> AsyncIterator[Rec
         async for record in consumer:
             yield Record(record.offset, record.key, record.value, record.timestamp, tuple(record.headers))
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {brokers} does not answer: {error!r}") from error
+        raise await unavailable(settings, error) from error
     finally:
         await consumer.stop()

@@ -10,7 +10,7 @@ are fetched only when they run (`ready`).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from streamflow.bus.log import NO_EVENTS
@@ -46,6 +46,7 @@ class TaskHost:
         self._budget_s = revoke_budget_s
         self.tasks: dict[TaskId, HostedTask] = {}
         self.ready: set[tuple[str, int]] = set()
+        self._paused: set[tuple[str, int]] = set()
         self.events = TaskEvents(NO_EVENTS, "", "")
         self.generation = -1
         self.assigned = False
@@ -53,6 +54,8 @@ class TaskHost:
         self._openings: dict[TaskId, asyncio.Task[None]] = {}
         self.commits: list[Callable[[HostedTask, Checkpoint, float], None]] = []
         self.chunks: list[Callable[[HostedTask, int, float], None]] = []
+        #: Lets a task that was opened or given back begin.
+        self.admit: Callable[[HostedTask], Awaitable[None]] = self.let_run
 
     # -- called by the hooks ------------------------------------------------------------------------------------------
 
@@ -60,6 +63,7 @@ class TaskHost:
         """Suspend everything: no more work, what is done gets committed, within the budget for all together."""
         self.assigned = False
         self.ready.clear()
+        self._paused.clear()
         await self._cancel_openings()
         faults.reach("during_revoke")
         await asyncio.gather(*(task.suspend(self._budget_s) for task in self.tasks.values()))
@@ -92,16 +96,32 @@ class TaskHost:
             task = self.tasks.get(task_id)
             if task is None or task.state is not TaskState.SUSPENDED:
                 task = await self._open(task_id)
-            positions = dict(task.task.positions)
-            await self._seek(positions)
-            task.resume()
-            self.ready.update(place for place in positions if not task.is_read(place))
+            await self.admit(task)
         except asyncio.CancelledError:
             raise
         except Fenced as error:
             log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
         except BaseException as error:
             self.fail(error)
+
+    async def let_run(self, task: HostedTask, topics: Collection[str] | None = None) -> None:
+        """Fetch for a task from where it stands, all of its inputs or these, unless it is taken away meanwhile."""
+        before = task.state
+        wanted = [place for place in task.task.positions if topics is None or place[0] in topics]
+        try:
+            await self._seek({place: task.task.positions[place] for place in wanted if place not in self.ready})
+        except Exception:
+            if task.state is before:
+                raise
+        if task.state is before:
+            task.resume()
+            self.ready.update(place for place in wanted if not task.is_read(place))
+
+    def hold(self, task: HostedTask, topics: Collection[str]) -> None:
+        """Fetch these inputs no more; what is fetched already is dropped, and read again when it goes on."""
+        places = {(topic, task.partition) for topic in topics}
+        self.ready.difference_update(places)
+        self._paused.difference_update(places)
 
     async def _open(self, task_id: TaskId) -> HostedTask:
         for attempt in range(1, _OPEN_ATTEMPTS + 1):
@@ -143,7 +163,7 @@ class TaskHost:
         self.events.failed(task, error)
         if isinstance(error, Fenced):
             log.warning("task %s: %s; dropping what was not committed", task.name, error)
-            self.ready.difference_update((topic, task.partition) for topic in task.stage.input_topics)
+            self.hold(task, task.stage.input_topics)
             asyncio.get_running_loop().create_task(self._fenced(task))
             return
         self.fail(error)
@@ -179,9 +199,12 @@ class TaskHost:
         if place not in self.ready:
             return
         if task.has_missed(chunk):
-            await self._seek({place: task.task.positions[place]})
+            await self._seek({place: task.next_offset(place)})
             return
         await task.work(chunk)
+        if task.waits_for_calls(place):
+            self.ready.discard(place)  # fetching goes on when half of what waits is done
+            self._paused.add(place)
         if task.state is TaskState.RUNNING and task.is_read(place):
             self.ready.discard(place)
 
@@ -189,11 +212,21 @@ class TaskHost:
         """Idleness and waiting commits of every task."""
         for task in list(self.tasks.values()):
             task.tick(partial(waits, task))
+            if task.state is TaskState.RUNNING:
+                self._go_on(task)
+
+    def _go_on(self, task: HostedTask) -> None:
+        """Fetch again what had to wait for calls."""
+        places = {(topic, task.partition) for topic in task.stage.input_topics} & self._paused
+        on = {place for place in places if not task.waits_for_calls(place, half=True)}
+        self._paused -= on
+        self.ready |= on
 
     async def stop(self) -> None:
         """Finish: commit what is done and close every task."""
         self.stopping = True
         self.ready.clear()
+        self._paused.clear()
         await self._cancel_openings()
         await asyncio.gather(*(task.suspend(self._budget_s) for task in self.tasks.values()))
         await asyncio.gather(*(self._drop(task_id, reason="stop") for task_id in list(self.tasks)))

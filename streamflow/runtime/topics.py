@@ -10,13 +10,14 @@ import logging
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
-from streamflow.bus.topics import bus_topics, events_topic, with_bus
-from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.bus.topics import bus_topics, with_bus
+from streamflow.errors import KafkaRefusal, TopicError
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
 from streamflow.plan.topics import TIMESTAMP_TYPE
+from streamflow.runtime.connection import connection, unavailable
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,25 +25,28 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 4
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_EXISTS = 36
-#: Timed out, too few brokers (they may be starting), no controller: tried again.
-_MAY_HEAL = (7, 38, 41)
+#: Timed out, too few brokers (they may be starting), no controller; or somebody was faster, and what is there now is
+#: checked: tried again.
+_MAY_HEAL = (7, 36, 38, 41)
 
 
 async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
     """Partition count of every topic of the plan and of the bus, after creating what is missing.
 
-    Raises TopicError with everything that does not fit, BrokerUnavailable when Kafka does not answer (8 attempts).
+    Raises TopicError with everything that does not fit, KafkaRefusal when Kafka does not take us, BrokerUnavailable
+    when it does not answer (8 attempts).
     """
     plan = with_bus(plan, settings)
     for attempt in range(1, _ATTEMPTS + 1):
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+        admin = AIOKafkaAdminClient(**connection(settings))
         try:
             await admin.start()
             return await _ensure(admin, plan, settings.replication_factor)
         except KafkaError as error:
-            if attempt == _ATTEMPTS:
-                raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+            found = await unavailable(settings, error)
+            # Twice: users and permissions take a moment to be known to all brokers.
+            if attempt == _ATTEMPTS or (attempt > 1 and isinstance(found, KafkaRefusal)):
+                raise found from error
             log.warning("Kafka at %s does not answer yet (attempt %s): %r", settings.brokers, attempt, error)
             await asyncio.sleep(_BACKOFF_S * 2**attempt)
         finally:
@@ -52,17 +56,18 @@ async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
 
 async def ensure_bus(settings: Settings) -> int:
     """Partitions of the bus, created if need be, for processes without a plan. Raises TopicError, BrokerUnavailable."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     topics = bus_topics(settings)
     try:
         await admin.start()
         existing = await _existing(admin, [topic.name for topic in topics])
-        counts = {topic.name: topic.partitions or 1 for topic in topics} | existing
+        count = existing.get(topics[0].name, settings.events_partitions)
+        counts = {topic.name: count for topic in topics}
         if missing := [topic for topic in topics if topic.name not in existing]:
             await _create(admin, missing, counts, settings.replication_factor)
-        return counts[events_topic(settings)]
+        return count
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
 
@@ -142,7 +147,9 @@ async def _create(
     for name, code, *message in response.topic_errors:
         if code in _MAY_HEAL:
             raise for_code(code)(f"topic {name} cannot be created yet")
-        if code not in (0, _EXISTS):  # another worker may have been faster
+        if code == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(f"{name} is missing and may not be created, or it may not be seen")
+        if code:
             problems.append(f"topic {name} cannot be created: {(message[0] if message else None) or f'error {code}'}")
     if problems:
         raise TopicError("; ".join(problems))
@@ -152,12 +159,12 @@ async def _create(
 async def record_limits(plan: Plan, settings: Settings) -> dict[str, int]:
     """max.message.bytes of every topic of the plan and of the bus. Raises BrokerUnavailable."""
     plan = with_bus(plan, settings)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers.split(","))
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         found = await _configs(admin, [topic.name for topic in plan.topics])
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
+        raise await unavailable(settings, error) from error
     finally:
         await admin.close()
     return {name: int(config["max.message.bytes"]) for name, config in found.items() if "max.message.bytes" in config}
@@ -167,13 +174,15 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     found: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
         for resource in response.resources:
+            if resource[0] == TopicAuthorizationFailedError.errno:
+                raise TopicAuthorizationFailedError(f"the configuration of {resource[3]} may not be read")
             found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
     return found
 
 
-async def broker_count(brokers: str) -> int | None:
+async def broker_count(settings: Settings) -> int | None:
     """How many brokers answer, None when none does within a few seconds."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers.split(","), request_timeout_ms=5_000)
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=5_000)
     try:
         await admin.start()
         return len((await admin.describe_cluster())["brokers"])

@@ -43,6 +43,7 @@ from streamflow.errors import Fenced, KafkaRefusal, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
 from streamflow.runtime.changelog import Changelog
+from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
 from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
@@ -92,7 +93,7 @@ class TaskProducer:
         settings = self._settings
         self._batch_bytes = self._limits.batch_bytes
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             transactional_id=self._id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
             enable_idempotence=True,

@@ -1,7 +1,7 @@
 """A worker: one process that runs the tasks of one topology it is given by the group.
 
-    topics checked → global tables read → Faust app with one agent per stage
-                   → tasks as assigned  → stop: commit, leave the group
+    topics checked → control topic and global tables read → Faust app with one agent per stage
+                   → tasks as assigned, doing what is ordered → stop: commit, leave the group
 
 Ends with exit code 0 after a stop, 70 after a failure that a restart may heal (the supervisor restarts), 78 when a
 restart cannot help (a mismatch somebody has to look at).
@@ -25,12 +25,17 @@ from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing
 from streamflow.clock.clock import SystemClock
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.inference.files import ModelFiles
+from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.connection import denied
+from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
 from streamflow.runtime.global_tables import GlobalTables
@@ -38,6 +43,8 @@ from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.life import Life
+from streamflow.runtime.obedience import Obedience
+from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_events import TaskEvents
@@ -68,22 +75,32 @@ class Companion(Protocol):
 class Worker:
     """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read.
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. digest: of the
+    topology as it was declared.
     """
 
     def __init__(
-        self, plan: Plan, settings: Settings, url: str, ends: Mapping[tuple[str, int], int] | None = None
+        self,
+        plan: Plan,
+        settings: Settings,
+        url: str,
+        ends: Mapping[tuple[str, int], int] | None = None,
+        digest: str = "",
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
+        self.calls = AsyncNodes(plan, outside_of(settings))
         self.url = url
         self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
         self._data_path_bus = data_path_bus(settings)
-        self._life = Life(settings.state_dir / plan.identity, settings)
+        self._digest = digest
+        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, digest)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
+        self.control_topic = ControlTopic(plan, settings, url, self.events)
+        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -96,6 +113,8 @@ class Worker:
         recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
+        self.obedience = Obedience(self.control_topic, self.host)
+        self.host.admit = self.obedience.admit
         self.host.events = TaskEvents(self.events, plan.topology, url)
         self.app = StageApp(plan, settings, self.assignor)
         self.app.host = _HostWithOwnership(self.host, self.assignor)
@@ -148,8 +167,10 @@ class Worker:
             host.on_chunk,
             SystemClock(),
             self.global_tables.tables,
+            self.calls,
             self._ends,
             self._data_path_bus,
+            self.models,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -173,9 +194,12 @@ class Worker:
         (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
         self.watchdog.start()
         watchers = [asyncio.create_task(self._tick(), name="tick")]
+        await self._or_fail(self.control_topic.start(self.partition_counts))
         await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
         if not self._stop.is_set():
             tune_collector()
+            watchers.append(asyncio.create_task(self._or_fail(self.control_topic.follow()), name="control topic"))
+            watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
             watchers.append(asyncio.create_task(self._watch_group(), name="group"))
             await self.app.start()
@@ -188,6 +212,7 @@ class Worker:
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
         await self.record_limits.read()
+        await self.calls.open()
         if self._bus is not None:
             await self._bus.start()
         self._say_started()
@@ -200,6 +225,10 @@ class Worker:
         cause = self.events.emit(EventType.WORKER_STARTED, topology, started)
         if before.error:
             self.events.emit(EventType.ERROR_OCCURRED, topology, before.error, severity=Severity.ERROR, causation=cause)
+        if self._digest != before.digest:
+            deployed = {"worker": self.url, "version": self.plan.version, "digest": self._digest}
+            deployed["previous_version"] = before.version
+            self.events.emit(EventType.TOPOLOGY_DEPLOYED, topology, deployed, causation=cause)
         if before.changes:
             changed = {"worker": self.url, "changes": before.changes}
             self.events.emit(EventType.CONFIGURATION_CHANGED, topology, changed, causation=cause)
@@ -227,9 +256,11 @@ class Worker:
         deadline_s = self.settings.shutdown_deadline_ms / 1_000
         asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
         await self.host.stop()
+        await self.calls.close()
         for companion in reversed(self.companions):
             await companion.stop()
         await self.global_tables.stop()
+        await self.control_topic.stop()
         if self.app.started:
             await self.app.stop()
         self.watchdog.stop()
@@ -295,6 +326,7 @@ class Worker:
         """End the process at once: what is committed is the truth, a successor starts from it."""
         if self._stop.is_set() and isinstance(error, asyncio.CancelledError):
             return
+        error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
         log.error(
@@ -314,7 +346,8 @@ class Worker:
     @property
     def is_ready(self) -> bool:
         """Assigned, restored and serving."""
-        return self.host.assigned and all(task.state is TaskState.RUNNING for task in self.host.tasks.values())
+        serving = (TaskState.RUNNING, TaskState.PAUSED)
+        return self.host.assigned and all(task.state in serving for task in self.host.tasks.values())
 
     def on_commit(self, listener: Callable[[HostedTask, Checkpoint, float], None]) -> None:
         """Be told of every checkpoint: (task, checkpoint, seconds it took)."""

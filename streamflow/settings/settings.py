@@ -1,10 +1,11 @@
 """Settings of a worker: environment variables that begin with STREAMFLOW_, one frozen model, every bound stated."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamflow.errors import SettingsError
@@ -16,6 +17,26 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STREAMFLOW_", frozen=True, extra="ignore")
 
     brokers: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, separated by commas")
+    kafka_tls: bool = Field(False, description="talk to Kafka over TLS; needed with SASL, see KAFKA_SASL_PLAINTEXT")
+    kafka_ca_file: Path | None = Field(
+        None, description="authorities (PEM) by which the brokers' certificates are checked; the system's when empty"
+    )
+    kafka_cert_file: Path | None = Field(None, description="our certificate (PEM, with its chain), for mutual TLS")
+    kafka_key_file: Path | None = Field(None, description="its key (PEM)")
+    kafka_key_password: SecretStr = Field(SecretStr(""), description="password of that key")
+    kafka_sasl: Literal["none", "plain", "scram-sha-256", "scram-sha-512", "oauthbearer"] = Field(
+        "none", description="how this program says to Kafka who it is"
+    )
+    kafka_username: str = Field("", description="user of plain and scram")
+    kafka_password: SecretStr = Field(SecretStr(""), description="password of plain and scram")
+    kafka_token_file: Path | None = Field(
+        None, description="token of oauthbearer, read for each connection, renewed by somebody else"
+    )
+    kafka_token_url: str = Field("", description="or where oauthbearer gets tokens for client id and secret")
+    kafka_client_id: str = Field("", description="client of oauthbearer")
+    kafka_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
+    kafka_token_scope: str = Field("", description="scope that tokens are asked for with")
+    kafka_sasl_plaintext: bool = Field(False, description="allow SASL without TLS: credentials can be read on the way")
     application: str = Field(
         "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="prefix of consumer groups and transactional ids"
     )
@@ -30,6 +51,14 @@ class Settings(BaseSettings):
     events_partitions: int = Field(1, ge=1, le=64, description="partitions of the bus when it is created")
     events_retention_ms: int = Field(
         90 * 86_400_000, ge=-1, description="how long events are kept, ms; -1 for ever; set when the bus is created"
+    )
+    audit_key: str = Field(
+        "",
+        pattern=r"^$|^(file|env):.+$",
+        description="Ed25519 private key that seals the event bus, as file:PATH or env:NAME; empty: it is not sealed",
+    )
+    audit_seal_interval_ms: int = Field(
+        10_000, ge=100, description="time after which events are sealed that came meanwhile, ms; or 1,000 of them"
     )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
@@ -64,6 +93,12 @@ class Settings(BaseSettings):
     worker_secret: SecretStr = Field(
         SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
+    otlp_endpoint: str = Field(
+        "", description="where traces go, OTLP over HTTP, such as http://collector:4318/v1/traces; none when empty"
+    )
+    trace_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of HTTP publishes without a trace context that begin a trace"
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
     commit_interval_ms: int = Field(
         100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms"
@@ -85,13 +120,48 @@ class Settings(BaseSettings):
         60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
+    models_dir: Path = Field(Path("models"), description="folder of model files, by digest; workers may share it")
+    models_max_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
+    )
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
     topic_max_events_per_s: int = Field(
         200_000, ge=1, description="events per second that a worker takes for a topic over HTTP; more are answered 429"
     )
+    outbound_hosts: str = Field(
+        "*",
+        description="hosts that nodes may call, separated by commas; `*` stands for anything, as in `*.example.com`",
+    )
+    outbound_networks: str = Field(
+        "",
+        description="inner networks that nodes may call, such as `10.1.0.0/16`, separated by commas; without "
+        "encryption only these",
+    )
+    secrets_dir: Path | None = Field(None, description="folder of secrets that nodes refer to, one file each")
+    live_max_clients: int = Field(
+        1_000, ge=0, le=100_000, description="clients that may follow live tables of a worker; more are answered 503"
+    )
+    live_interval_ms: int = Field(
+        50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _check_networks(cls, text: str) -> str:
+        _networks(text)
+        return text
+
+    @property
+    def outbound_networks_parsed(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`outbound_networks` as networks."""
+        return _networks(self.outbound_networks)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 #: Settings that are never shown, logged, or written down. Each may also come from a file: STREAMFLOW_…_FILE names it.

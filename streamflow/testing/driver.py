@@ -10,22 +10,28 @@ The same input must give the same results in every shape: any `chunk_size`, fuse
 with `crash()` at any point between checkpoints. The clock is moved by hand.
 """
 
+import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from streamflow.bus.detail import DataPathBus, Detail
+from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
+from streamflow.engine.async_entry import AsyncEntry
+from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
+from streamflow.inference.models import Models
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
+from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.nodes.operators import Count
 from streamflow.plan.plan import EntryKind, Plan, Stage
 from streamflow.query.request import TableQuery
@@ -51,7 +57,9 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
-    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS.
+    outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
+    model nodes load theirs with.
     """
 
     def __init__(
@@ -63,6 +71,8 @@ class Driver:
         checkpoint_every: int = 1,
         fused: bool = True,
         overlap: bool = False,
+        outside: Outside | None = None,
+        models: Models | None = None,
         events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
@@ -70,6 +80,7 @@ class Driver:
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap = overlap
+        self._models = models
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
@@ -79,10 +90,15 @@ class Driver:
         self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
+        self.calls = AsyncNodes(plan, outside or Outside())
+        self._runner: asyncio.Runner | None = None
+        self._entries: dict[tuple[str, int], Mapping[str, AsyncEntry]] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
         self._commits = 0
+        #: Spans of what was committed.
+        self.spans: list[Span] = []
 
     # -- input --------------------------------------------------------------------------------------------------------
 
@@ -93,12 +109,18 @@ class Driver:
         key: str | None = None,
         timestamp_ms: int | None = None,
         correlation: str | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
         """Append events to a topic, each to the partition of its key (field `key`, or the source's key), else to 0.
 
         correlation: id that follows the event, as `execute` gives one; `outcome` tells what became of it.
+        trace: context that follows the event; `spans` has what became of it.
         """
-        headers = () if correlation is None else ((CORRELATION, correlation.encode()),)
+        headers: tuple[tuple[str, bytes], ...] = ()
+        if correlation is not None:
+            headers += ((CORRELATION, correlation.encode()),)
+        if trace is not None:
+            headers += ((TRACEPARENT, trace.header),)
         field = key or self._key_field(topic)
         for event in events:
             data = event if isinstance(event, bytes) else orjson.dumps(event)
@@ -109,8 +131,11 @@ class Driver:
 
     def delete(self, topic: str, key: str | int) -> None:
         """Append a record without a value, which deletes the row of a global table."""
-        data = key_bytes(key)
-        self.log.partitions[topic, partition_of(data, self._partitions)].append(data, None, self.now_ms)
+        self.put(topic, key_bytes(key), None)
+
+    def put(self, topic: str, key: bytes, value: bytes | None) -> None:
+        """Append a record as it is, to the partition of its key."""
+        self.log.partitions[topic, partition_of(key, self._partitions)].append(key, value, self.now_ms)
 
     def _key_field(self, topic: str) -> str | None:
         for table in self.plan.global_tables:
@@ -181,7 +206,12 @@ class Driver:
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
             if chunk is not None and not task.is_read((entry.topic, partition)) and not task.is_closing:
-                task.process(number, chunk, 0, task.room(chunk))
+                waiting = self._entries[place].get(entry.topic)
+                if waiting is not None:
+                    waiting.offer(chunk)
+                    self._await(waiting.settle())
+                else:
+                    task.process(number, chunk, 0, task.room(chunk))
                 moved = True
         self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
@@ -191,6 +221,19 @@ class Driver:
             self._checkpoint(stage, partition, task)
             return True
         return moved
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+            self._runner.run(self.calls.open())
+        self._runner.run(work)
+
+    def close(self) -> None:
+        """End the connections of async nodes. Nothing to do without them."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            runner.run(self.calls.close())
+            runner.close()
 
     def _checkpoint(self, stage: Stage, partition: int, task: Task) -> None:
         checkpoint = task.take_checkpoint(self.now_ms)
@@ -203,6 +246,7 @@ class Driver:
             return
         changelogs = {table.name: (table.changelog_topic, partition) for table in stage.tables}
         offsets = self.log.commit(checkpoint, changelogs, self.now_ms)
+        self.spans += checkpoint.spans
         if point is CrashPoint.BEFORE_STORE:
             self.crash()
             return
@@ -239,10 +283,12 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
+            models=self._models,
             bus=self._bus,
         )
         if self._ends is not None:
             task.end_at(self._ends)
+        self._entries[stage.name, partition] = self.calls.entries(stage, task)
         return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:

@@ -4,11 +4,13 @@ Real enough for what the engine depends on: records have offsets, commits are at
 control record), positions are kept per group with their metadata.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION
+from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 
 @dataclass(slots=True)
@@ -67,17 +69,23 @@ class MemoryLog:
         kept: list[Record] = []
         taken_marks: list[Mark] = []
         correlations: dict[int, bytes] = {}
+        traces: dict[int, TraceContext] = {}
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
                 taken_marks.append(Mark(len(values), record.value))
                 continue
+            headers = dict(record.headers)
+            correlation = headers.get(CORRELATION)
+            if correlation is not None:
+                record = replace(record, timestamp_ms=redriven_time(headers, record.timestamp_ms))
+                correlations[len(values)] = correlation
             last = kept[-1] if runs else None
             if last is None or (record.offset, record.timestamp_ms) != (last.offset + 1, last.timestamp_ms):
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
-            correlation = dict(record.headers).get(CORRELATION)
-            if correlation is not None:
-                correlations[len(values)] = correlation
+            trace = sampled_context(headers.get(TRACEPARENT))
+            if trace is not None:
+                traces[len(values)] = trace
             values.append(record.value)
             kept.append(record)
         return Chunk(
@@ -89,6 +97,7 @@ class MemoryLog:
             marks=taken_marks,
             record_at={record.offset: record for record in kept}.__getitem__,
             correlations=correlations,
+            traces=traces,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

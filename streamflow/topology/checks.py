@@ -8,7 +8,7 @@ from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo", "process", "table", "foreign_join", "global_table"}
+_ENDS = {"sink", "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 
@@ -23,7 +23,9 @@ def check_graph(spec: TopologySpec) -> list[Problem]:
 
 def _check_names(spec: TopologySpec) -> list[Problem]:
     found = [("topology", node_problem(spec.topology))]
-    found += [(f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes if not node.output_of]
+    found += [
+        (f"nodes.{node.name}", node_problem(node.name)) for node in spec.nodes if not (node.output_of or node.queue_of)
+    ]
     for schema, fields in spec.schemas.items():
         found.append((f"schemas.{schema}", field_problem(schema)))
         found += [(f"schemas.{schema}.{name}", field_problem(name)) for name in fields]
@@ -77,7 +79,7 @@ def _check_ends(spec: TopologySpec) -> list[Problem]:
 
     One output of several may be read by nobody: its rows are dropped, and counted.
     """
-    useful = [node for node in spec.nodes if node.kind in _ENDS or kind_of(node) is None]
+    useful = [node for node in spec.nodes if (node.kind in _ENDS and not node.queue_of) or kind_of(node) is None]
     reached: set[str] = set()
     while useful:
         node = useful.pop()

@@ -6,10 +6,11 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 
 from streamflow.errors import Problem
-from streamflow.model.schema import Field, Schema, parse_fields
+from streamflow.model.expression import field_expression
+from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
-from streamflow.nodes.operators import Output
+from streamflow.nodes.operators import KEY_FIELD, Handover, Output
 from streamflow.nodes.registry import near_kinds
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.config_problems import problems_of
@@ -39,14 +40,17 @@ class TopologyLowering:
         self.problems: list[Problem] = []
         self.configs: dict[str, NodeConfig] = {}
         self.nodes: dict[str, LoweredNode] = {}
+        self._flows: dict[str, Flow] = {}
         self._schemas: dict[str, Schema | None] = {}
         self._tables: dict[str, Flow | None] = {node.name: None for node in spec.nodes if node.kind == "global_table"}
         self._parse_schemas(spec)
         for node in spec.nodes:
-            if not node.output_of:
+            if not (node.output_of or node.queue_of):
                 self._configure(node)
         for node in sorted(ordered(spec), key=lambda each: each.name not in self._tables):
-            if node.name in self.configs:
+            if node.queue_of:
+                self._queue(node)
+            elif node.name in self.configs:
                 self._lower(node, self.configs[node.name])
             elif node.output_of in self.nodes:
                 flow = self.nodes[node.output_of].lowered.outputs[node.name.removeprefix(f"{node.output_of}.")]
@@ -70,6 +74,19 @@ class TopologyLowering:
             if not node.part_of:  # it was made from the configuration of that node, which tells
                 self.problems += problems_of(error, f"nodes.{node.name}", kind.config_type)
 
+    def _queue(self, node: NodeSpec) -> None:
+        """Rows go over with their key, which need not be among their fields."""
+        flow = self._input_flow(node)
+        if flow is None:
+            return
+        schema, key = flow.schema, flow.key
+        if key is not None:
+            schema = Schema(schema.name, (*schema.fields, Field(KEY_FIELD, FieldType(key.type), key.nullable)))
+            key = field_expression(schema, KEY_FIELD)
+        self._flows[node.name] = flow
+        over = Flow(schema, key, flow.key_name, flow.repeats)
+        self.nodes[node.name] = LoweredNode(node, NodeConfig(), Lowered(Handover(), over))
+
     def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
         inputs: tuple[tuple[str, Flow], ...] = ()
         flow: Flow | None
@@ -81,7 +98,8 @@ class TopologyLowering:
         elif isinstance(config, SourceConfig | GlobalTableConfig):
             flow = self._topic_flow(node, config)
         else:
-            flow = self._input_flow(node)
+            flow = self._flows.get(node.inputs[0]) if node.inputs else None
+            flow = flow or self._input_flow(node)
         if flow is None:
             return
         lowering = Lowering(node.name, flow, self._tables, inputs)

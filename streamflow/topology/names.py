@@ -6,9 +6,9 @@ from streamflow.topology.kinds import rekeys
 from streamflow.topology.spec import TopologySpec
 
 
-def repartition_topic(topology: str, key_by: str) -> str:
-    """Topic that carries the rows of a key_by to the tasks of their keys."""
-    return f"{topology}.{key_by}.repartition"
+def repartition_topic(topology: str, node: str) -> str:
+    """Topic that carries the rows of a key_by to the tasks of their keys; that of a queue is called like the queue."""
+    return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
 def changelog_topic(topology: str, table: str) -> str:
@@ -21,9 +21,24 @@ def dead_letter_topic(topology: str) -> str:
     return f"{topology}.dead_letters"
 
 
+def letter_decision_topic(topology: str) -> str:
+    """Topic of what people decided about dead letters."""
+    return f"{topology}.dead_letters.decisions"
+
+
+def publish_key_topic(topology: str) -> str:
+    """Topic of the idempotency keys of publishes."""
+    return f"{topology}.publish_keys"
+
+
 def outcome_topic(topology: str) -> str:
     """Topic of what became of events that somebody waits for."""
     return f"{topology}.outcomes"
+
+
+def control_topic(topology: str) -> str:
+    """Topic of what was ordered of a topology, and which tasks have obeyed."""
+    return f"{topology}.control"
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -37,11 +52,14 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
-    key_bys = (node.name for node in spec.nodes if rekeys(node))
+    key_bys = (node.name for node in spec.nodes if rekeys(node) or node.queue_of)
     return frozenset(
         [
             dead_letter_topic(spec.topology),
+            letter_decision_topic(spec.topology),
+            publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
+            control_topic(spec.topology),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]

@@ -3,9 +3,10 @@
     departures ─ flown ─ by_carrier ┄┄topic┄┄ hourly ─ out
     └────── part "departures" ──┘             └ part "by_carrier" ┘
 
-A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by. What stays connected
-when these edges are cut is a part; global tables stand beside the parts, in none. Only kinds and edges matter here, so
-that it can be checked before anything else is known to be right.
+A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by, or an async one next
+to it; the queue of an async node does always. What stays connected when these edges are cut is a part; global tables
+stand beside the parts, in none. Only kinds and edges matter here, so that it can be checked before anything else is
+known to be right.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from itertools import pairwise
 
 from streamflow.topology.graph import children_of, cycles, ordered
 from streamflow.topology.kinds import kind_of, rekeys
+from streamflow.topology.queues import awaits
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 
@@ -34,7 +36,7 @@ class Part:
 
 
 def repartitioned(spec: TopologySpec) -> frozenset[str]:
-    """Names of the key_bys whose rows go through a topic."""
+    """Names of the key_bys and queues whose rows go through a topic."""
     children = children_of(spec)
     meets_state: dict[str, bool] = {}
     for node in reversed(ordered(spec)):
@@ -42,7 +44,12 @@ def repartitioned(spec: TopologySpec) -> frozenset[str]:
             _is_stateful(child) or (not rekeys(child) and meets_state.get(child.name, False))
             for child in children[node.name]
         )
-    return frozenset(node.name for node in spec.nodes if rekeys(node) and meets_state.get(node.name, False))
+    return frozenset(
+        node.name
+        for node in spec.nodes
+        if node.queue_of
+        or (rekeys(node) and (meets_state.get(node.name, False) or any(map(awaits, children[node.name]))))
+    )
 
 
 def cut(spec: TopologySpec) -> tuple[Part, ...]:
@@ -99,7 +106,7 @@ def _writers_first(parts: list[Part]) -> tuple[Part, ...]:
 
 def _is_stateful(node: NodeSpec) -> bool:
     kind = kind_of(node)
-    return kind is not None and kind.stateful
+    return kind is not None and kind.stateful and not node.queue_of
 
 
 def _behind(key_by: str) -> str:

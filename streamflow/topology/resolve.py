@@ -1,7 +1,7 @@
 """Resolves a topology: every check there is, and what the nodes become. The one place that knows all problems."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamflow.errors import Problem
 from streamflow.nodes.global_table import GlobalTableConfig
@@ -14,10 +14,11 @@ from streamflow.topology.foreign import as_written, with_foreign_joins
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
 from streamflow.topology.outputs import with_outputs
+from streamflow.topology.queues import with_queues
 from streamflow.topology.spec import TopologySpec
 
 #: Options of nodes that name a topic.
-TOPIC_OPTIONS = ("topic", "late", "incomplete", "excess")
+TOPIC_OPTIONS = ("topic", "late", "incomplete", "excess", "registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,19 @@ class Resolved:
 def resolve(written: TopologySpec) -> Resolved:
     """Check everything; never raises for a topology that is merely wrong."""
     met = copartitioned(with_foreign_joins(with_outputs(written)))
-    spec = met.spec
+    spec = with_queues(met.spec)
     lowering = TopologyLowering(spec)
     problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
-    told = dict.fromkeys(met.as_written(as_written(spec, each)) for each in problems)
+    told = dict.fromkeys(met.as_written(as_written(spec, _of_node(each))) for each in problems)
     return Resolved(spec, lowering.nodes, tuple(told), met.repairs)
+
+
+def _of_node(problem: Problem) -> Problem:
+    """A problem of a queue is one of its node."""
+    parts = problem.place.split(".")
+    if parts[0] == "nodes" and parts[2:3] == ["queue"]:
+        return replace(problem, place=".".join(parts[:2] + parts[3:]))
+    return problem
 
 
 def _check_tables(lowering: TopologyLowering) -> list[Problem]:

@@ -1,6 +1,8 @@
 """The declared topology: frozen data, the same whether it was written in YAML or Python."""
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
@@ -13,6 +15,7 @@ class NodeSpec(BaseModel):
 
     written_inputs: the inputs as written, when repartitions were put in before some of them.
     output_of: of a node that stands for one output of another (`router.high`), that other node.
+    queue_of: of a node that hands rows to an async one (`weather.queue`), that other node.
     part_of: of a node that was put in as a part of another, that other node.
     """
 
@@ -24,6 +27,7 @@ class NodeSpec(BaseModel):
     config: Mapping[str, Any] = Field(default_factory=dict)
     written_inputs: tuple[str, ...] = ()
     output_of: str = ""
+    queue_of: str = ""
     part_of: str = ""
 
     @field_serializer("config", when_used="json")
@@ -43,6 +47,12 @@ class TopologySpec(BaseModel):
     description: str = Field("", description="for people")
     schemas: Mapping[str, Mapping[str, str]] = Field(description="field types per schema, such as `float?`")
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that was declared, hexadecimal."""
+        declared = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return sha256(declared.encode()).hexdigest()
 
     def node(self, name: str) -> NodeSpec | None:
         """Node by name."""

@@ -6,14 +6,15 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable
-from streamflow.model.outcome import CORRELATION, Outcome
+from streamflow.model.outcome import CORRELATION, Outcome, new_execution
 from streamflow.model.position import encode_token
 from streamflow.plan.plan import EntryKind, Plan
-from streamflow.web.executions import KEPT_S, age_s, new_id
+from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publishing import Target, admitted, targets_of, validated
+from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
 TIMEOUT_MAX_MS = 30_000
@@ -45,10 +46,11 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         records, rejected = validated(target, [body], key)
         if rejected:
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])
-        execution = new_id()
+        execution = new_execution()
         try:
             await service.follow_outcomes()
-            ends = await service.publish(topic, records, [(CORRELATION, execution.encode())])
+            with traced(service, request, topic) as headers:
+                ends = await service.publish(topic, records, [(CORRELATION, execution.encode()), *headers])
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         outcome = await service.executions.wait(execution, timeout_ms / 1_000)

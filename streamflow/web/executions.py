@@ -6,7 +6,6 @@ Every bound is stated here. What is dropped is not lost: results are in their si
 import asyncio
 import re
 import time
-import uuid
 from collections import OrderedDict
 
 import orjson
@@ -20,13 +19,8 @@ KEPT_MAX = 10_000
 KEPT_MAX_BYTES = 64 << 20
 KEPT_S = 600
 
-#: Milliseconds when it was made, then chance.
+#: See model.outcome.new_execution.
 _ID = re.compile(r"([0-9a-f]{11})-[0-9a-f]{32}")
-
-
-def new_id() -> str:
-    """An id that tells its age."""
-    return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
 
 
 def age_s(execution: str) -> float | None:

@@ -9,8 +9,8 @@ comes back with what it has seen. Single-threaded.
 """
 
 import asyncio
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 from streamflow.web.problems import Refusal
 
@@ -37,7 +37,7 @@ class Outbox:
         """Let data wait; what waits under the same key is forgotten."""
         self.put_all({key: data}, len(data))
 
-    def put_all(self, items: Mapping[Hashable, bytes], size_bytes: int) -> None:
+    def put_all(self, items: Mapping[Any, bytes], size_bytes: int) -> None:
         """The same of several; `size_bytes` is the sum of their lengths."""
         if self.closed or not items:
             return
@@ -106,14 +106,13 @@ class Seats:
         self._seat_count, self._name = seat_count, name
         self.taken_count = 0
 
-    @contextmanager
-    def seat(self) -> Iterator[None]:
-        """A seat for as long as it is held. Raises Refusal 503 when none is free."""
+    def take(self) -> None:
+        """Take a seat; `leave` gives it back. Raises Refusal 503 when none is free."""
         if self.taken_count >= self._seat_count:
             detail = f"{self._seat_count} clients follow {self._name} here, no more are taken"
             raise Refusal(503, "too_many_clients", detail, retry_after_s=5)
         self.taken_count += 1
-        try:
-            yield
-        finally:
-            self.taken_count -= 1
+
+    def leave(self) -> None:
+        """Give a seat back."""
+        self.taken_count -= 1

@@ -6,7 +6,7 @@
 A route whose answer depends on more than its path asks again with `require`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -19,9 +19,10 @@ from streamflow.web.problems import Refusal, problem_of
 
 #: Paths of routes whose permission is `public`; a test keeps the two together.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-#: Requests under way at once, streams included.
+#: Requests under way at once. Streams have seats of their own, and leave when they have one.
 REQUESTS_AT_ONCE = 512
 _CALLER = "streamflow.caller"
+_LEAVE = "streamflow.leave"
 
 
 class Guard:
@@ -49,10 +50,31 @@ class Guard:
             return
         scope[_CALLER] = found
         self._under_way += 1
+        scope[_LEAVE] = leave = _Once(self._leave)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way -= 1
+            leave()
+
+    def _leave(self) -> None:
+        self._under_way -= 1
+
+
+class _Once:
+    """Calls a function the first time only."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
+
+
+def is_seated(connection: HTTPConnection) -> None:
+    """The connection stays, on a seat of its own; it is no request under way any more."""
+    connection.scope[_LEAVE]()
 
 
 class Permitted:

@@ -1,17 +1,23 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.bus.control import Wish
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
+from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
+from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
+from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
-from streamflow.state.store import Store
+from streamflow.state.store import Store, TableChanges
 from streamflow.web.executions import Executions
 
 
@@ -24,12 +30,71 @@ class LocalTable:
     positions: Mapping[tuple[str, int], int]
 
 
+class Controls(Protocol):
+    """Orders to the topology, on whatever worker its tasks are."""
+
+    @property
+    def state(self) -> State:
+        """What the topology is."""
+
+    def standing(self) -> dict[str, Any]:
+        """`state`, the order that holds (`wish`, `version`, `run`, `actor`, `reason`, `at`, in ms), and `waiting_for`:
+        tasks that have not obeyed it yet, as `stage/partition`."""
+
+    async def order(self, wish: Wish, actor: str, reason: str, version: int | None) -> int:
+        """Give an order, if it does not hold already; the version that holds then. Raises IllegalMove,
+        BrokerUnavailable."""
+
+    async def obeyed(self, version: int, timeout_s: float) -> bool:
+        """Wait until all have obeyed; whether they had in time."""
+
+
+#: Told of every checkpoint that is in Kafka and in the store: stage, partition, the store, what changed.
+CheckpointListener = Callable[[str, int, Store, list[TableChanges]], None]
+
+
+class SpanLog(Protocol):
+    """Where spans go."""
+
+    def begin(self, header: bytes | None) -> tuple[TraceContext | None, TraceContext] | None:
+        """(parent, own span) of a request with this `traceparent`, None when it is not traced."""
+
+    def tell(self, spans: Iterable[Span]) -> None:
+        """Export spans that end now; never waits."""
+
+
+class LetterDesk(Protocol):
+    """Dead letters of the topology; numbers are offsets, `by` who asked for it. Raises BrokerUnavailable."""
+
+    async def page(self, wanted: LetterFilter, start: int, end: int | None, limit: int) -> LetterPage:
+        """Letters that are meant, oldest first, from number `start` to before `end` (None: all that are there now)."""
+
+    async def letter(self, number: int) -> Letter | None:
+        """One letter, None when there is none of that number."""
+
+    async def redrive(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, per_s: float, by: str
+    ) -> Decided:
+        """Send letters again, in order, at most `per_s` a second. Raises UserError, Fenced."""
+
+    async def discard(
+        self, wanted: LetterFilter, start: int, end: int | None, limit: int, by: str, comment: str
+    ) -> Decided:
+        """Mark letters. Raises UserError, Fenced."""
+
+    async def edit(self, number: int, value: bytes, by: str, comment: str) -> Letter | None:
+        """Keep another event beside the original; None when there is no such letter. Raises UserError, Fenced."""
+
+
 class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
+    controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
+    #: The bus as this process reads it, None where events are off.
+    feed: EventFeed | None
     #: This worker's address, as other workers know it.
     url: str
 
@@ -70,6 +135,14 @@ class Service(Protocol):
         """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
         BrokerUnavailable."""
 
+    @property
+    def traces(self) -> SpanLog:
+        """Where spans go."""
+
+    @property
+    def letters(self) -> LetterDesk:
+        """Dead letters of the topology."""
+
     #: Outcomes of events that somebody waits for.
     executions: Executions
 
@@ -87,6 +160,19 @@ class Service(Protocol):
 
     async def ask(self, url: str, path: str, parameters: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         """GET at another worker: (status, body). Raises OwnerUnreachable."""
+
+    def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end: (status, lines). Raises OwnerUnreachable, also while lines
+        are read; silence of 30 s counts as that."""
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Be told of checkpoints of own tasks."""
+
+    def version(self, stage: str, partition: int) -> str:
+        """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
+        also at another worker, but for timers of the wall clock."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether progress is made, and details."""

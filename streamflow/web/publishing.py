@@ -21,6 +21,7 @@ from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits,
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publish_document import RESPONSES, request_body
+from streamflow.web.tracing import traced
 
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
@@ -67,9 +68,9 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
-            return await _append(service, topic, [_deletion(key)], [])
+            return await _append(service, request, topic, [_deletion(key)], [])
         records, rejected = validated(target, values, key)
-        return await _append(service, topic, records, rejected)
+        return await _append(service, request, topic, records, rejected)
 
     return router
 
@@ -102,7 +103,7 @@ async def admitted(service: Service, request: Request, bucket: TokenBucket, limi
     if wait_s > 0:
         detail = f"a topic takes {limits.events_per_s} events/s here"
         raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
-    return await _body(request, limits.body_bytes)
+    return await body_of(request, limits.body_bytes)
 
 
 def _check_headers(request: Request) -> None:
@@ -113,7 +114,7 @@ def _check_headers(request: Request) -> None:
         raise Refusal(415, "media_type", f"{given!r} is not taken: send application/json or application/x-ndjson")
 
 
-async def _body(request: Request, max_bytes: int) -> bytes:
+async def body_of(request: Request, max_bytes: int) -> bytes:
     """The body, refused as soon as it is too large or too slow."""
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 18 or int(length) > max_bytes:
@@ -203,11 +204,14 @@ def _rejected(index: int, error: EventError) -> dict[str, Any]:
     return {"index": index, "reason": error.reason, "message": str(error)}
 
 
-async def _append(service: Service, topic: str, records: list[Pair], rejected: list[dict[str, Any]]) -> Response:
+async def _append(
+    service: Service, request: Request, topic: str, records: list[Pair], rejected: list[dict[str, Any]]
+) -> Response:
     token = None
     if records:
         try:
-            ends = await service.publish(topic, records)
+            with traced(service, request, topic) as headers:
+                ends = await service.publish(topic, records, headers)
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         token = encode_token({topic: ends})

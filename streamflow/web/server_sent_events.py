@@ -11,7 +11,7 @@ chunk, and the write buffer of its socket (64 KiB).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -69,12 +69,15 @@ async def read_events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEven
 
 
 class EventStream(Response):
-    """Sends the chunks of a source: events of `encode_event`, and HEARTBEAT; closes it when the client goes."""
+    """Sends the chunks of a source: events of `encode_event`, and HEARTBEAT; closes it when the client goes.
+
+    on_end: called in the end, also when nothing could be sent.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None] = lambda: None) -> None:
+        self._chunks, self._on_end = chunks, on_end
         self.status_code, self.background = 200, None
         # X-Accel-Buffering: nginx would otherwise hold events back.
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -93,6 +96,7 @@ class EventStream(Response):
             for task in (sending, leaving):
                 task.cancel()
             await asyncio.wait([sending, leaving])
+            self._on_end()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -90,7 +90,7 @@ def table_routes(service: Service) -> APIRouter:
             raise Refusal(422, "bad_parameter", str(error)) from error
         if found is None:
             return await answer_global(service, table, query, token, wait_ms / 1_000)
-        wanted = _partitions(service, found[0], query) if partitions is None else _numbers(partitions)
+        wanted = _partitions(service, found[0], query) if partitions is None else numbers(partitions)
         own: Positions = {}
         if token is not None:
             own, distance = await service.wait_until_reflected(found[0], wanted, token, wait_ms / 1_000)
@@ -246,7 +246,7 @@ def _parameters(query: TableQuery, partitions: list[int], after: Positions) -> d
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     """Partition numbers of a parameter."""
     if not all(part.isdecimal() and len(part) < 8 for part in text.split(",")):
         raise Refusal(422, "bad_parameter", f"{text!r} is no list of partitions: write 0,3")

@@ -23,6 +23,7 @@ from streamflow.query.why import Explanation, Status, explain
 from streamflow.query.why_text import picture, sentences
 from streamflow.query.window_facts import WindowQuestion, is_closed_by_time, window_facts
 from streamflow.state.keys import key_from_bytes
+from streamflow.web.control import held_sentence
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.tables import known_table, moment_ms
@@ -67,7 +68,9 @@ def why_routes(service: Service) -> APIRouter:
         if isinstance(local, float):
             detail = f"partition {partition} is being restored, {local:.0%} done"
             raise Refusal(503, Reason.RESTORING, detail, retry_after_s=1, partition=partition)
-        return JsonResponse(_body(await _explained(service, question, local)))
+        body = _body(await _explained(service, question, local))
+        held = held_sentence(service.plan.topology, service.controls.standing())
+        return JsonResponse({**body, "sentences": [*held, *body["sentences"]]})
 
     @router.get("/v1/topologies/{topology}/standings", tags=["look"], operation_id="show_standings")
     async def show_standings(

@@ -16,7 +16,7 @@ from streamflow.deploy.values import OF_THE_POD
 from streamflow.runtime.embedded.broker import _java_command
 from streamflow.runtime.embedded.jars import kafka_jars
 from streamflow.runtime.topics import broker_count
-from streamflow.settings.settings import Settings
+from streamflow.settings.settings import Settings, load_settings
 from tests.k8s.inspection import of_kind, read
 from tests.k8s.toolbox import CHART, helm_template
 from tests.ports import free_ports
@@ -127,7 +127,7 @@ def test_the_settings_of_compose_start_a_real_kafka(root: Path, tmp_path: Path) 
         broker = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + 60
-        while asyncio.run(broker_count(f"127.0.0.1:{ports['9092']}")) != 1:
+        while asyncio.run(broker_count(load_settings(brokers=f"127.0.0.1:{ports['9092']}"))) != 1:
             assert broker.poll() is None, log.read_text()[-2_000:]
             assert time.monotonic() < deadline, log.read_text()[-2_000:]
     finally:

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+import orjson
 import pytest
 
 from streamflow.engine.letters import ERROR_MAX_CHARS, HEADERS_MAX_BYTES, STACK_MAX_FRAMES, stack_of
@@ -139,3 +140,17 @@ def test_a_letter_shows_its_event_as_it_came_and_as_edited() -> None:
     assert (view["value"], view["edited_value"], letter.value) == ("v", "w", b"w")
     assert (view["earlier"], view["attempts"], view["state"]) == (1, 3, "edited")
     assert view["decision"] == {"at": 5, "by": "ops", "comment": "typo"}
+
+
+def test_an_event_sent_again_is_judged_by_the_time_at_which_it_was_written_first() -> None:
+    """By its new record it would be too old; its next letter knows the first time, the letter before, and attempts."""
+    past = _TOPOLOGY.replace("event_time: t, key: k", "event_time: t, key: k, past: {limit: 1s, policy: dead_letter}")
+    driver = Driver(make_plan(parse_topology(past)))
+    ours = (("sf-time", b"1500"), ("sf-correlation", b"id"), ("sf-letter", b"4"), ("sf-attempts", b"1"))
+    for number, order in enumerate((_order(), _order(b=0))):
+        driver.log.partitions["in", 0].append(b"key", orjson.dumps(order), 90_000_000 + number, ours)
+    driver.run()
+    assert len(driver.output("shares")) == 1
+    (letter,) = driver.dead_letters()
+    assert (letter["sf-reason"], letter["sf-time"], letter["sf-letter"]) == ("expression", "1500", "4")
+    assert letter["sf-attempts"] == "2"

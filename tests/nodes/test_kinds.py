@@ -24,7 +24,7 @@ def test_the_first_kinds_are_all_there() -> None:
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
         "process", "python", "deduplicate", "rate_limit",
         "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running",
-        "anomaly",
+        "anomaly", "http_request", "enrich", "webhook", "model",
         "join", "table", "table_join", "tables_join", "foreign_join", "combine",
     }  # fmt: skip
 

@@ -27,13 +27,16 @@ def test_a_run_writes_under_its_own_name_and_reads_the_same() -> None:
     plan = into_run(_plan(), "r-1")
     assert plan.identity == "t.r-1"
     assert {topic.name for topic in plan.topics if topic.role is TopicRole.SOURCE} == {"t.in"}
-    written = {topic.name for topic in plan.topics if topic.role is not TopicRole.SOURCE}
-    names = ("by_room.repartition", "w.changelog", "late", "out", "dead_letters", "outcomes")
+    shared = (TopicRole.SOURCE, TopicRole.PUBLISH_KEYS)  # keys of publishes belong to the sources
+    written = {topic.name for topic in plan.topics if topic.role not in shared}
+    letters = ("dead_letters", "dead_letters.decisions")
+    names = ("by_room.repartition", "w.changelog", "late", "out", "outcomes", "control", *letters)
     assert written == {f"t.{name}.r-1" for name in names}
     first, second = plan.stages
     used = {entry.topic for stage in plan.stages for entry in stage.entries}
     used |= {node.repartition_topic for node in first.nodes if node.repartition_topic}
     used |= {table.changelog_topic for table in second.tables} | {plan.dead_letter_topic, plan.outcome_topic}
+    used |= {plan.letter_decision_topic, plan.control_topic}
     for node in second.nodes:
         used |= {getattr(node.operator, name) for name in ("topic", "late_topic") if hasattr(node.operator, name)}
     assert used == written | {"t.in"}

@@ -8,6 +8,7 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -18,6 +19,7 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 
 from streamflow.model.chunk import Chunk
+from streamflow.model.trace_context import TraceContext
 from streamflow.runtime.hooks import drain, taint
 
 
@@ -37,6 +39,8 @@ def test_the_pinned_versions_are_installed() -> None:
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
         (GroupCoordinator, ["check_errors"]),
+        (OAuthAuthenticator, ["step"]),
+        (AIOKafkaConnection, ["connect", "send", "close", "authenticator_oauth"]),
         (AIOKafkaAdminClient, ["_send_request", "find_coordinator"]),
         (BaseHandler, ["do", "handle_response", "handle_error", "create_request"]),
     ],
@@ -49,6 +53,7 @@ def test_methods_we_override_or_call_exist(owner: type, names: list[str]) -> Non
 def test_signatures_are_as_we_call_them() -> None:
     fetch = inspect.signature(driver.AIOKafkaConsumerThread._fetch_records).parameters
     assert list(fetch) == ["self", "consumer", "active_partitions", "timeout", "max_records"]
+    assert faust.App.BootStrategy.enable_kafka_producer is None
     assigned = inspect.signature(faust.App._on_partitions_assigned).parameters
     assert list(assigned) == ["self", "assigned", "generation_id"]
 
@@ -67,7 +72,7 @@ def _batch(
 def _read(data: bytes, position: int = 0, aborted: list[tuple[int, int]] | None = None, **columns: bool) -> Chunk:
     drain.install()
     records: Any = PartitionRecords(None, drain.KeptRecords(data), aborted, position, None, None, True, READ_COMMITTED)
-    chunk = drain.read(records, "t", 0, marks=columns.get("marks", False), timestamps=columns.get("timestamps", False))
+    chunk = drain.read(records, "t", 0, **({"marks": False, "timestamps": False} | columns))
     assert records.next_fetch_offset == chunk.next_offset
     return chunk
 
@@ -112,6 +117,33 @@ def test_a_correlation_is_seen_in_a_batch_of_its_own(compression: int) -> None:
     assert chunk.values == [b"a", b"b", b"c", b"d", b"d"]
     assert chunk.correlations == {2: b"id"}
     assert [chunk.offset_at(i) for i in range(5)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_contexts_of_strangers_are_seen_in_any_batch_when_asked_for(compression: int) -> None:
+    context = TraceContext.new()
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, 0, 0, 1 << 20)
+    headers = [[], [("traceparent", context.header), ("sf-correlation", b"id")], [("traceparent", b"nonsense")]]
+    for index, each in enumerate(headers):
+        builder.append(index, 1_000, None, b"v", each)
+    data = bytes(builder.build())
+    chunk = _read(data, traces=True)
+    assert chunk.values == [b"v", b"v", b"v"]
+    assert chunk.traces == {1: context}
+    assert chunk.correlations == {}, "those are only ours, in batches of their own"
+    assert _read(data).traces == {}
+    assert _read(data, traces=True, marks=True).traces == {}, "on internal topics they are in batches of their own"
+
+
+def test_an_event_sent_again_has_the_time_at_which_it_was_written_first() -> None:
+    """Its record's own timestamp is new; of records that nobody waits for, headers say nothing."""
+    found = []
+    for headers in ([("sf-time", b"70"), ("sf-correlation", b"id")], [("sf-time", b"70")]):
+        builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 20)
+        builder.append(0, 9_000, None, b"a", headers)
+        chunk = _read(bytes(builder.build()), timestamps=True)
+        found.append((chunk.timestamps, chunk.run_at(0).max_timestamp_ms))
+    assert found == [([70], 70), ([9_000], 9_000)]
 
 
 def test_marks_are_split_off_and_timestamps_are_beside() -> None:

@@ -43,8 +43,10 @@ def test_missing_topics_are_created_and_existing_ones_kept(kafka: str, unique: s
         return first
 
     counts = asyncio.run(act())
-    ones = {f"{unique}.dead_letters": 1, f"{unique}.outcomes": 1, "streamflow.events": 1}
-    assert counts == {f"{unique}.in": 5, f"{unique}.w.changelog": 5, **ones}
+    letters = {f"{unique}.dead_letters": 1, f"{unique}.dead_letters.decisions": 1}
+    ones = {f"{unique}.outcomes": 1, f"{unique}.control": 1, "streamflow.events": 1}
+    fives = {f"{unique}.{name}": 5 for name in ("in", "w.changelog", "publish_keys")}
+    assert counts == letters | ones | fives
 
 
 def test_everything_that_does_not_fit_is_told_with_the_command(kafka: str, unique: str) -> None:

@@ -40,7 +40,7 @@ class Shop(Product):
         """Append events at BASE + times to a partition."""
 
         async def act() -> None:
-            producer = AIOKafkaProducer(bootstrap_servers=self._kafka)
+            producer = AIOKafkaProducer(bootstrap_servers=self.kafka)
             await producer.start()
             for each in times:
                 value = {"time": BASE + each, "shop": "a", "city": city}

@@ -39,7 +39,7 @@ class Product:
 
     def __init__(self, kafka: str, folder: Path, name: str, topology: str = _TOPOLOGY) -> None:
         self.name = name
-        self._kafka, self._folder = kafka, folder
+        self.kafka, self._folder = kafka, folder
         (folder / "topology.yaml").write_text(topology.format(name=name))
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.ports: dict[int, int] = {}
@@ -54,7 +54,7 @@ class Product:
         port = self.ports.setdefault(number, free_port())
         variables = {
             **os.environ,
-            "STREAMFLOW_BROKERS": self._kafka,
+            "STREAMFLOW_BROKERS": self.kafka,
             "STREAMFLOW_STATE_DIR": str(self._folder / f"state-{number}"),
             "STREAMFLOW_HTTP_PORT": str(port),
             "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",

@@ -38,3 +38,8 @@ def test_nothing_is_left_over(path: Path) -> None:
     marks = re.findall(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b", text)
     assert not marks
     assert not re.search(r"(?<![\w.])/(?:ro" + r"ot|wo" + r"rk|ho" + r"me)/[a-z.]", text), "no machine paths"
+
+
+@pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_every_client_of_kafka_connects_as_the_settings_say(path: Path) -> None:
+    assert "bootstrap_servers=" not in path.read_text(), "runtime/connection.py knows TLS and users: **connection(…)"

@@ -5,8 +5,9 @@ import json
 
 import orjson
 
+from streamflow.model.outcome import new_execution
 from streamflow.web import executions
-from streamflow.web.executions import Executions, new_id
+from streamflow.web.executions import Executions
 from tests.web.workers import StoredWorker, workers
 
 _EXECUTE = "/v1/topologies/t/execute"
@@ -83,7 +84,9 @@ def test_what_cannot_be_executed_is_refused_before_it_is_published() -> None:
 def test_so_many_may_wait_and_the_next_is_told_when_to_come_back() -> None:
     async def main() -> None:
         async with workers(1) as (one,):
-            waiting = [asyncio.create_task(one.executions.wait(new_id(), 5)) for _ in range(executions.WAITING_MAX)]
+            waiting = [
+                asyncio.create_task(one.executions.wait(new_execution(), 5)) for _ in range(executions.WAITING_MAX)
+            ]
             await asyncio.sleep(0)
             answer = await one.post(_EVENT, _EXECUTE)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")

@@ -67,10 +67,10 @@ def test_what_waits_under_a_prefix_can_be_forgotten() -> None:
 
 def test_seats_are_given_back() -> None:
     seats = Seats(1, "tables")
-    with seats.seat():
-        with pytest.raises(Refusal) as refused, seats.seat():
-            pass
-        assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
-    with seats.seat():
-        assert seats.taken_count == 1
-    assert seats.taken_count == 0
+    seats.take()
+    with pytest.raises(Refusal) as refused:
+        seats.take()
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
+    seats.leave()
+    seats.take()
+    assert seats.taken_count == 1

@@ -10,9 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
+from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
+from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
@@ -24,6 +28,7 @@ from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.profiler import Profiler, shown
+from streamflow.runtime.traces import Traces
 from streamflow.state.keys import window_key
 from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -32,7 +37,10 @@ from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
-from streamflow.web.ports import LocalTable
+from streamflow.web.live.hub import LiveLimits, LiveTables
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from tests.web.event_feed import MemoryFeed
+from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
 HOUR_MS = 3_600_000
@@ -63,15 +71,53 @@ def keys_of(partition: int, count: int) -> list[str]:
     return found
 
 
-_LIMITS = PublishLimits()
+_LIMITS, _LIVE = PublishLimits(), LiveLimits()
+
+
+class LocalControls:
+    """The control topic of a worker that is alone: orders are appended at once, tasks obey when a test says so."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.control = Control(plan.identity, {stage.name: PARTITIONS for stage in plan.stages})
+
+    @property
+    def state(self) -> State:
+        """Of the topology."""
+        return self.control.state
+
+    def standing(self) -> dict[str, Any]:
+        """State, order, and who has not obeyed it."""
+        waiting = [f"{stage}/{partition}" for stage, partition in self.control.waiting_for()]
+        order = msgspec.to_builtins(self.control.order)
+        return {"state": self.state, **order, "at": order["at_ms"], "waiting_for": waiting}
+
+    async def order(self, wish: Wish, actor: str, reason: str, version: int | None) -> int:
+        """Append an order that follows."""
+        order = self.control.next_order(wish, actor, reason, 1, version)
+        if order is not None:
+            assert self.control.apply(ORDER_KEY, msgspec.json.encode(order))
+        return self.control.order.version
+
+    async def obeyed(self, version: int, timeout_s: float) -> bool:
+        """Whether all have obeyed by now."""
+        return not self.control.waiting_for()
+
+    def obey(self) -> None:
+        """Every task gives its word."""
+        word = msgspec.json.encode(Obeyed(self.control.order.version, "w", 2))
+        for stage, partition in self.control.waiting_for():
+            assert self.control.apply(task_key(stage, partition), word)
 
 
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
-    def __init__(self, server: HttpServer, plan: Plan = PLAN) -> None:
+    def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
+        self.controls: Controls = LocalControls(plan)
         self.events: EventLog = QueuedEvents(server.url)
+        self.feed: EventFeed | None = MemoryFeed()
+        self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
         self.reflected: dict[tuple[str, int], int] = {}
@@ -87,14 +133,59 @@ class StoredWorker:
         self.publishing_is_busy = False
         self.access = Access(url=server.url)
         self.executions = Executions()
+        self.letters = StoredLetters()
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
+        self.listeners: list[CheckpointListener] = []
+        self.committed: dict[int, int] = {}
+        self.live = LiveTables(self, live)
 
     def hold(self, partition: int, rows: Mapping[tuple[int, str], int] | None = None) -> None:
         """Hold a partition with rows {(window start, key): count}."""
         changes = [(window_key(start, key.encode()), b"%d" % n) for (start, key), n in (rows or {}).items()]
         store = self.stores.setdefault(partition, MemoryStore())
         store.write([TableChanges("hourly", list(changes))], StoreMeta())
+
+    def commit(
+        self, partition: int, rows: Mapping[tuple[int, str], int | None], expire_below: bytes | None = None
+    ) -> None:
+        """A checkpoint of an own partition with rows {(window start, key): count}, None where one is deleted."""
+        changes = [(window_key(start, key.encode()), n if n is None else b"%d" % n) for (start, key), n in rows.items()]
+        tables = [TableChanges("hourly", list(changes), expire_below)]
+        self.stores[partition].write(tables, StoreMeta())
+        self.committed[partition] = self.committed.get(partition, 0) + 1
+        for listener in self.listeners:
+            listener("sales", partition, self.stores[partition], tables)
+
+    def give(self, partition: int, other: "StoredWorker") -> None:
+        """Another worker has a partition from now on, with the same state, restored into a store of its own."""
+        rows = list(self.stores.pop(partition).scan("hourly"))
+        other.stores[partition] = MemoryStore()
+        other.stores[partition].write([TableChanges("hourly", list(rows))], StoreMeta())
+        other.committed[partition] = self.committed.pop(partition, 0)
+
+    def on_checkpoint(self, listener: CheckpointListener) -> None:
+        """Tests commit."""
+        self.listeners.append(listener)
+
+    def version(self, stage: str, partition: int) -> str:
+        """Commits are counted, wherever they were."""
+        return f"v{self.committed.get(partition, 0)}" if partition in self.stores else ""
+
+    @asynccontextmanager
+    async def follow(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, AsyncIterator[str]]]:
+        """GET at another worker whose answer does not end."""
+        try:
+            secret = self.access.worker_secret
+            auth = AsWorker(secret, url) if secret else None
+            async with self._client.stream(
+                "GET", url + path, params=dict(parameters), headers=dict(headers), auth=auth
+            ) as answer:
+                yield answer.status_code, answer.aiter_lines()
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error)) from error
 
     def partition_count(self, topic: str) -> int:
         """Every topic has four."""
@@ -198,16 +289,20 @@ class StoredWorker:
 
     async def stop(self) -> None:
         """Stop serving."""
+        await self.live.stop()
         await self._client.aclose()
         await self.server.stop()
 
 
 @asynccontextmanager
 async def workers(
-    count: int = 2, limits: PublishLimits = _LIMITS, access: Callable[[str], Access] = lambda url: Access(url=url)
+    count: int = 2,
+    limits: PublishLimits = _LIMITS,
+    access: Callable[[str], Access] = lambda url: Access(url=url),
+    live: LiveLimits = _LIVE,
 ) -> AsyncIterator[list[StoredWorker]]:
     """Workers that serve; partitions are dealt out in turn, and everybody knows where they are. access: by address."""
-    made = [StoredWorker(HttpServer("127.0.0.1", 0)) for _ in range(count)]
+    made = [StoredWorker(HttpServer("127.0.0.1", 0), live=live) for _ in range(count)]
     for worker in made:
         for partition in range(PARTITIONS):
             owner = made[partition % count]
@@ -215,7 +310,7 @@ async def workers(
             if owner is worker:
                 worker.hold(partition)
         worker.access = access(worker.url)
-        worker.app = create_app(worker, limits, worker.access)
+        worker.app = create_app(worker, limits, worker.live, worker.access)
         worker.server.serve(worker.app)
     try:
         yield made

@@ -110,6 +110,6 @@ nodes:
 @pytest.mark.parametrize("closing", [None, ClosingProgress(70), ClosingProgress(1 << 50, 3, -(1 << 62) + 5, 1_234_567)])
 def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) -> None:
     entries = EntryProgress(60), EntryProgress(marks=(ProducerMark(50), ProducerMark(70, True)))
-    progress = Progress(55, entries, (1, 0, 7), closing)
+    progress = Progress(55, entries, (1, 0, 7), ("m=1",), closing)
     assert Progress.decode(progress.encode()) == progress
     assert progress.encode()[0] == ("1" if closing is None else "2")

@@ -21,7 +21,9 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
+from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION
+from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
 
@@ -39,26 +41,31 @@ def install() -> None:
     aiokafka_fetcher.MemoryRecords = KeptRecords
 
 
-def take(result: FetchResult, topic: str, partition: int, *, marks: bool, timestamps: bool) -> Chunk | None:
+def take(
+    result: FetchResult, topic: str, partition: int, *, marks: bool, timestamps: bool, traces: bool = False
+) -> Chunk | None:
     """Everything of a fetch result as one chunk, None when it is stale (rebalance, pause or seek since).
 
-    marks: split off in-band watermarks. timestamps: fill the timestamp column. The consumer's position moves behind it.
+    marks: split off in-band watermarks. timestamps: fill the timestamp column. traces: look for trace contexts. The
+    consumer's position moves behind it.
     """
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return None
     records: PartitionRecords = result._partition_records
-    chunk = read(records, topic, partition, marks=marks, timestamps=timestamps)
+    chunk = read(records, topic, partition, marks=marks, timestamps=timestamps, traces=traces)
     result._update_position()
     result._partition_records = None
     records._records_iterator = None
     return chunk
 
 
-def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, timestamps: bool) -> Chunk:
+def read(
+    records: PartitionRecords, topic: str, partition: int, *, marks: bool, timestamps: bool, traces: bool = False
+) -> Chunk:
     """Drain PartitionRecords into a chunk; `records.next_fetch_offset` moves behind it."""
     source = records._records
     data: bytes = source.data
-    columns = _Columns(data, marks, timestamps)
+    columns = _Columns(data, marks, timestamps, traces)
     start = position = records.next_fetch_offset
     committed_only = records._isolation_level == READ_COMMITTED
     while source.has_next():
@@ -82,6 +89,7 @@ def read(records: PartitionRecords, topic: str, partition: int, *, marks: bool, 
         position=start,
         timestamps=columns.timestamps,
         correlations=columns.correlations,
+        traces=columns.traces,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),
     )
@@ -100,27 +108,30 @@ def _is_skipped(records: PartitionRecords, batch: Any, committed_only: bool) -> 
 class _Columns:
     """Gathers the columns of a chunk batch by batch."""
 
-    def __init__(self, data: bytes, marks: bool, timestamps: bool) -> None:
+    def __init__(self, data: bytes, marks: bool, timestamps: bool, traces: bool) -> None:
         self._data = data
         self.values: list[bytes | None] = []
         self.runs: list[Run] = []
         self.marks: list[Mark] = []
         self.correlations: dict[int, bytes] = {}
+        self.traces: dict[int, TraceContext] = {}
         self.timestamps: list[int] | None = [] if timestamps else None
-        self._split_marks = marks
+        self._split_marks, self._traces = marks, traces
 
     def add(self, batch: Any, position: int) -> None:
         base, newest = batch.base_offset, batch.max_timestamp
         start = len(self.values)
-        # Records that somebody waits for come in batches of their own, so that no others need to show their headers.
+        # Records that somebody waits for come in batches of their own, so that no others need to show their headers;
+        # those that strangers trace (only they have no marks) may come in any batch.
         alone = batch.next_offset - base == 1
-        whole = base >= position and self.timestamps is None and not alone
+        headed = alone or (self._traces and not self._split_marks)
+        whole = base >= position and self.timestamps is None and not headed
         if whole:
             self.values += [record.value for record in batch]
         if not whole or len(self.values) - start != batch.next_offset - base:
             # Cut by the position, or thinned by compaction: offsets are no longer base, base + 1, …
             del self.values[start:]
-            self._add_singly(_again(self._data, base) if whole else batch, position, newest, alone)
+            self._add_singly(_again(self._data, base) if whole else batch, position, newest, headed, alone)
         elif len(self.values) > start:
             self.runs.append(Run(start, base, newest))
         if self._split_marks and len(self.values) > start:
@@ -133,21 +144,26 @@ class _Columns:
                     self.runs.pop()
                 self.marks.append(Mark(len(self.values), last))
 
-    def _add_singly(self, batch: Any, position: int, newest: int, alone: bool) -> None:
+    def _add_singly(self, batch: Any, position: int, newest: int, headed: bool, alone: bool) -> None:
         after = -1
         for record in batch:
             if record.offset < position:
                 continue
+            timestamp = record.timestamp
+            if headed and record.headers:
+                headers = dict(record.headers)
+                if alone and headers.get(CORRELATION):
+                    self.correlations[len(self.values)] = headers[CORRELATION]
+                    timestamp = newest = redriven_time(headers, newest)
+                trace = sampled_context(headers.get(TRACEPARENT)) if self._traces else None
+                if trace is not None:
+                    self.traces[len(self.values)] = trace
             if record.offset != after:
                 self.runs.append(Run(len(self.values), record.offset, newest))
             after = record.offset + 1
-            if alone and record.headers:
-                correlation = dict(record.headers).get(CORRELATION)
-                if correlation:
-                    self.correlations[len(self.values)] = correlation
             self.values.append(record.value)
             if self.timestamps is not None:
-                self.timestamps.append(record.timestamp)
+                self.timestamps.append(timestamp)
 
 
 def _again(data: bytes, base_offset: int) -> Any:

@@ -8,6 +8,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer._getmany                                only partitions whose task is ready
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, crash
+    BootStrategy                                     no producer
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
 """
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import aiokafka
 import faust
 from aiokafka.consumer.fetcher import FetchResult
+from faust.app.base import BootStrategy
 from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -27,10 +29,14 @@ from faust.types.tuples import ConsumerMessage
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
+from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.settings.settings import Settings
 
 _POLL_S = 0.1
+#: A consumer that fetches nothing, because it is paused or has no partition, stays in the group; whether one that has
+#: work is stuck, the watchdog knows.
+_NEVER_MS = 1 << 50
 
 
 class Host(Protocol):
@@ -60,7 +66,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             client_id=f"{settings.application}-{app.plan.identity}",
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
-            bootstrap_servers=settings.brokers.split(","),
+            **connection(settings),
             partition_assignment_strategy=[app.stage_assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -71,7 +77,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
             rebalance_timeout_ms=max(10_000, settings.session_timeout_ms),
-            max_poll_interval_ms=1_000_000,
+            max_poll_interval_ms=_NEVER_MS,
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )
@@ -108,7 +114,9 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 result.check_raise()
                 continue
             shape = app.entry_shapes[tp.topic]
-            chunk = drain.take(result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps)
+            chunk = drain.take(
+                result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps, traces=app.traced
+            )
             if chunk is not None:
                 chunk.generation = generation
                 chunks[tp] = chunk
@@ -184,14 +192,22 @@ class EntryShape:
         self.marks, self.timestamps = marks, timestamps
 
 
+class ConsumerOnly(BootStrategy):
+    """Tasks have producers of their own; Faust's would be one more connection, and know nothing of TLS and users."""
+
+    enable_kafka_producer = False
+
+
 class StageApp(faust.App):
     """The Faust app of one topology on one worker. `host` must be set before it starts."""
 
     host: Host
+    BootStrategy = ConsumerOnly
 
     def __init__(self, plan: Plan, settings: Settings, assignor: StageAssignor, **options: Any) -> None:
         drain.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
+        self.traced = bool(settings.otlp_endpoint)
         self.entry_shapes: dict[str, EntryShape] = {}
         for entry in (each for stage in plan.stages for each in stage.entries):
             repartition = entry.kind is EntryKind.REPARTITION

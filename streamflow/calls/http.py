@@ -1,0 +1,254 @@
+"""HTTP calls of a node: one pooled aiohttp session per node and worker. The only module that imports aiohttp.
+
+    row ─► url, headers, body ─► host allowed? ─► pool ─► address allowed? ─► response, bounded ─► fields ─► row
+
+aiohttp, because Faust has brought it along already, its parser is compiled, and its connector lets us make the socket:
+the one place where the address that is connected to can be judged. Redirects are not followed, proxies and cookies of
+the environment are not used. aiohttp sends a request of an idempotent method once more by itself when its connection
+breaks; that is one attempt here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from streamflow.calls.addresses import AddressGuard, host_allowed, is_refusal
+from streamflow.calls.caller import Caller, Origin, Outside
+from streamflow.calls.response import ResponseReader
+from streamflow.calls.secrets import with_secrets
+from streamflow.calls.template import Template
+from streamflow.errors import CallFailed, ErrorClass
+from streamflow.model.schema import Schema
+
+if TYPE_CHECKING:
+    import aiohttp
+
+#: Answers that may be others later.
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: Of an answer that is an error, how much goes into the dead letter.
+_SHOWN_BYTES = 200
+#: Idempotency key of a row, the same in every attempt.
+KEY_HEADER = "Idempotency-Key"
+
+
+@dataclass(frozen=True)
+class HttpAction:
+    """An HTTP request per row.
+
+    body: JSON object with look-ups, None: none; whole_row: the row itself is the body. keep: input fields that stay,
+    before those of `response`; not_found: whether 404 gives a row whose response fields are null.
+    degraded: field that says whether a row is a fallback. pool: connections; times in ms.
+    """
+
+    method: str
+    url: Template
+    query: tuple[tuple[str, Template], ...]
+    headers: tuple[tuple[str, Template], ...]
+    body: Mapping[str, Any] | None
+    whole_row: tuple[str, ...]
+    keep: tuple[str, ...]
+    response: Schema | None
+    paths: tuple[tuple[str, tuple[str, ...]], ...]
+    output: Schema
+    degraded: str | None = None
+    not_found: bool = False
+    max_bytes: int = 1 << 20
+    pool: int = 20
+    connect_timeout_ms: int = 5_000
+
+    def make(self, node: str, outside: Outside) -> Caller:
+        """A caller, not open yet."""
+        return HttpCaller(self, node, outside)
+
+
+class HttpCaller:
+    """Sends requests. See `caller.Caller`."""
+
+    def __init__(self, action: HttpAction, node: str, outside: Outside) -> None:
+        self._action, self._node, self._outside = action, node, outside
+        self.row_type = action.output.row_type
+        self._reader = ResponseReader(action.response, dict(action.paths)) if action.response is not None else None
+        self._session: aiohttp.ClientSession | None = None
+        self._headers: list[tuple[str, Template]] = []
+        self._encode = msgspec.json.Encoder().encode
+
+    async def open(self) -> None:
+        """Make the pool. Raises TopologyError for a secret that is not there."""
+        import aiohttp
+
+        action = self._action
+        place = f"nodes.{self._node}.headers"
+        self._headers = [
+            (name, Template(tuple(self._filled(part, f"{place}.{name}") for part in text.parts)))
+            for name, text in action.headers
+        ]
+        first = action.url.parts[0]
+        plain = isinstance(first, str) and first.startswith("http://")
+        guard = AddressGuard(self._outside.networks, only_listed=plain)
+        connector = aiohttp.TCPConnector(limit=action.pool, ttl_dns_cache=10, socket_factory=guard.make_socket)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=action.connect_timeout_ms / 1_000),
+            trust_env=False,
+            auto_decompress=True,
+        )
+
+    def _filled(self, part: Any, place: str) -> Any:
+        return with_secrets(part, self._outside, place) if isinstance(part, str) else part
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def target(self, row: Any) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self._url(row))
+        if not parts.hostname or not host_allowed(parts.hostname, self._outside.hosts):
+            raise CallFailed("host", f"{parts.hostname!r} is no host that this worker lets nodes call", ErrorClass.USER)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def digest(self, row: Any) -> bytes:
+        """Everything that goes into the request."""
+        headers = [(name, text.text(row)) for name, text in self._action.headers]
+        kept = [getattr(row, name) for name in self._action.keep]
+        return self._encode([self._url(row), headers, kept, (self._body(row) or b"").decode()])
+
+    def fallback(self, row: Any, values: Mapping[str, Any]) -> Any:
+        """The kept fields, and the values in place of the response's."""
+        return self._row(row, {**dict.fromkeys(self._response_names), **values}, degraded=True)
+
+    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
+        """One request. Raises CallFailed; aiohttp's errors are translated here."""
+        import aiohttp
+        from yarl import URL
+
+        assert self._session is not None
+        action, url = self._action, URL(self._url(row), encoded=True)
+        headers = {name: _one_line(text.text(row), name) for name, text in self._headers}
+        body = self._body(row)
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        if action.method != "GET":
+            headers.setdefault(KEY_HEADER, origin.key)
+        try:
+            async with self._session.request(
+                action.method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                return await self._read(row, response)
+        except aiohttp.ClientConnectorError as error:
+            if is_refusal(error.os_error):
+                raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
+            raise
+        except aiohttp.ClientSSLError as error:
+            raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
+        except aiohttp.InvalidURL as error:
+            raise CallFailed("url", f"{error} is no URL", ErrorClass.USER) from error
+        except aiohttp.ClientError as error:  # reset, cut off, not HTTP
+            raise CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT) from error
+
+    async def _read(self, row: Any, response: "aiohttp.ClientResponse") -> Sequence[Any]:
+        status = response.status
+        if status == 404 and self._action.not_found:
+            return [self._row(row, dict.fromkeys(self._response_names))]
+        if not 200 <= status < 300:
+            raise await _refusal(response)
+        body = await _bounded(response, self._action.max_bytes)
+        if self._reader is None:
+            return [self._row(row, {})]
+        return [self._row(row, dict(zip(self._response_names, self._reader.read(body), strict=True)))]
+
+    @property
+    def _response_names(self) -> tuple[str, ...]:
+        return self._action.response.names if self._action.response is not None else ()
+
+    def _row(self, row: Any, values: Mapping[str, Any], *, degraded: bool = False) -> Any:
+        kept = {name: getattr(row, name) for name in self._action.keep}
+        mark = {} if self._action.degraded is None else {self._action.degraded: degraded}
+        return self.row_type(**kept, **values, **mark)
+
+    def _url(self, row: Any) -> str:
+        action = self._action
+        url = action.url.text(row, _segment)
+        if not action.query:
+            return url
+        pairs = "&".join(f"{quote(name, safe='')}={text.text(row, _quoted)}" for name, text in action.query)
+        return f"{url}{'&' if '?' in url else '?'}{pairs}"
+
+    def _body(self, row: Any) -> bytes | None:
+        action = self._action
+        if action.body is not None:
+            return self._encode(_filled_in(action.body, row))
+        if action.whole_row:
+            return self._encode({name: getattr(row, name) for name in action.whole_row})
+        return None
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _segment(text: str) -> str:
+    """A value within a path: nothing in it is a border of the URL, and it does not lead upwards."""
+    if text in ("", ".", ".."):
+        raise CallFailed("url", f"{text!r} cannot be part of a URL's path", ErrorClass.USER)
+    return quote(text, safe="")
+
+
+def _one_line(text: str, name: str) -> str:
+    if not text.isprintable():
+        raise CallFailed("header", f"the value of header {name} has control characters", ErrorClass.USER)
+    return text
+
+
+def _filled_in(value: Any, row: Any) -> Any:
+    """A body with its templates filled in; a look-up that stands alone keeps its type."""
+    if isinstance(value, Template):
+        return value.text(row) if value.only is None else value.only.value(row)
+    if isinstance(value, dict):
+        return {name: _filled_in(each, row) for name, each in value.items()}
+    return [_filled_in(each, row) for each in value] if isinstance(value, list) else value
+
+
+async def _bounded(response: "aiohttp.ClientResponse", max_bytes: int) -> bytes:
+    """The body, unpacked. Raises CallFailed when it is larger than allowed; the rest is not read."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > max_bytes:
+            raise CallFailed("response", f"the response has more than {max_bytes} bytes", ErrorClass.PERMANENT)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _refusal(response: "aiohttp.ClientResponse") -> CallFailed:
+    status = response.status
+    if 300 <= status < 400:
+        said = f"{status}, a redirect to {response.headers.get('Location', 'nowhere')}; redirects are not followed"
+    else:
+        shown = (await response.content.read(_SHOWN_BYTES)).decode(errors="replace")
+        said = f"{status} {response.reason or ''}: {shown}"
+    error_class = ErrorClass.TRANSIENT if status in _TRANSIENT else ErrorClass.PERMANENT
+    retry_after_s = _seconds(response.headers.get("Retry-After")) if status in (429, 503) else None
+    failed = CallFailed("status", said, error_class, retry_after_s)
+    failed.details = (("sf-status", b"%d" % status),)
+    return failed
+
+
+def _seconds(header: str | None) -> float | None:
+    """Seconds that a Retry-After asks for, as a number or a date; None when it says nothing of use."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time())
+    except ValueError:
+        return None

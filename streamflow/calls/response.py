@@ -1,0 +1,45 @@
+"""Fields of a response: JSON to values of declared types, found by path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streamflow.errors import CallFailed, ErrorClass
+from streamflow.model.codec import time_ms
+from streamflow.model.schema import Schema
+
+
+class ResponseReader:
+    """Reads the fields of a schema. paths: per field the members that lead to it, the field's name when left out."""
+
+    def __init__(self, schema: Schema, paths: Mapping[str, tuple[str, ...]]) -> None:
+        self._paths = [(field.name, paths.get(field.name, (field.name,))) for field in schema.fields]
+        self._struct = schema.struct_type(text_times=True)
+        self._times = schema.times
+        self._names = schema.names
+
+    def read(self, body: bytes) -> tuple[Any, ...]:
+        """Values in the schema's order. Raises CallFailed (`response`) for a body that does not fit."""
+        try:
+            whole = msgspec.json.decode(body)
+            found = msgspec.convert({name: _at(whole, path) for name, path in self._paths}, self._struct)
+            for name in self._times:
+                text = getattr(found, name)
+                if isinstance(text, str):
+                    setattr(found, name, time_ms(text))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise CallFailed("response", f"the response does not fit: {error}", ErrorClass.PERMANENT) from error
+        return tuple(getattr(found, name) for name in self._names)
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    """What a path leads to, None when it leads nowhere."""
+    for name in path:
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return None
+    return value

@@ -1,0 +1,23 @@
+"""What calls to the outside gave, waiting for the rows they were made for to go through the fused code."""
+
+from typing import Any
+
+from streamflow.calls.caller import Answer
+
+
+class Answers:
+    """Of one async node in one task. A row is known by its identity, as it was decoded once and is held meanwhile."""
+
+    def __init__(self) -> None:
+        self._by_row: dict[int, Answer] = {}
+
+    def put(self, row: Any, answer: Answer) -> None:
+        """The answer for a row, before the row is processed."""
+        self._by_row[id(row)] = answer
+
+    def take(self, row: Any) -> list[Any]:
+        """Rows of a row; called by the fused code. Raises the error that there is instead."""
+        answer = self._by_row.pop(id(row))
+        if answer.error is not None:
+            raise answer.error
+        return answer.rows

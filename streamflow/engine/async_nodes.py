@@ -1,0 +1,45 @@
+"""The async nodes of a plan in this process: open once, shared by all tasks of their stages."""
+
+from collections.abc import Mapping
+
+from streamflow.calls.caller import Outside
+from streamflow.calls.guarded import GuardedCaller
+from streamflow.engine.async_entry import AsyncEntry
+from streamflow.engine.task import Task
+from streamflow.nodes.operators import Await
+from streamflow.plan.plan import Plan, Stage
+
+
+class AsyncNodes:
+    """`guarded`: the calls of every async node by its name."""
+
+    def __init__(self, plan: Plan, outside: Outside) -> None:
+        self._owner = plan.identity
+        self.guarded: dict[str, GuardedCaller] = {}
+        for node in (node for stage in plan.stages for node in stage.nodes):
+            if isinstance(node.operator, Await):
+                caller = node.operator.action.make(node.name, outside)
+                self.guarded[node.name] = GuardedCaller(caller, node.operator.policy)
+
+    async def open(self) -> None:
+        """Connect what has to be. Raises TopologyError for what a node cannot do without."""
+        for each in self.guarded.values():
+            await each.caller.open()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for each in self.guarded.values():
+            await each.caller.close()
+
+    def entries(self, stage: Stage, task: Task) -> Mapping[str, AsyncEntry]:
+        """The async entries of a task, by topic."""
+        numbers = {entry.node: number for number, entry in enumerate(stage.entries)}
+        found: dict[str, AsyncEntry] = {}
+        for node in stage.nodes:
+            operator = node.operator
+            if isinstance(operator, Await):
+                number = numbers[node.inputs[0]]
+                guarded = self.guarded[node.name]
+                made = AsyncEntry(task, number, node.name, guarded, operator.capacity, self._owner)
+                found[stage.entries[number].topic] = made
+        return found
