@@ -9,6 +9,7 @@ a stage may have some 400 upstream producers.
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
     …@<version>,<version>…              versions of models in use, one per node that asks for the latest
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
+    2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
 """
 
 from dataclasses import dataclass
@@ -40,15 +41,29 @@ class EntryProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosingProgress:
+    """Tables are being closed to `watermark_ms`: those before number `table` are, it is so to `reached_ms`.
+
+    rows: of the next window of that table have left. The position of the input is that of the event that brought it.
+    """
+
+    watermark_ms: int
+    table: int = 0
+    reached_ms: int = NO_TIME
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
-    versions of models are in use (else none).
+    versions of models are in use (else none). closing: what goes on between this watermark and the next one.
     """
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
     counts: tuple[int, ...] = ()
     versions: tuple[str, ...] = ()
+    closing: ClosingProgress | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -57,7 +72,7 @@ class Progress:
 
     def encode(self) -> str:
         """The metadata string. Raises StateMismatch beyond 4,096 bytes (too many upstream producers)."""
-        parts = ["1", _time(self.watermark_ms, 0)]
+        parts = ["1" if self.closing is None else "2", _time(self.watermark_ms, 0)]
         base = self.watermark_ms if self.watermark_ms != NO_TIME else 0
         for entry in self.entries:
             if entry.marks:
@@ -69,6 +84,10 @@ class Progress:
             text += "@" + ",".join(self.versions)
         if self.counts:
             text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
+        if self.closing is not None:
+            closing = self.closing
+            times = (_time(each, 0) for each in (closing.watermark_ms, closing.reached_ms))
+            text += f"~{','.join(times)},{closing.table},{closing.rows}"
         if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
@@ -80,11 +99,14 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
+        closing = ""
+        if text.startswith("2;"):
+            text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
-        if version != "1":
-            raise StateMismatch(f"offset metadata has version {version!r}, this release reads version 1")
+        if version not in ("1", "2"):
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 and 2")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
@@ -93,7 +115,15 @@ class Progress:
             tuple(_entry(entry, base) for entry in entries),
             numbers,
             tuple(versions.split(",")) if versions else (),
+            _closing(closing),
         )
+
+
+def _closing(text: str) -> ClosingProgress | None:
+    if not text:
+        return None
+    watermark, reached, table, rows = text.split(",")
+    return ClosingProgress(_parse(watermark, 0), int(table), _parse(reached, 0), int(rows))
 
 
 def _entry(text: str, base: int) -> EntryProgress:

@@ -109,9 +109,13 @@ class AsyncEntry:
             if await self._step():
                 await pace()
 
+    def wake(self) -> None:
+        """What it could not hand over while windows were being closed may go on."""
+        self._moved.set()
+
     async def settle(self) -> None:
-        """Ask and process until nothing waits."""
-        while self._batches:
+        """Ask and process until nothing waits, or windows are being closed in slices."""
+        while self._batches and not self._task.is_closing:
             await self._step()
 
     async def _step(self) -> bool:
@@ -166,7 +170,7 @@ class AsyncEntry:
     def _process(self) -> bool:
         """Hand over what is answered without a gap; whether there was anything."""
         moved = False
-        while self._batches:
+        while self._batches and not self._task.is_closing:
             batch = self._batches[0]
             if batch.decoded is None:
                 break
@@ -178,14 +182,17 @@ class AsyncEntry:
             if stop == batch.start and batch.ready < count:
                 break
             if chunk.values or chunk.marks:
-                self._task.process(self._number, chunk, batch.start, stop, batch.part(batch.start, stop))
+                given = batch.part(batch.start, stop)
+                done = self._task.process(self._number, chunk, batch.start, stop, given)
             else:
                 self._task.skip(chunk)
+                done = stop
             self._outstanding -= batch.ready - before
-            self.waiting_count -= stop - batch.start
-            batch.start, moved = stop, True
-            if batch.ready < count:
-                self._task.hear_before(self._number, chunk, stop)
+            self.waiting_count -= done - batch.start
+            batch.start, moved = done, True
+            if batch.ready < count or done < stop:
+                if done == stop and not self._task.is_closing:
+                    self._task.hear_before(self._number, chunk, stop)
                 break
             self._batches.popleft()
             self.waiting_bytes -= chunk.size_bytes

@@ -14,6 +14,7 @@ from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
+from streamflow.engine.pane_table import PaneTable
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
 from streamflow.engine.scorer import Scorer, Scorers, as_list
@@ -155,5 +156,9 @@ class Binding:
     def _add(self, number: int, node: str, table: FoldTable, late_topic: str | None) -> None:
         if late_topic is not None:
             self.late[number] = node, table, self.outputs.router(late_topic)[1]
-        table.open_at(self.hooks.closed_to())
+        reached = self.hooks.opened_at(len(self.folds))
+        table.open_at(reached.watermark_ms)
+        if reached.rows:
+            assert isinstance(table, PaneTable)
+            table.skip(reached.rows)
         self.folds.append((number, table, partial(self.hooks.emit, number, node)))

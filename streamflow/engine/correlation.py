@@ -20,6 +20,8 @@ from streamflow.plan.plan import Stage
 
 #: A generated function: (rows, their event times or None, the bounds of near event times).
 Run = Callable[[list[Any], list[int] | None, int, int], None]
+#: Whether work has stopped before the last row it was given.
+Stopped = Callable[[], bool]
 #: Headers that a followed row's outputs get.
 Stamp = tuple[tuple[str, bytes], ...]
 #: Topic, partition and offset of a row's record.
@@ -46,8 +48,13 @@ class Correlator:
         self._recent: deque[TraceContext] = deque(maxlen=_LINKS_MAX)
         self._linked: dict[str, TraceContext] = {}
 
-    def alone(self, function: Run, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None) -> Run:
-        """`function` over these rows of `chunk.values[start:]`, where each row that is followed is worked on alone."""
+    def alone(
+        self, function: Run, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, stopped: Stopped
+    ) -> Run:
+        """`function` over these rows of `chunk.values[start:]`, where each row that is followed is worked on alone.
+
+        stopped: whether `function` has stopped before its last row.
+        """
         places = kept if kept is not None else range(len(rows))
         indices = {id(row): start + place for row, place in zip(rows, places, strict=True)}
 
@@ -58,15 +65,21 @@ class Correlator:
                 if index in chunk.correlations or index in chunk.traces:
                     function(rows[done:place], times and times[done:place], behind, ahead)
                     done = place + 1
-                    with self.about(chunk, index):
-                        function(rows[place:done], times and times[place:done], behind, ahead)
+                    if not stopped():
+                        with self.about(chunk, index, stopped):
+                            function(rows[place:done], times and times[place:done], behind, ahead)
+                    if stopped():
+                        return
             function(rows[done:], times and times[done:], behind, ahead)
 
         return split
 
     @contextmanager
-    def about(self, chunk: Chunk, index: int) -> Iterator[None]:
-        """What is added to the outputs meanwhile is due to `chunk.values[index]`; its part of the outcome follows."""
+    def about(self, chunk: Chunk, index: int, stopped: Stopped = lambda: False) -> Iterator[None]:
+        """What is added to the outputs meanwhile is due to `chunk.values[index]`; its part of the outcome follows.
+
+        When work stopped before it, there is none: it will be worked on again.
+        """
         correlation, parent = chunk.correlations.get(index), chunk.traces.get(index)
         if correlation is None and parent is None:
             yield
@@ -80,6 +93,9 @@ class Correlator:
         self._added, self._used = [], True
         self._measure()
         yield  # an exception ends the task, and what is in the outputs with it
+        if stopped():
+            self._stamp = None
+            return
         self._gather(stamp)
         if correlation is not None:
             part = encode_part(correlation, origin, self._added, self._onward)

@@ -8,7 +8,7 @@ committed ──► evict()
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from streamflow.errors import EventError, TableTooLarge
 from streamflow.nodes.operators import Fold
@@ -23,6 +23,10 @@ Fire = Callable[[int, int, Iterable[tuple[Any, Any]], bool], None]
 MAX_LIVE = 1_000_000
 #: The same in bytes, for accumulators that hold sketches, texts and the like.
 _LIVE_MAX_BYTES = 256 << 20
+
+#: About so many rows windows fire before a checkpoint, and the next ones behind it (closing.py): never twice as many,
+#: but for sessions that are corrected and end in the same millisecond.
+CLOSING_ROWS = 20_000
 
 #: Above every event time.
 NEVER = 1 << 62
@@ -40,19 +44,30 @@ def refuse_window(fold: Fold, message: str) -> NoReturn:
     raise EventError("too_many_windows", message)
 
 
+class Reached(NamedTuple):
+    """How far a table is closed: as at this watermark, and so many rows of the next window have left."""
+
+    watermark_ms: int
+    rows: int = 0
+
+
 class FoldTable(Protocol):
     """State of a Fold in one task. All times in ms. Single-threaded; nothing here waits."""
 
     name: str
 
     def open_at(self, watermark_ms: int) -> None:
-        """Continue at a committed watermark with what the store has."""
+        """Continue at a committed watermark with what the store has. Who closes in slices has `skip`, too."""
 
     def next_border(self, watermark_ms: int) -> int:
         """A watermark above this one before which `close` has nothing to do, now or after more rows in order."""
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
-        """Fire and let go what is due at this watermark, oldest first."""
+    def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
+        """Fire and let go what is due at this watermark, oldest first.
+
+        When that is too much for one checkpoint, some of it, and how far that is: the next call is behind a checkpoint,
+        with the same watermark.
+        """
 
     def show(self, watermark_ms: int, fire: Fire) -> None:
         """Fire what has to be told at a checkpoint: updates, and corrections of windows that have fired."""

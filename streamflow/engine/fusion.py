@@ -150,6 +150,7 @@ class Fusion:
             with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
                 code.line(f"task.advance({number})")
+                code.line("if task.stops_at(e): break")
                 for node in inlined:
                     if isinstance(node.operator, Fold):
                         self._fold_code(node, node.operator).advanced()

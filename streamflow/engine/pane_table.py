@@ -19,16 +19,20 @@ in the store stay in memory, so a read never misses them.
 Rows that change after their window fired are corrections. They are told apart by `pane.settled`: what was dirty when a
 window fired is moved there, so that whatever is dirty later came later. Both are written.
 
+A pane that fires too much for one checkpoint fires from the store, in slices, in the order of its keys: so a count of
+rows says where it is, also after a crash. What it changed goes to the store first, in a checkpoint of its own.
+
 Memory is bounded by `live_max`: when more accumulators are in memory and no checkpoint is in flight, all panes but the
 two newest forget what the store has.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
+from streamflow.engine import fold_table
+from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -83,6 +87,11 @@ class PaneTable:
         self._closed: list[Change] = []
         self._fired_to = self._closed_to = self._early_to = -NEVER
         self._opened = 0
+        #: Of the window that fires in slices: rows that have left, and those to come, None before they are sought.
+        self._left = 0
+        self._coming: Iterator[tuple[Any, Any]] | None = None
+        self._firing_end = -NEVER
+        self._is_taken = False
         #: Starts below this are closed: their events are late.
         self.open_from = -NEVER
         self.panes: dict[int, Pane] = {}
@@ -183,10 +192,15 @@ class PaneTable:
 
     # -- firing and closing -------------------------------------------------------------------------------------------
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
+    def skip(self, rows: int) -> None:
+        """So many rows of the next window to fire have left before the task came back."""
+        self._left = rows
+
+    def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
         self.cells.clear()
-        self._fire_due(watermark_ms - self._fire_lag, fire)
+        if not self._fire_due(watermark_ms - self._fire_lag, fire):
+            return Reached(self._fired_to + self._fire_lag, self._left)
         early = self._fold.early_ms
         if early and watermark_ms // early > self._early_to // early:
             self._early_to = watermark_ms
@@ -198,21 +212,72 @@ class PaneTable:
             self.open_from = open_from
             for start in sorted(start for start in self.panes if start < open_from):
                 self._drop(start)
+        return None
 
-    def _fire_due(self, upto_ms: int, fire: Fire) -> None:
-        """Fire windows whose end lies in (fired_to, upto]; empty ones are skipped without looking at each."""
+    def _fire_due(self, upto_ms: int, fire: Fire) -> bool:
+        """Fire windows whose end lies in (fired_to, upto]; empty ones are skipped without looking at each.
+
+        Whether that is all: else there is more for behind a checkpoint.
+        """
         before = self._fired_to
         if upto_ms <= before:
-            return
-        self._fired_to = upto_ms
+            return True
         if self._fold.corrects:
             self._correct(self._closed_to, before, fire)  # before some of them close
+            self._settle_to(before)
+        room = fold_table.CLOSING_ROWS
         for start, end in self._windows(before, upto_ms):
-            fire(start, end, self._rows(start, end), True)
+            if room <= 0:
+                return False
+            fired, is_whole = self._fire_window(start, end, fire)
+            if not is_whole:
+                return False
+            room -= fired
+            self._fired_to = end
+        self._fired_to = upto_ms
         if self._fold.corrects:
-            for pane in self.panes.values():
-                if self.shape.next_end(pane.start) <= upto_ms:
-                    self._settle(pane)
+            self._settle_to(upto_ms)
+        return True
+
+    def _settle_to(self, upto_ms: int) -> None:
+        """What windows that have fired up to then hold is told."""
+        for pane in self.panes.values():
+            if self.shape.next_end(pane.start) <= upto_ms:
+                self._settle(pane)
+
+    def _fire_window(self, start: int, end: int, fire: Fire) -> tuple[int, bool]:
+        """(rows that left, whether no more are to come)."""
+        if self._coming is None:
+            rows = self._due_rows(start, end)
+            if rows is None:
+                return 0, False
+            self._coming, self._firing_end = islice(rows, self._left, None), end
+        fired = list(islice(self._coming, fold_table.CLOSING_ROWS))
+        fire(start, end, fired, True)
+        self._left += len(fired)
+        if len(fired) == fold_table.CLOSING_ROWS:
+            return len(fired), False
+        self._left, self._coming = 0, None
+        return len(fired), True
+
+    def _due_rows(self, start: int, end: int) -> Iterator[tuple[Any, Any]] | None:
+        """Rows of a window that fires, by key if they are many; None: behind the next checkpoint."""
+        pane = self.panes[start]
+        if self._left == 0 and self._is_small(pane):
+            return iter(self._rows(start, end))
+        if pane.dirty or pane.settled or self._is_taken:
+            return None
+        pane.live.clear()
+        pane.complete = False
+        return self._stored_rows(pane)
+
+    def _is_small(self, pane: Pane) -> bool:
+        """Whether all rows may fire at once."""
+        most = fold_table.CLOSING_ROWS - 1 - len(pane.live)
+        if pane.complete or most < 0:
+            return most >= 0
+        stored = self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1))
+        return sum(1 for _ in islice(stored, most + 1)) <= most
 
     def _windows(self, after_ms: int, upto_ms: int) -> Iterator[tuple[int, int]]:
         """(start, end) of the windows that hold a pane and end in (after, upto], oldest first."""
@@ -259,7 +324,8 @@ class PaneTable:
     def show(self, watermark_ms: int, fire: Fire) -> None:
         """Updates of open windows, or corrections of fired ones."""
         if self._fold.firing is Firing.UPDATE:
-            for start, end, changed in self._changed_windows(self._fired_to, NEVER - 1):
+            told_to = self._fired_to if self._coming is None else self._firing_end
+            for start, end, changed in self._changed_windows(told_to, NEVER - 1):
                 fire(start, end, changed, False)
         elif self._fold.corrects:
             self._correct(self._closed_to, self._fired_to, fire)
@@ -282,6 +348,7 @@ class PaneTable:
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Rows of closed panes first, then of the open ones."""
+        self._is_taken = True
         changes, self._closed = self._closed, []
         for pane in self.panes.values():
             changes += self._changes_of(pane)
@@ -316,6 +383,7 @@ class PaneTable:
 
     def evict(self) -> None:
         """All panes but the newest forget what the store has, when memory is full."""
+        self._is_taken = False
         if self.live_count <= live_max(self.layout):
             return
         for start in sorted(self.panes)[:-_KEPT_PANES]:

@@ -27,7 +27,8 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
+from streamflow.engine import fold_table
+from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -91,17 +92,23 @@ class SessionTable:
         self._bucket = max(1, self._gap // 16)
         self._buckets: dict[int, list[Any]] = {}
         self._bucket_heap: list[int] = []
+        #: (when it fires, key): a heap of single ones, and those of buckets that have come up, the first one last.
         self._due: list[tuple[int, Any]] = []
+        self._up: list[tuple[int, Any]] = []
         self._closing: list[tuple[int, Any]] = []
 
     def open_at(self, watermark_ms: int) -> None:
-        """Load the open sessions of the store."""
+        """Register the open sessions of the store; load them as far as memory goes."""
         if watermark_ms > _LONG_AGO:
             self._watermark = self._early_to = watermark_ms
+        most = live_max(self.layout)
         for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
             key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
             sessions = self.layout.decode_all(raw)
-            self._live[key] = sessions
+            if len(self._live) < most:
+                self._live[key] = sessions
+            else:
+                self._complete = False
             self._count += len(sessions)
             for session in sessions:
                 self._register(session, key)
@@ -139,13 +146,13 @@ class SessionTable:
         fired: bool = session.last + self._gap + self._fire_lag <= self._watermark
         return fired
 
-    def _sessions(self, key: Any) -> list[Any]:
-        """Open sessions of a key, ascending."""
+    def _sessions(self, key: Any, *, keep: bool = True) -> list[Any]:
+        """Open sessions of a key, ascending. keep: in memory from now on; else they must not be changed."""
         sessions = self._live.get(key)
         if sessions is None:
             raw = None if self._complete else self._store.get(self.name, open_key(checked_key_bytes(key)))
             sessions = [] if raw is None else self.layout.decode_all(raw)
-            if sessions:
+            if sessions and keep:
                 self._live[key] = sessions
         return sessions
 
@@ -199,44 +206,77 @@ class SessionTable:
 
     def next_border(self, watermark_ms: int) -> int:
         """The first session that may fire or close, bucket that comes up, or early firing."""
-        borders = [heap[0][0] for heap in (self._due, self._closing) if heap]
+        first = self._first_due()
+        borders = [first[0]] if first is not None else []
+        if self._closing:
+            borders.append(self._closing[0][0])
         if self._bucket_heap:
             borders.append(self._bucket_heap[0] * self._bucket)
         if self._fold.early_ms:
             borders.append(watermark_ms - watermark_ms % self._fold.early_ms + self._fold.early_ms)
         return max(min(borders, default=NEVER), watermark_ms + 1)
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
-        """Fire what ended, ordered by end and key; forget what takes no more rows."""
-        before = self._watermark
-        if watermark_ms <= before:
-            return
-        while self._bucket_heap and self._bucket_heap[0] * self._bucket <= watermark_ms:
-            for key in dict.fromkeys(self._buckets.pop(heapq.heappop(self._bucket_heap))):
-                for session in self._sessions(key):
-                    self._came_up(session, key)
-        self._watermark = watermark_ms
-        rows = list(self._fired_rows(watermark_ms))
-        if rows:
-            fire(0, 0, rows, True)
-        if self._closing and self._closing[0][0] <= watermark_ms:
-            self._close_fired(watermark_ms, fire)
+    def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
+        """Fire what ended, ordered by end and key; forget what takes no more rows. Bucket by bucket, up to a slice."""
+        room = fold_table.CLOSING_ROWS
+        while self._watermark < watermark_ms:
+            if room <= 0:
+                return Reached(self._watermark)
+            start_ms = self._bucket_heap[0] * self._bucket if self._bucket_heap else NEVER
+            first = self._first_due()
+            if start_ms <= watermark_ms and not (first is not None and first[0] < start_ms):
+                self._bring_up(dict.fromkeys(self._buckets.pop(heapq.heappop(self._bucket_heap))))
+            upto_ms = min(watermark_ms, self._bucket_heap[0] * self._bucket - 1) if self._bucket_heap else watermark_ms
+            rows = self._fired_rows(upto_ms, room)
+            room -= len(rows)
+            if rows:
+                fire(0, 0, rows, True)
+            if self._closing and self._closing[0][0] <= self._watermark:
+                self._close_fired(self._watermark, fire)
         early = self._fold.early_ms
         if early and watermark_ms // early > self._early_to // early:
             self._early_to = watermark_ms
             fire(0, 0, list(self._open_rows()), False)
+        return None
 
-    def _came_up(self, session: Any, key: Any) -> None:
-        """The bucket of a registration is here: the session is due exactly, or in a later bucket, or has fired."""
-        fires = session.last + self._gap + self._fire_lag
-        if fires > self._watermark:
-            heapq.heappush(self._due, (fires, key))
+    def _bring_up(self, keys: dict[Any, None]) -> None:
+        """The bucket of registrations is here: sessions are due exactly, or in a later bucket, or have fired."""
+        lag, watermark_ms = self._gap + self._fire_lag, self._watermark
+        keep = len(self._live) + len(keys) <= live_max(self.layout)
+        found = [
+            (session.last + lag, key)
+            for key in keys
+            for session in self._sessions(key, keep=keep)
+            if session.last + lag > watermark_ms
+        ]
+        self._up = sorted(self._up + found, reverse=True)
 
-    def _fired_rows(self, watermark_ms: int) -> Iterator[tuple[Any, Any]]:
-        """(key, session) of what fires at this watermark."""
+    def _first_due(self) -> tuple[int, Any] | None:
+        """(when it fires, key) of the first session that is due."""
+        if self._up and not (self._due and self._due[0] < self._up[-1]):
+            return self._up[-1]
+        return self._due[0] if self._due else None
+
+    def _pop_due(self) -> tuple[int, Any]:
+        """Take the first one away."""
+        if self._up and not (self._due and self._due[0] < self._up[-1]):
+            return self._up.pop()
+        return heapq.heappop(self._due)
+
+    def _fired_rows(self, watermark_ms: int, room: int) -> list[tuple[Any, Any]]:
+        """(key, session) of what fires at this watermark, about `room` rows at most; moves the own one on as far.
+
+        Sessions that fire and stay, for corrections, are known to have fired by that watermark alone. So all of one
+        moment go together; of others the store knows which are gone.
+        """
+        rows: list[tuple[Any, Any]] = []
         told: tuple[int, Any] | None = None
-        while self._due and self._due[0][0] <= watermark_ms:
-            entry = fires, key = heapq.heappop(self._due)
+        self._watermark = watermark_ms
+        while (first := self._first_due()) is not None and first[0] <= watermark_ms:
+            if len(rows) >= room and not (self._fold.corrects and told is not None and first[0] == told[0]):
+                self._watermark = first[0] - 1
+                break
+            entry = fires, key = self._pop_due()
             if entry == told:
                 continue  # registered more than once
             told = entry
@@ -245,11 +285,12 @@ class SessionTable:
                 ends = session.last + self._gap + self._fire_lag
                 if ends == fires:
                     self._fire_one(key, sessions, session)
-                    yield key, session
+                    rows.append((key, session))
                 elif ends > watermark_ms:
                     self._register(session, key)
                 elif ends > fires:
                     heapq.heappush(self._due, (ends, key))
+        return rows
 
     def _fire_one(self, key: Any, sessions: list[Any], session: Any) -> None:
         self._changed[key] = None

@@ -7,6 +7,7 @@ looked up by identity, starting behind the last one found, so that a slice full 
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Entry
 
@@ -45,3 +46,18 @@ class Slice:
         times += [run.max_timestamp_ms for run in self.chunk.runs if run.index > self.start]
         future, past = self.entry.future, self.entry.past
         return max(times) - past.limit_ms if past else -FAR, min(times) + future.limit_ms if future else FAR
+
+
+def record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
+    """Times (ms) of the records behind rows. Raises InternalError when the chunk has none."""
+    if chunk.timestamps is None:
+        raise InternalError(f"chunk of {chunk.topic} came without timestamps, but its event time is the record's")
+    times = chunk.timestamps[start : start + count]
+    return times if kept is None else [times[index] for index in kept]
+
+
+def rows_before(index: int, kept: list[int] | None) -> int:
+    """How many rows come from values before `index`."""
+    if kept is None:
+        return index
+    return sum(1 for place in kept if place < index)

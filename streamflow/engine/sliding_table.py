@@ -8,7 +8,8 @@ from then on has both, and what had closed keeps what it was (`windows/pane_rows
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from streamflow.engine.fold_table import Fire
+from streamflow.engine import fold_table
+from streamflow.engine.fold_table import Fire, Reached
 from streamflow.engine.pane_table import Current, Pane, PaneTable, Touch
 from streamflow.engine.sliding_merge import SlidingMerge
 from streamflow.model.schema import FieldType
@@ -130,19 +131,23 @@ class SlidingTable(PaneTable):
 
     # -- firing -------------------------------------------------------------------------------------------------------
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
+    def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """As in PaneTable; rows of the pane last entered may be too late for a window now."""
-        super().close(watermark_ms, fire)
+        reached = super().close(watermark_ms, fire)
         if self.current[0] < self.open_from:
             self.current = (0, 0, *self.current[2:])
+        return reached
+
+    def _due_rows(self, start: int, end: int) -> Iterator[tuple[Any, Any]] | None:
+        rows = self._merge.rows(start, end, self._panes_in(start, end))
+        if self._left or len(rows) >= fold_table.CLOSING_ROWS:
+            rows.sort(key=lambda row: key_bytes(row[0]))
+        return iter(rows)
 
     def _settle(self, pane: Pane) -> None:
         assert isinstance(pane, SharedPane)
         for each in pane.all():
             each.settle()
-
-    def _rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
-        return self._merge.rows(start, end, self._panes_in(start, end))
 
     def _open_rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
         panes = self._panes_in(start, end)

@@ -22,16 +22,19 @@ from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.binding import Binding
+from streamflow.engine.closing import Closer, opened_at
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
+from streamflow.engine.far_times import near_time
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
 from streamflow.engine.letters import Headers, Letters, late_headers
+from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.slice import Slice
+from streamflow.engine.slice import Slice, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
@@ -40,7 +43,7 @@ from streamflow.errors import EventError, InternalError, Recovery, StreamflowErr
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
-from streamflow.plan.plan import Entry, EntryKind, FarPolicy
+from streamflow.plan.plan import Entry, EntryKind
 from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
@@ -78,21 +81,21 @@ class Task:
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
         self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
-        self.pending_records = self.pending_bytes = self._first_ms = 0
+        self.pending_records = self.pending_bytes = self._first_ms = self._sequence = 0
         self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = self._resumed(progress, partition_counts, now_ms)
+        self._clocks = self._resume_clocks(progress, partition_counts, now_ms)
+        self._resumed = progress.closing
         self._slice: Slice | None = None
+        self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
-        self._sequence = 0
         self._in_flight = self._changed = self._advancing = False
-        self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
-        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic]
+        self._marks = Marks(self.outputs, program.stage, partition)
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
@@ -105,6 +108,7 @@ class Task:
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
         self._processes, self._approvals = binding.processes, binding.approvals
         self.answers, self.scorers = binding.answers, binding.scorers
+        self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
             self.scorers.open(resources.models, progress.versions)
@@ -113,7 +117,7 @@ class Task:
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
 
-    def _resumed(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
+    def _resume_clocks(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
         return [
             EntryClock.resume(
                 entry,
@@ -141,6 +145,7 @@ class Task:
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
+            opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
             now=lambda: self._clock.now_ms,
@@ -159,21 +164,24 @@ class Task:
         """Event times (None: the records') and rows of values."""
         return self.program.decoders[entry_index](values)
 
-    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> None:
+    def process(self, entry_index: int, chunk: Chunk, start: int, stop: int, given: Rows | None = None) -> int:
         """Work through `chunk.values[start:stop]`; the call that ends at the chunk's end moves past its gaps too.
 
+        Gives where it stopped: before `stop` when `is_closing`; then go on from there behind `go_on`.
         given: these values as `decode` gave them, when that has been done already.
         Raises StoreFailed and InternalError; whatever is wrong with an event becomes a dead letter.
         """
-        if self._closing:
-            raise InternalError("process was called from within process")
+        if self._closing or self.is_closing:
+            raise InternalError("process was called from within process, or while windows are being closed")
         clock = self._clocks[entry_index]
         values = chunk.values if start == 0 and stop == len(chunk.values) else chunk.values[start:stop]
         if values or chunk.marks:
             self._wake(clock, chunk.fetched_at_ms)
         if values:
             self._first_ms = self._first_ms or chunk.fetched_at_ms
-            self._run(entry_index, clock, chunk, start, values, given or self.decode(entry_index, values))
+            given = given or self.decode(entry_index, values)
+            stop = start + self._run(entry_index, clock, chunk, start, len(values), given)
+            values = values[: stop - start]
         ends = stop == len(chunk.values)
         if clock.entry.kind is EntryKind.REPARTITION:
             if not values:
@@ -187,6 +195,7 @@ class Task:
         self.pending_records += len(values)
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
+        return stop
 
     def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
         """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""
@@ -212,15 +221,20 @@ class Task:
             self._changed = True
             self.advance(number, "end")
 
-    def _run(
-        self, number: int, clock: EntryClock, chunk: Chunk, start: int, values: list[bytes | None], given: Rows
-    ) -> None:
-        times, decoded = given
-        entry = clock.entry
+    def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> int:
+        """How many of `count` values were worked through; fewer when a closing has to go on first."""
+        self._stopped = None
+        self._run_rows(number, clock, chunk, start, count, given)
+        done, (_, decoded) = count if self._stopped is None else self._stopped - start, given
         for index, error in decoded.bad:
-            with self._correlator.about(chunk, start + index):
-                self._dead(chunk, start + index, entry.node, error)
-        rows = decoded.rows
+            if index < done:
+                with self._correlator.about(chunk, start + index):
+                    self._dead(chunk, start + index, clock.entry.node, error)
+        return done
+
+    def _run_rows(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> None:
+        times, decoded = given
+        entry, rows = clock.entry, decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
         if self._delivering is not None:
@@ -228,12 +242,12 @@ class Task:
         for ahead in self.program.ahead[number]:
             self._functions[ahead](rows)
         if chunk.correlations or chunk.traces:
-            function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
+            function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
-                times = self._record_times(chunk, start, len(values), decoded.kept)
+                times = record_times(chunk, start, count, decoded.kept)
             function(rows, times, *current.near_ms())
-            if rows:
+            if rows and self._stopped is None:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
@@ -244,19 +258,15 @@ class Task:
         assert times is not None
         done = 0
         for mark in chunk.marks:
-            if start <= mark.index < start + len(values):
-                upto = _rows_before(mark.index - start, decoded.kept)
+            if start <= mark.index < start + count:
+                upto = rows_before(mark.index - start, decoded.kept)
                 function(rows[done:upto], times[done:upto], 0, 0)
                 self._apply_mark(number, clock, mark.value)
+                if self.is_closing:
+                    self._stopped = mark.index
+                    return
                 done = upto
         function(rows[done:], times[done:], 0, 0) if done else function(rows, times, 0, 0)
-
-    @staticmethod
-    def _record_times(chunk: Chunk, start: int, count: int, kept: list[int] | None) -> list[int]:
-        if chunk.timestamps is None:
-            raise InternalError(f"chunk of {chunk.topic} came without timestamps, but its event time is the record's")
-        times = chunk.timestamps[start : start + count]
-        return times if kept is None else [times[index] for index in kept]
 
     def _hear(self, number: int, clock: EntryClock, chunk: Chunk, lower: int, upper: int) -> None:
         for mark in chunk.marks:
@@ -273,20 +283,57 @@ class Task:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def advance(self, number: int, cause: str = "event", producer: int | None = None) -> None:
-        """Recompute the watermark, close what is due, and find the entry's next due high time."""
+        """Recompute the watermark, close what is due, and find the entry's next due high time.
+
+        While windows are being closed it only takes note; `go_on` comes back to it.
+        """
+        if self.is_closing:
+            self._tables.missed[number] = (cause, producer)
+            return
         watermark_ms = self._clock.watermark_ms(self._watermark_ms)
         if watermark_ms > self._watermark_ms:
             if watermark_ms < END_OF_TIME:
                 self._before_end_ms = watermark_ms
             if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
                 self._remember(watermark_ms, number, cause, producer)
-            self._watermark_ms = watermark_ms
             self._advancing = True
-            for _, table, fire in self._folds:
-                table.close(watermark_ms, fire)
+            is_closed = self._tables.begin(watermark_ms)
             self._advancing = False
-            self._closed_to_ms = watermark_ms
+            if not is_closed:
+                self._tables.missed[number] = (cause, producer)
+                self._changed = True
+                return
+            self._watermark_ms = self._closed_to_ms = watermark_ms
         self.due[number] = self._next_due(self._clocks[number])
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether windows are being closed in slices: nothing else can be processed, `go_on` goes on."""
+        return self._tables.progress is not None
+
+    def go_on(self) -> None:
+        """Close some more, behind a checkpoint."""
+        closing = self._tables.progress
+        assert closing is not None
+        self._changed = self._advancing = True
+        is_closed = self._tables.go_on()
+        self._advancing = False
+        if is_closed:
+            self._watermark_ms = self._closed_to_ms = closing.watermark_ms
+            missed, self._tables.missed = self._tables.missed, {}
+            for number, (cause, producer) in missed.items():
+                self.advance(number, cause, producer)
+
+    def stops_at(self, row: Any) -> bool:
+        """Whether work stops before this row, whose time has moved the watermark."""
+        if not self.is_closing:
+            return False
+        assert self._slice is not None
+        self._stopped = self._slice.index_of(row)
+        return True
+
+    def _has_stopped(self) -> bool:
+        return self._stopped is not None
 
     def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
         clock, current = self._clocks[number], self._slice
@@ -298,7 +345,8 @@ class Task:
         self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
 
     def _watermark_now(self) -> int:
-        return self._clock.watermark_ms(self._watermark_ms)
+        closing = self._tables.progress
+        return self._clock.watermark_ms(self._watermark_ms if closing is None else closing.watermark_ms)
 
     def _settled_watermark(self) -> int:
         """The watermark up to this event; below every time while tables are being closed, as each will be told."""
@@ -342,8 +390,7 @@ class Task:
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
         value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
-        self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
-        self.counters.count_dead(node, error.reason)
+        self._dead_row(value, node, error)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
@@ -353,7 +400,7 @@ class Task:
     def reopen(self, now_ms: int) -> None:
         """Go on after a pause, during which nothing was read or judged. Tasks behind are told that nobody is idle."""
         self._clock.reopen(now_ms)
-        self._changed = self._changed or bool(self._mark_topics)
+        self._changed = self._changed or bool(self._marks.topics)
 
     def tick(self, now_ms: int, waits: Callable[[Entry], bool] = lambda entry: False) -> None:
         """Judge idleness by the clock; leaving an idle entry out may move the watermark and close windows. Then clock
@@ -377,18 +424,11 @@ class Task:
         """Time of a row that may lie too far from its record's batch: by the source's policy; None when it is dead."""
         assert self._slice is not None
         index, entry = self._slice.index_of(row), self._slice.entry
-        reference_ms = self._slice.chunk.run_at(index).max_timestamp_ms
-        distance_ms, ahead = abs(time_ms - reference_ms), time_ms > reference_ms
-        bound = entry.future if ahead else entry.past
-        if bound is None or distance_ms <= bound.limit_ms:
-            return time_ms
-        if bound.policy is FarPolicy.CLAMP:
-            self.counters.clamped[self.stage.entries.index(entry)] += 1
-            return reference_ms
-        side = "ahead" if ahead else "behind"
-        message = f"event time {time_ms} is {distance_ms} ms {side} of its record, {bound.limit_ms} ms are allowed"
-        more = ("sf-event-time", b"%d" % time_ms), ("sf-distance-ms", b"%d" % distance_ms)
-        self._dead(self._slice.chunk, index, entry.node, EventError(f"event_time_{side}", message), more)
+        found = near_time(entry, time_ms, self._slice.chunk.run_at(index).max_timestamp_ms)
+        if isinstance(found, int):
+            self.counters.clamped[self.stage.entries.index(entry)] += found != time_ms
+            return found
+        self._dead(self._slice.chunk, index, entry.node, *found)
         return None
 
     def refuse_number(self, value: float) -> None:
@@ -435,12 +475,14 @@ class Task:
 
     def _fail(self, row: Any, node: str, error: EventError) -> None:
         if self._closing:
-            value = msgspec.json.encode(row)
-            self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
-            self.counters.count_dead(node, error.reason)
+            self._dead_row(msgspec.json.encode(row), node, error)
             return
         assert self._slice is not None
         self._dead(self._slice.chunk, self._slice.index_of(row), node, error)
+
+    def _dead_row(self, value: bytes, node: str, error: EventError) -> None:
+        self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
+        self.counters.count_dead(node, error.reason)
 
     def _dead(self, chunk: Chunk, index: int, node: str, error: EventError, more: Headers = ()) -> None:
         record = chunk.record(index)
@@ -456,7 +498,7 @@ class Task:
             raise InternalError("a checkpoint is in flight already")
         if not self._changed:
             return None
-        for number in range(len(self._clocks)):
+        for number in range(0 if self.is_closing else len(self._clocks)):
             self.advance(number)  # what is shown outside never goes back, also when an idle entry returns
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
@@ -474,7 +516,7 @@ class Task:
             dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
-        self._add_marks(watermark_ms)
+        self._marks.add(watermark_ms, self._clock.is_idle)
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
@@ -487,7 +529,7 @@ class Task:
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
         entries = tuple(clock.progress() for clock in self._clocks)
-        return Progress(watermark_ms, entries, counts, self.scorers.versions)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions, self._tables.progress)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.
@@ -495,17 +537,6 @@ class Task:
         changes = [table.take_changes(watermark_ms) for _, table, _ in self._folds]
         changes += [table.take_changes() for table in self._keyed]
         return [each for each in changes if each is not None]
-
-    def _add_marks(self, watermark_ms: int) -> None:
-        mark = ProducerMark(watermark_ms, self._clock.is_idle)
-        if not self._mark_topics or mark == self._sent_mark:
-            return
-        self._sent_mark = mark
-        time = None if watermark_ms == NO_TIME else watermark_ms
-        value = orjson.dumps({"producer": self.partition, "watermark": time, "idle": mark.idle})
-        for topic in self._mark_topics:
-            for records in self.outputs.lists(topic):
-                records.append((None, value, None))
 
     def committed(self, sequence: int) -> None:
         """The checkpoint of that sequence is in Kafka and in the store."""
@@ -566,10 +597,3 @@ class Task:
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""
         return sum(table.live_count for _, table, _ in self._folds)
-
-
-def _rows_before(index: int, kept: list[int] | None) -> int:
-    """How many rows come from values before `index`."""
-    if kept is None:
-        return index
-    return sum(1 for place in kept if place < index)

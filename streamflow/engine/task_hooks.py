@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from streamflow.engine.fold_table import Reached
 from streamflow.errors import EventError
 from streamflow.kit.timers import Timer
 
@@ -14,7 +15,8 @@ class TaskHooks:
 
     emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
     rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
-    not known. closed_to: the watermark at which the task closed last; watermark_now: the one up to this event;
+    not known. closed_to: the watermark at which the task closed last; opened_at: how far the n-th table was closed when
+    the task opened; watermark_now: the one up to this event;
     settled_watermark: the same, but below every time while tables are being closed, as each will be told. now: the wall
     clock.
     """
@@ -24,6 +26,7 @@ class TaskHooks:
     timer_failed: Callable[[str, Any, Timer, EventError], None]
     border_moved: Callable[[int], None]
     closed_to: Callable[[], int]
+    opened_at: Callable[[int], Reached]
     watermark_now: Callable[[], int]
     settled_watermark: Callable[[], int]
     now: Callable[[], int]

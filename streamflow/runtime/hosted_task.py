@@ -106,6 +106,8 @@ class HostedTask:
         self._store: WriteBehindStore | None = None
         self._meta = StoreMeta()
         self._commit: asyncio.Task[None] | None = None
+        self._close: asyncio.Task[None] | None = None
+        self._close_lock = asyncio.Lock()
         self._started_ms = 0.0
         self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
@@ -194,18 +196,22 @@ class HostedTask:
         count = task.room(chunk)
         start = _first_at(chunk, position)
         spent_s = 0.0
-        while self.state is TaskState.RUNNING:
+        is_done = False
+        while self.state is TaskState.RUNNING and not is_done:
+            if task.is_closing:
+                await self._close_on()
+                continue
             stop = min(start + task.scorers.slice_records(SLICE), count)
             began = time.monotonic()
-            task.process(entry, chunk, start, stop)
+            start = task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()
             spent_s += self.moved_at - began
+            is_done = start >= count
             await self._pace()
-            start = stop
-            if start >= count:
-                self._on_chunk(self, count, spent_s)
-                return
-            await asyncio.sleep(0)  # HTTP, heartbeats and other tasks get a turn
+            if not is_done:
+                await asyncio.sleep(0)  # HTTP, heartbeats and other tasks get a turn
+        if is_done:
+            self._on_chunk(self, count, spent_s)
 
     async def _pace(self) -> None:
         task = self.task
@@ -213,6 +219,21 @@ class HostedTask:
         while self._pacing.is_full(task.pending_outputs, task.pending_bytes) and self.is_committing:
             await asyncio.wait([self._commit_task])
         self.commit_if_due()
+
+    async def _close_on(self) -> None:
+        """While windows are being closed in slices, commit each; nothing else is worked on before they are."""
+        async with self._close_lock:
+            while self.state is TaskState.RUNNING and self.task.is_closing:
+                if self.is_committing:
+                    await asyncio.wait([self._commit_task])
+                elif self.task.has_changes:
+                    self._begin_commit()
+                    await asyncio.sleep(0)
+                if self.state is TaskState.RUNNING and self.task.is_closing:
+                    self.task.go_on()
+                    self.moved_at = time.monotonic()
+        for waiting in self._waiting.values():
+            waiting.wake()
 
     @property
     def is_committing(self) -> bool:
@@ -234,6 +255,16 @@ class HostedTask:
             if not self._draining:  # sources that are not fetched any more are not idle
                 self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
             self.commit_if_due()
+            if self.task.is_closing and not self._close_lock.locked():
+                self._close = asyncio.create_task(self._close_quietly(), name=f"close windows {self.name}")
+
+    async def _close_quietly(self) -> None:
+        """Close on when no chunk is there to do it."""
+        try:
+            await self._close_on()
+        except BaseException as error:
+            self._on_failure(self, error)
+            raise
 
     def _see_calls(self) -> None:
         """Calls that are under way within their time are progress; one that does not end is none, and is named."""
@@ -366,6 +397,8 @@ class HostedTask:
     async def _pace_calls(self) -> None:
         self.moved_at = time.monotonic()
         await self._pace()
+        if self.task.is_closing:
+            await self._close_on()
 
     async def _settle(self) -> None:
         while self.is_committing:

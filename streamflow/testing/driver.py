@@ -209,12 +209,15 @@ class Driver:
 
     def _step(self, stage: Stage, partition: int) -> bool:
         task, place = self._task(stage, partition), (stage.name, partition)
-        moved = False
-        for number, entry in enumerate(stage.entries):
+        moved = task.is_closing
+        if moved:
+            self._land(place, task)
+            task.go_on()
+        for number, entry in enumerate(() if task.is_closing else stage.entries):
             position = task.positions[entry.topic, partition]
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
-            if chunk is not None and not task.is_read((entry.topic, partition)):
+            if chunk is not None and not task.is_read((entry.topic, partition)) and not task.is_closing:
                 waiting = self._entries[place].get(entry.topic)
                 if waiting is not None:
                     waiting.offer(chunk)
@@ -224,7 +227,8 @@ class Driver:
                 moved = True
         self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
-        if (not moved or self._chunks_since[place] >= self._checkpoint_every) and task.has_changes:
+        is_due = not moved or task.is_closing or self._chunks_since[place] >= self._checkpoint_every
+        if is_due and task.has_changes:
             self._chunks_since[place] = 0
             self._checkpoint(stage, partition, task)
             return True

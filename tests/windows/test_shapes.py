@@ -31,6 +31,7 @@ class Run:
     crashes: tuple[tuple[int, CrashPoint], ...]
     overlap: bool = False
     live_max: int = fold_table.MAX_LIVE
+    closing_rows: int = fold_table.CLOSING_ROWS
 
 
 RUNS = st.builds(
@@ -42,6 +43,7 @@ RUNS = st.builds(
     st.dictionaries(st.integers(1, 40), st.sampled_from(CrashPoint), max_size=5).map(lambda d: tuple(d.items())),
     st.booleans(),
     st.sampled_from([1, 3, fold_table.MAX_LIVE]),
+    st.sampled_from([1, 2, fold_table.CLOSING_ROWS]),
 )
 
 
@@ -81,6 +83,7 @@ def run(window: str, events: list[Event], shape: Run) -> Driver:
     driver.crash_at = dict(shape.crashes)
     with pytest.MonkeyPatch.context() as bounds:
         bounds.setattr(fold_table, "MAX_LIVE", shape.live_max)
+        bounds.setattr(fold_table, "CLOSING_ROWS", shape.closing_rows)
         for start in range(0, len(events), 40):
             driver.publish("in", events[start : start + 40])
             driver.run()

@@ -1,0 +1,115 @@
+"""Windows that close in slices, with checkpoints between: the same results, each final window once, wherever it crashes."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamflow.checkpoint.progress import ClosingProgress, EntryProgress, ProducerMark, Progress
+from streamflow.engine import fold_table
+from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
+from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.topology.yaml_file import parse_topology
+from tests.windows.test_shapes import make_events
+
+#: Windows behind windows in one stage and behind a repartition: every closing is followed by others.
+_PLAN = make_plan(
+    parse_topology("""
+topology: t
+schemas: {A: {t: timestamp, k: str, v: int?, id: int}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 15ms, key: k}
+  fine: {kind: window, input: s, window: {type: tumbling, size: 20ms}, aggregate: {n: count()}}
+  coarse: {kind: window, input: fine, window: {type: tumbling, size: 100ms}, aggregate: {n: sum(n), rows: count()}}
+  visits: {kind: window, input: s, window: {type: session, gap: 30ms}, aggregate: {n: count()}}
+  hops: {kind: window, input: s, window: {type: sliding, size: 60ms, slide: 20ms}, aggregate: {n: count()}}
+  by_n: {kind: key_by, input: fine, key: n}
+  sizes: {kind: window, input: by_n, window: {type: tumbling, size: 200ms}, aggregate: {keys: count()}}
+  o1: {kind: sink, input: coarse, topic: coarse}
+  o2: {kind: sink, input: visits, topic: visits}
+  o3: {kind: sink, input: hops, topic: hops}
+  o4: {kind: sink, input: sizes, topic: sizes}
+""")
+)
+_TOPICS = ("coarse", "visits", "hops", "sizes")
+
+
+def _results(seed: int, closing_rows: int, **shape: Any) -> dict[str, list[Any]]:
+    crashes = shape.pop("crashes", {})
+    driver = Driver(bounded(_PLAN), partitions=2, **shape)
+    driver.crash_at = dict(crashes)
+    # The source's events, in a burst: a session per event of a key that comes once, and the end closes them all.
+    events = [*make_events(seed, 60), *({"t": 5_000 + n, "k": f"k{n}", "v": 1, "id": n} for n in range(40))]
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(fold_table, "CLOSING_ROWS", closing_rows)
+        driver.publish("in", events)
+        driver.run()
+        driver.finish()
+    assert driver.dead_letters() == []
+    found = {topic: [tuple(row.items()) for row in driver.output(topic)] for topic in _TOPICS}
+    for rows in found.values():
+        assert len(set(rows)) == len(rows), "a final window fired twice"
+    return {topic: sorted(rows) for topic, rows in found.items()}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 1_000),
+    st.integers(1, 4),
+    st.sampled_from([1, 7, 500]),
+    st.booleans(),
+    st.booleans(),
+    st.dictionaries(st.integers(1, 80), st.sampled_from(CrashPoint), max_size=12),
+)
+def test_slices_give_what_closing_at_once_gives(
+    seed: int, closing_rows: int, chunk_size: int, fused: bool, overlap: bool, crashes: dict[int, CrashPoint]
+) -> None:
+    expected = _results(seed, 1_000_000, chunk_size=500)
+    shape = {"chunk_size": chunk_size, "fused": fused, "overlap": overlap, "crashes": crashes}
+    assert _results(seed, closing_rows, **shape) == expected
+
+
+@pytest.mark.parametrize("window", ["type: tumbling, size: 1s", "type: session, gap: 500ms"])
+def test_a_checkpoint_has_one_slice_and_the_event_behind_them_waits(
+    window: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 windows of one moment, eight at a time; the watermark moves when all have fired."""
+    monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)
+    text = f"""
+topology: t
+schemas: {{A: {{t: timestamp, k: str}}}}
+nodes:
+  s: {{kind: source, topic: in, schema: A, event_time: t, key: k}}
+  w: {{kind: window, input: s, window: {{{window}}}, aggregate: {{n: count()}}}}
+  o: {{kind: sink, input: w, topic: out}}
+"""
+    driver = Driver(make_plan(parse_topology(text)))
+    driver.publish("in", [{"t": 400, "k": f"k{n}"} for n in range(100)])
+    driver.run()
+    driver.publish("in", [{"t": 5_000, "k": "k0"}, {"t": 100, "k": "late"}])
+    counts = []
+    for _ in range(40):
+        driver._pass()
+        (task,) = driver.tasks()
+        counts.append(len(driver.output("out")))
+        if task.is_closing:
+            assert task.positions["in", 0] == 100
+            assert Progress.decode(driver.log.committed["in", 0][1]).watermark_ms == 400
+        driver.crash()
+    assert max(after - before for before, after in pairwise(counts)) == 8
+    assert counts[-1] == 100
+    assert len({row["k"] for row in driver.output("out")}) == 100
+    driver.run()
+    (task,) = driver.tasks()
+    assert (task.positions["in", 0], task.watermark_ms) == (102, 5_000)
+
+
+@pytest.mark.parametrize("closing", [None, ClosingProgress(70), ClosingProgress(1 << 50, 3, -(1 << 62) + 5, 1_234_567)])
+def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) -> None:
+    entries = EntryProgress(60), EntryProgress(marks=(ProducerMark(50), ProducerMark(70, True)))
+    progress = Progress(55, entries, (1, 0, 7), ("m=1",), closing)
+    assert Progress.decode(progress.encode()) == progress
+    assert progress.encode()[0] == ("1" if closing is None else "2")
