@@ -64,7 +64,10 @@ def template(source: str, key: str, lowering: Lowering) -> Template:
 
 def url_template(config: HttpConfig, lowering: Lowering) -> Template:
     """The URL; its scheme, host and port must be literal."""
+    before = len(lowering.problems)
     found = template(config.url, "url", lowering)
+    if len(lowering.problems) > before:
+        return found
     first = found.parts[0] if found.parts and isinstance(found.parts[0], str) else ""
     authority, slash, _ = first.partition("://")[2].partition("/")
     if not first.startswith(("https://", "http://")):

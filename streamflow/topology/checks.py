@@ -42,6 +42,7 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
     problems = []
     kinds = {node.name: node.kind for node in spec.nodes}
     parted = {node.output_of for node in spec.nodes}
+    queues = {node.name for node in spec.nodes if node.queue_of}
     for node in spec.nodes:
         place = f"nodes.{node.name}"
         if node.kind in _STARTS and node.inputs:
@@ -51,8 +52,8 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
         if len(set(node.inputs)) < len(node.inputs):
             problems.append(Problem(place, "an input is named twice", "name it once"))
         for name in dict.fromkeys(node.inputs):
-            if name not in kinds:
-                remedy = f"nodes are {', '.join(sorted(kinds))}"
+            if name not in kinds or (name in queues and name != f"{node.name}.queue"):
+                remedy = f"nodes are {', '.join(sorted(kinds.keys() - queues))}"
                 problems.append(Problem(place, f"input {name!r} is no node", remedy))
             elif name in parted and not node.output_of:
                 outputs = ", ".join(each.name for each in spec.nodes if each.output_of == name)
