@@ -333,7 +333,7 @@ class HostedTask:
     @property
     def version(self) -> str:
         """Digest of what the group has committed: tasks with the same one hold the same state, whoever runs them, but
-        for timers of the wall clock.
+        for what happens by the wall clock.
         """
         places = [
             f"{topic}/{partition}={offset}" for (topic, partition), offset in sorted(self.committed_positions.items())

@@ -193,7 +193,7 @@ class Service(Protocol):
 
     def version(self, stage: str, partition: int) -> str:
         """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
-        also at another worker, but for timers of the wall clock."""
+        also at another worker, but for what happens by the wall clock."""
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether progress is made, and details."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamflow.checkpoint.progress import NO_TIME
-from streamflow.nodes.operators import Process
+from streamflow.nodes.operators import Await, Park, Process
 from streamflow.plan.plan import Guarantee, Stage, TablePlan
 from streamflow.query.request import Reason
 from streamflow.state.store import Store, TableChanges
@@ -26,6 +26,8 @@ from streamflow.web.ports import LocalTable, Service
 log = logging.getLogger(__name__)
 
 LINGER_S = 30.0
+#: Operators that may change tables while positions and progress stay, by the wall clock or when an answer comes.
+_BY_CLOCK = Process | Park | Await
 #: Connections of other workers: one per partition and table that somebody follows there, and one per snapshot.
 WORKER_CONNECTIONS = 10_000
 #: How often is looked where a partition is now.
@@ -154,8 +156,8 @@ class LiveTables:
 
     def _version(self, stage: Stage, feed: Feed) -> str:
         """Version of an own task's table, "" where tables of the same version may differ."""
-        operator = next(node.operator for node in stage.nodes if node.name == feed.table.node)
-        exact = self.service.plan.guarantee is Guarantee.EXACTLY_ONCE and not isinstance(operator, Process)
+        by_clock = any(isinstance(node.operator, _BY_CLOCK) for node in stage.nodes)
+        exact = self.service.plan.guarantee is Guarantee.EXACTLY_ONCE and not by_clock
         return self.service.version(stage.name, feed.partition) if exact else ""
 
     def collect(self, stage_name: str, partition: int, store: Store, tables: list[TableChanges]) -> None:
