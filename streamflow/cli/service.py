@@ -24,6 +24,7 @@ from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
+from streamflow.model.keyed_publish import Published
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
@@ -32,6 +33,7 @@ from streamflow.query.standing import TaskStanding
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
@@ -43,6 +45,7 @@ from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
+from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
@@ -74,6 +77,7 @@ class WorkerService:
         self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
         self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
+        self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self.controls: Controls = WorkerControls(worker)
         settings = worker.settings
@@ -109,6 +113,7 @@ class WorkerService:
         await self._outcomes.stop()
         if self._feed is not None:
             await self._feed.stop()
+        await self._keyed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -279,9 +284,39 @@ class WorkerService:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers)
+        return await self._publisher.publish(topic, records, headers, partition)
+
+    def publish_owner(self, key: str) -> str | None:
+        """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
+        return self._worker.assignor.owners.get((self.plan.stages[0].name, self._keyed.shard_of(key)))
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Append records unless that was done under the idempotency key."""
+        return await self._keyed.publish(topic, key, digest, records)
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST at another worker."""
+        given, known = dict(parameters), dict(headers)
+        try:
+            answer = await self._client.request(
+                "POST",
+                url + path,
+                params=given,
+                headers=known,
+                content=body,
+                auth=self._as_worker(url),
+                timeout=FORWARD_S,
+            )
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+        return answer.status_code, answer.headers, answer.content
 
     async def follow_outcomes(self) -> None:
         """Read the outcome topic from now on."""
@@ -389,6 +424,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        families.live_clients.labels(topology).set(self._live.seats.taken_count)
         show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         "roles", pattern=r"^[A-Za-z0-9_.:/-]{1,200}$", description="claim with the grants; dots lead into objects"
     )
     oidc_skew_s: int = Field(30, ge=0, le=300, description="by how much the provider's clock may differ, s")
+    caller_max_requests_per_s: int = Field(
+        1_000,
+        ge=1,
+        description="requests per second that a worker takes from one key or subject; more are answered 429",
+    )
     worker_secret: SecretStr = Field(
         SecretStr(""), description="what workers know one another by; needed with keys or tokens, the same for all"
     )
@@ -145,6 +150,12 @@ class Settings(BaseSettings):
     )
     live_interval_ms: int = Field(
         50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
+    )
+    idempotency_window_ms: int = Field(
+        600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="how long a publish with an Idempotency-Key is remembered, ms; the same on all workers",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")

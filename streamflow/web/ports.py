@@ -11,6 +11,7 @@ from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
+from streamflow.model.keyed_publish import Published
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
 from streamflow.model.trace_context import Span, TraceContext
@@ -131,9 +132,24 @@ class Service(Protocol):
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
-        """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
+        """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
+        replicas; next offset per partition. Raises BrokerUnavailable."""
+
+    def publish_owner(self, key: str) -> str | None:
+        """Address of the worker that should decide about an idempotency key; None when nobody is known."""
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Append records unless that was done under the idempotency key. Raises KeyReused, TooManyKeys,
         BrokerUnavailable."""
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST at another worker: (status, headers, body). Raises OwnerUnreachable."""
 
     @property
     def traces(self) -> SpanLog:
