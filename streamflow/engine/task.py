@@ -188,6 +188,10 @@ class Task:
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
 
+    def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
+        """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""
+        self._hear(entry_index, self._clocks[entry_index], chunk, stop, stop + 1)
+
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset

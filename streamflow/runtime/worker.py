@@ -55,6 +55,7 @@ from streamflow.runtime.transaction import TaskProducer
 from streamflow.runtime.watchdog import Watchdog
 from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory
+from streamflow.topology.spec import TopologySpec
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class Companion(Protocol):
 class Worker:
     """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. digest: of the
-    topology as it was declared.
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. spec: what the plan
+    was made of.
     """
 
     def __init__(
@@ -85,19 +86,21 @@ class Worker:
         plan: Plan,
         settings: Settings,
         url: str,
+        spec: TopologySpec,
         ends: Mapping[tuple[str, int], int] | None = None,
-        digest: str = "",
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
         self.calls = AsyncNodes(plan, outside_of(settings))
         self.url = url
-        self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
+        self._bus = None
+        if settings.events_detail != "off":
+            self._bus = KafkaEventLog(settings, url, secret_fields=spec.secret_fields)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
         self._data_path_bus = data_path_bus(settings)
-        self._digest = digest
-        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, digest)
+        self._digest = spec.digest
+        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
