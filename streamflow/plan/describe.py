@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from streamflow.nodes.operators import Emit, Lookup
+from streamflow.nodes.operators import Emit, Lookup, Score
 from streamflow.plan.notes import notes
 from streamflow.plan.plan import Entry, GlobalTablePlan, Plan, PlannedNode, TablePlan
 
@@ -103,8 +103,9 @@ def mermaid(plan: Plan) -> str:
             for name in node.inputs:
                 start = topics[entries[name]] if name in entries else _id(number, name)
                 edges.append(f"  {start} --> {_id(number, node.name)}")
-            if isinstance(node.operator, Lookup):
-                edges.append(f"  global_{node.operator.table} -.- {_id(number, node.name)}")
+            if isinstance(node.operator, Lookup | Score):
+                asked = node.operator.table if isinstance(node.operator, Lookup) else node.operator.registry
+                edges.append(f"  {_global_id(asked)} -.- {_id(number, node.name)}")
             decisions = [entry.topic for entry in stage.entries if entry.decides == node.name]
             edges += [f"  {topics[each]} --> {_id(number, node.name)}" for each in decisions]
             topic = _written(node)
@@ -112,10 +113,14 @@ def mermaid(plan: Plan) -> str:
                 edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
         edges += [f"  {_id(number, table.node)} -.- table_{table.name}" for table in stage.tables]
     for table in plan.global_tables:
-        lines.append(f'  global_{table.name}[("{table.name}<br/><i>global table</i>")]')
-        edges.append(f"  {topics[table.topic]} --> global_{table.name}")
+        lines.append(f'  {_global_id(table.name)}[("{table.name}<br/><i>global table</i>")]')
+        edges.append(f"  {topics[table.topic]} --> {_global_id(table.name)}")
     lines += [f'  {topics[name]}[("{name}")]' for name in names]
     return "\n".join([*lines, *edges]) + "\n"
+
+
+def _global_id(table: str) -> str:
+    return f"global_{table.replace('.', '__').replace('-', '_')}"
 
 
 def _id(stage: int, node: str) -> str:

@@ -43,7 +43,7 @@ def test_a_picture_draws_every_edge_between_things_it_declares(plan: Plan) -> No
     inputs = sum(len(node.inputs) for stage in plan.stages for node in stage.nodes)
     written = sum(1 for topic in describe(plan)["stages"] for node in topic["nodes"] if node["writes"])
     tables = sum(len(stage.tables) for stage in plan.stages)
-    lookups = sum(node.kind == "lookup" for stage in plan.stages for node in stage.nodes)
+    lookups = sum(node.kind in ("lookup", "model") for stage in plan.stages for node in stage.nodes)
     decided = sum(bool(entry.decides) for stage in plan.stages for entry in stage.entries)
     assert len(edges) == inputs + written + tables + lookups + decided + len(plan.global_tables)
 

@@ -110,7 +110,7 @@ def test_every_row_is_outside_once_whatever_is_killed(
         product.launch(0, STREAMFLOW_FAULTS=faults, **environment)
         asyncio.run(_publish(kafka, f"{product.name}.sales", range(sent, sent + _BATCH)))
         sent += _BATCH
-        product.workers[0].wait(60)
+        product.workers[0].wait(120)
         product.workers.pop(0)
     product.start(0, **environment)
     asyncio.run(_publish(kafka, f"{product.name}.sales", range(sent, sent + 100)))
