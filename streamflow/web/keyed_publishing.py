@@ -46,6 +46,8 @@ async def by_owner(service: Service, topic: str, key: str | None, once: Once, bo
         status, headers, content = await service.forward(owner, path, parameters, {"Idempotency-Key": once.key}, body)
     except OwnerUnreachable:
         return None
+    if status in (401, 403):  # it does not know this worker, which is nothing that the client could mend
+        return None
     named = ("content-type", "retry-after", REPLAYED.lower())
     return Response(content, status, {name: value for name, value in headers.items() if name.lower() in named})
 
