@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.markup import escape
 from rich.progress import Progress
 
 from streamflow.cli.connect import connect
@@ -141,6 +142,23 @@ def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes
         error_console.print(f"[red]✗[/] {answer.get('title')}: {answer.get('detail')}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return answer
+
+
+def post(
+    client: httpx.Client, path: str, parameters: dict[str, str], body: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of a worker's answer to a POST of JSON. A refusal is printed and ends the command with 1."""
+    try:
+        response = client.post(path, params=parameters, json=body)
+    except httpx.HTTPError as error:
+        error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
+        raise typer.Exit(EXIT_FAILED) from error
+    answer: dict[str, Any] = response.json()
+    if response.status_code >= 400:
+        said = escape(f"{answer.get('title')}: {answer.get('detail')}")
+        error_console.print(f"[red]✗[/] {said}", highlight=False)
+        raise typer.Exit(EXIT_FAILED)
+    return response.status_code, answer
 
 
 def tail(

@@ -5,20 +5,19 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import httpx
 import typer
 
-from streamflow.cli.client import URL, Url, ask
+from streamflow.cli.client import URL, Url, ask, post
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, refusals
+from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Reason = Annotated[str, typer.Option(help="why, for everybody who looks")]
 Actor = Annotated[str | None, typer.Option(help="who gives the order; your user name when left out")]
 Wait = Annotated[float, typer.Option(min=0, help="seconds to wait until every task has obeyed; 0 does not wait")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
-#: What one request waits.
-_STEP_S = 10.0
+#: What the order itself waits, and the pause between looks afterwards.
+_STEP_S, _LOOK_S = 10.0, 0.3
 
 
 def pause(
@@ -79,23 +78,15 @@ def state(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
 def _order(verb: str, topology: str, reason: str, actor: str | None, wait_s: float, url: str, *, as_json: bool) -> None:
     deadline = time.monotonic() + wait_s
     body = {"actor": getpass.getuser() if actor is None else actor, "reason": reason}
+    path = f"/v1/topologies/{topology}"
     with refusals(), connect(url, 60) as client:
-        while True:
-            # The order that holds is not given again: asking once more only waits.
-            step_ms = int(max(0.0, min(_STEP_S, deadline - time.monotonic())) * 1_000)
-            try:
-                response = client.post(f"/v1/topologies/{topology}/{verb}?timeout_ms={step_ms}", json=body)
-            except httpx.HTTPError as error:
-                error_console.print(f"[red]✗[/] {url} does not answer: {error}", highlight=False)
-                raise typer.Exit(EXIT_FAILED) from error
-            answer: dict[str, Any] = response.json()
-            if response.status_code >= 400:
-                error_console.print(f"[red]✗[/] {answer.get('title')}: {answer.get('detail')}", highlight=False)
-                raise typer.Exit(EXIT_FAILED)
-            if response.status_code == 200 or time.monotonic() >= deadline:
-                break
+        _, answer = post(client, f"{path}/{verb}", {"timeout_ms": str(int(min(_STEP_S, wait_s) * 1_000))}, body)
+        version = answer["version"]
+        while answer["waiting_for"] and answer["version"] == version and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+            answer = ask(client, f"{path}/state", {})
     _show(topology, answer, as_json=as_json)
-    if response.status_code == 202 and wait_s > 0:
+    if answer["waiting_for"] and wait_s > 0:
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -284,9 +284,10 @@ class WorkerService:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers)
+        return await self._publisher.publish(topic, records, headers, partition)
 
     def publish_owner(self, key: str) -> str | None:
         """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
@@ -423,6 +424,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        families.live_clients.labels(topology).set(self._live.seats.taken_count)
         show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():

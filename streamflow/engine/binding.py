@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from streamflow.engine.answers import Answers
+from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
@@ -23,7 +24,19 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Process, Score, Unfold
+from streamflow.nodes.operators import (
+    Apply,
+    Await,
+    Count,
+    Distinct,
+    Fold,
+    Limit,
+    Lookup,
+    Park,
+    Process,
+    Score,
+    Unfold,
+)
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -46,6 +59,7 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
+    approvals: list[ApprovalTable] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
     scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
@@ -67,6 +81,10 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+            case Park():
+                names[f"w_{number}"] = made = self._approvals(number, node, operator)
+                self.approvals.append(made)
+                self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             case Await():
@@ -83,20 +101,24 @@ class Binding:
             case Score():
                 names["as_list"] = as_list
                 names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
-            case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
-                names |= bound
-                self.keyed.append(table)
-            case Subscribe():
-                counter, bound = bind_subscribe(node, operator, number, self.store, names)
-                names |= bound
-                self.keyed.append(counter)
-            case Settle():
-                table, bound = bind_settle(node, operator, number, self.store, self.hooks.closed_to)
-                names |= bound
-                self.keyed.append(table)
+            case Upsert() | Subscribe() | Settle():
+                self._bind_kept(number, node, operator)
             case _ if isinstance(operator, Apart):
                 self._join(number, node, operator)
+
+    def _bind_kept(self, number: int, node: PlannedNode, operator: Upsert | Subscribe | Settle) -> None:
+        """Tables that others look into."""
+        closed_to = self.hooks.closed_to
+        table: KeyedTable | VersionedTable | AskedTable
+        match operator:
+            case Upsert():
+                table, bound = bind_table(node, operator, number, self.store, closed_to)
+            case Subscribe():
+                table, bound = bind_subscribe(node, operator, number, self.store, self.names)
+            case Settle():
+                table, bound = bind_settle(node, operator, number, self.store, closed_to)
+        self.names |= bound
+        self.keyed.append(table)
 
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
         table = next(table for table in self.program.stage.tables if table.node == node.name)
@@ -105,6 +127,21 @@ class Binding:
             self.processes.append(made)
         self._add(number, node.name, made, getattr(node.operator, "late_topic", None))
         return made
+
+    def _approvals(self, number: int, node: PlannedNode, operator: Park) -> ApprovalTable:
+        task, hooks = self.names["task"], self.hooks
+        return ApprovalTable(
+            operator,
+            self.store,
+            self.program.row_types[node.name],
+            task.partition,
+            give=partial(hooks.give, number, node.name),
+            say=task.say_of(node.name),
+            border_moved=hooks.border_moved,
+            watermark_now=hooks.settled_watermark,
+            released_at=hooks.watermark_now,
+            now=hooks.now,
+        )
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
         stage, hooks = self.program.stage, self.hooks

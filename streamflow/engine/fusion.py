@@ -22,6 +22,7 @@ from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
+from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
@@ -39,6 +40,7 @@ from streamflow.nodes.operators import (
     Lookup,
     Missing,
     Output,
+    Park,
     Pass,
     Process,
     Project,
@@ -85,12 +87,13 @@ class Fusion:
         for node in self._stage.nodes:
             if isinstance(node.operator, Fold):
                 self._close_function(node, node.operator)
-            elif isinstance(node.operator, Apply | Await | Process | Unfold):
+            elif isinstance(node.operator, Apply | Await | Process | Unfold | Park):
                 self._emit_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
-            self._entry_function(number, entry)
+            write = self._decisions_function if entry.decides else self._entry_function
+            write(number, entry)
         return self.source
 
     def number(self, node: PlannedNode) -> int:
@@ -156,7 +159,7 @@ class Fusion:
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
-        if any(isinstance(node.operator, Apart | Process | Distinct | Limit) for node in nodes):
+        if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
             return True
         return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
 
@@ -187,8 +190,27 @@ class Fusion:
             code.line("events = iter(rows)")
             with self._guarded_loop("for r in events:", "o"):
                 code.line("o = r if root is None else root")
-                self._forward(node.name, "r", "k", self._incoming_key(node), "o")
+                if isinstance(node.operator, Park):
+                    self._by_outcome(node, node.operator)
+                else:
+                    self._forward(node.name, "r", "k", self._incoming_key(node), "o")
             self._epilogue(inlined)
+
+    def _by_outcome(self, node: PlannedNode, park: Park) -> None:
+        """A row that waited goes to the output of its outcome."""
+        outputs, word = {child.name: child for child in self._children[node.name]}, "if"
+        for outcome in Outcome:
+            with self.source.block(f"{word} r.{park.account}['outcome'] == {outcome.value!r}:"):
+                self._enter(outputs[f"{node.name}.{outcome}"], node.name, "r", "k", self._incoming_key(node), "o")
+            word = "elif"
+
+    def _decisions_function(self, number: int, entry: Entry) -> None:
+        """What people say goes to the table of the node that it is about."""
+        code, node = self.source, self._numbers[entry.decides]
+        with code.owned_by(entry.decides), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
+            code.line("events = iter(rows)")
+            with self._guarded_loop("for e in events:", "e"):
+                code.line(f"w_{node}.decide(e)")
 
     def _fold_code(self, node: PlannedNode, fold: Fold) -> FoldCode:
         return FoldCode(self.source, node, fold, self.number(node), self._layouts[node.name])
@@ -294,7 +316,7 @@ class Fusion:
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
                 self._fold_code(node, operator).statements(row, key, key_of, root)
-            case Apply() | Await() | Process():
+            case Apply() | Await() | Process() | Park():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
                 self._gate(node, operator, row, key, key_of, root)
@@ -370,8 +392,11 @@ class Fusion:
             code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             return
         with code.block(self._keyed_head(node, key, key_of, root)):
-            code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
-            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            if isinstance(node.operator, Park):
+                code.line(f"w_{number}.park({row}, {key}, t)")
+            else:
+                code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
+                code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             code.line(f"if w_{number}.overdue: w_{number}.settle()")
 
     def _keyed_head(self, node: PlannedNode, key: str, key_of: Expression | None, root: str) -> str:
@@ -492,7 +517,7 @@ class _GuardedLoop:
 
 def _ends_run(node: PlannedNode) -> bool:
     """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold)
+    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold | Park)
 
 
 def _leaves(node: PlannedNode) -> bool:

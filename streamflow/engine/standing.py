@@ -13,6 +13,7 @@ def standing_of(
     entries = tuple(
         _entry(each, positions.get(each.entry.topic, 0), count)
         for each, count in zip(clock.entries, clamped, strict=True)
+        if each.entry.kind is not EntryKind.DECISIONS
     )
     return TaskStanding(
         stage,

@@ -12,6 +12,7 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -83,15 +84,7 @@ class Task:
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = [
-            EntryClock.resume(
-                entry,
-                progress.entries[number] if number < len(progress.entries) else None,
-                self._producer_count(entry, partition_counts),
-                now_ms,
-            )
-            for number, entry in enumerate(self.stage.entries)
-        ]
+        self._clocks = self._resumed(progress, partition_counts, now_ms)
         self._advancing = False
         self._slice: Slice | None = None
         self._closing = ""
@@ -100,7 +93,7 @@ class Task:
         self._changed = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
-        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
+        self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic]
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
@@ -109,7 +102,8 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self.answers, self.scorers = binding.processes, binding.answers, binding.scorers
+        self._processes, self._approvals = binding.processes, binding.approvals
+        self.answers, self.scorers = binding.answers, binding.scorers
         try:
             self._functions = binding.bind()
             self.scorers.open(models, progress.versions)
@@ -118,11 +112,26 @@ class Task:
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
 
+    def _resumed(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
+        return [
+            EntryClock.resume(
+                entry,
+                progress.entries[number] if number < len(progress.entries) else None,
+                self._producer_count(entry, partition_counts),
+                now_ms,
+            )
+            for number, entry in enumerate(self.stage.entries)
+        ]
+
     def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
         """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
         if entry.kind is not EntryKind.REPARTITION:
             return 0
         return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
+
+    def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
+        """Takes what approvals of a node have to say on the bus; None where events are off."""
+        return None if self._bus is None else partial(self._bus.approval, node)
 
     def _hooks(self) -> TaskHooks:
         return TaskHooks(
@@ -220,6 +229,9 @@ class Task:
             if rows:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
+            return
+        if entry.kind is EntryKind.DECISIONS:
+            function(rows, None, 0, 0)
             return
         # Marks cut the rows into runs: a mark at index i takes effect before values[i].
         assert times is not None
@@ -349,6 +361,8 @@ class Task:
         self._changed |= self.scorers.is_stale()
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
+        for waiting in self._approvals:
+            self._changed |= waiting.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 

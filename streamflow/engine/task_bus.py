@@ -37,6 +37,7 @@ class TaskBus:
         ]
         self._late_told = list(counters.late)
         self._closed: list[tuple[str, int, int, int]] = []
+        self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
 
     def closing(self, node: str, start: int, end: int, rows: Iterable[Any]) -> Iterable[Any]:
         """A window gives its results; the same rows, counted if this window is told of."""
@@ -48,8 +49,16 @@ class TaskBus:
         self._closed.append((node, start, end, len(counted)))
         return counted
 
+    def approval(self, node: str, is_request: bool, data: dict[str, Any]) -> None:
+        """A row waits for people from now on, or waits no more."""
+        self._approvals.append((node, is_request, data))
+
     def gather(self) -> None:
         """Everything since the last checkpoint."""
+        for node, is_request, data in self._approvals:
+            kind = EventType.APPROVAL_REQUESTED if is_request else EventType.APPROVAL_DECIDED
+            self._say(kind, node, data, placed=False)
+        self._approvals.clear()
         for node, start, end, count in self._closed:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()
@@ -86,9 +95,11 @@ class TaskBus:
         data: dict[str, Any],
         severity: Severity = Severity.INFO,
         position: str = "",
+        *,
+        placed: bool = True,
     ) -> None:
         subject = f"{self._topology}/{node}"
-        schema, body = checked(kind, {**self._place, **data})
+        schema, body = checked(kind, {**self._place, **data} if placed else data)
         event = new_event(
             self._source, kind, subject, schema, body, severity=severity, partitionkey=subject, position=position
         )

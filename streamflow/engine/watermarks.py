@@ -148,9 +148,12 @@ class TaskClock:
     entries: list[EntryClock]
     now_ms: int
     silence: Silence = field(init=False)
+    #: Entries of rows: decisions take no part in time.
+    _timed: list[EntryClock] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.silence = Silence(max(clock.entry.idle_after_ms for clock in self.entries), self.now_ms)
+        self._timed = [clock for clock in self.entries if clock.entry.kind is not EntryKind.DECISIONS]
+        self.silence = Silence(max(clock.entry.idle_after_ms for clock in self._timed), self.now_ms)
         self.judge(self.now_ms)
 
     def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None = None) -> bool:
@@ -160,7 +163,7 @@ class TaskClock:
         """
         self.now_ms = max(self.now_ms, now_ms)
         before = self._standing()
-        for clock in self.entries:
+        for clock in self._timed:
             clock.judge(self.now_ms, waits)
         self.silence.judge(self.is_idle, self.now_ms)
         return self._standing() != before
@@ -168,21 +171,21 @@ class TaskClock:
     def reopen(self, now_ms: int) -> None:
         """Nothing was read on purpose: go on like after a restart, nobody idle and nobody left out for a while."""
         self.now_ms = max(self.now_ms, now_ms)
-        for clock in self.entries:
+        for clock in self._timed:
             clock.last_active_ms, clock.idle = self.now_ms, False
             clock.silence.reopen(self.now_ms)
         self.silence.reopen(self.now_ms)
         self.judge(self.now_ms)
 
     def _standing(self) -> list[tuple[bool, bool, int]]:
-        standing = [(clock.idle, clock.silence.settled, clock.high_ms) for clock in self.entries]
+        standing = [(clock.idle, clock.silence.settled, clock.high_ms) for clock in self._timed]
         return [*standing, (self.is_idle, self.silence.settled, 0)]
 
     @property
     def is_idle(self) -> bool:
         """Whether every entry is idle."""
-        return all(clock.idle for clock in self.entries)
+        return all(clock.idle for clock in self._timed)
 
     def watermark_ms(self, before_ms: int) -> int:
         """Watermark of the task, at least `before_ms`. An entry that has none yet holds everything."""
-        return max(before_ms, self.silence.watermark_ms((clock.watermark_ms, clock.idle) for clock in self.entries))
+        return max(before_ms, self.silence.watermark_ms((clock.watermark_ms, clock.idle) for clock in self._timed))

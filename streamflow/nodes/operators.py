@@ -15,6 +15,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Output     same                   same         same         what a Switch gave it
     Unfold     a row per element      same         same
     Apply      rows of a function     same         same
+    Park       its row and an account   same         same, or of the decision     stateful; to one of its Outputs
     Process    rows of a node class   same         same; of timers their time   stateful, per key
     Distinct   same, or gone          same         same         stateful, per key
     Limit      same, or gone          same         same         stateful, per key
@@ -218,6 +219,28 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """Keeps rows of schema `row` in `table` until people have decided, and gives them to the Output of the outcome.
+
+    Rows that go on have a field `account` behind their own (model/approval.py). quorum of the approvers must approve;
+    nobody named: of anybody. Times run by event time when `by_event_time`, else by the wall clock; None: never.
+    keeps_time: rows go on with their own event time, else with the watermark's when that is later.
+    """
+
+    row: Schema
+    account: str
+    quorum: int
+    approvers: tuple[str, ...]
+    deadline_ms: int | None
+    escalate_after_ms: int | None
+    escalate_to: tuple[str, ...]
+    by_event_time: bool
+    keeps_time: bool
+    max_parked: int
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
 class Distinct:
     """Passes the first row of an id: the key and the values of `parts`, or the key alone.
 
@@ -260,14 +283,14 @@ KEY_FIELD = "_key"
 class Await:
     """Gives the rows of a call to the outside.
 
-    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ordered: rows go on in the
-    order they came in; else as they are answered, but not across a watermark.
+    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
+    waiting for calls that are under way when the task stops.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
-    ordered: bool = True
+    ends_soon: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +335,7 @@ Operator = (
     | Fold
     | Apply
     | Process
+    | Park
     | Distinct
     | Limit
     | Handover

@@ -17,10 +17,12 @@ from typing import Any
 
 from streamflow.errors import InternalError
 from streamflow.nodes.anomaly import Anomaly
+from streamflow.nodes.approval import Approval
 from streamflow.nodes.branch import Branch
 from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
 from streamflow.nodes.deduplicate import Deduplicate
+from streamflow.nodes.delay import Delay
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
 from streamflow.nodes.filter import Filter
@@ -83,9 +85,11 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Normalize,
     NormalizeRunning,
     Anomaly,
+    Approval,
     HttpRequest,
     Enrich,
     Webhook,
+    Delay,
     Model,
 )
 

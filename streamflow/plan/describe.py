@@ -99,12 +99,15 @@ def mermaid(plan: Plan) -> str:
         lines += [f'    table_{table.name}[("{table.name}")]' for table in stage.tables]
         lines.append("  end")
         entries = {entry.node: entry.topic for entry in stage.entries}
+        edges += [f"  {topics[each.topic]} --> {_id(number, each.decides)}" for each in stage.entries if each.decides]
         for node in stage.nodes:
             for name in node.inputs:
                 start = topics[entries[name]] if name in entries else _id(number, name)
                 edges.append(f"  {start} --> {_id(number, node.name)}")
             if isinstance(node.operator, Lookup):
                 edges.append(f"  global_{node.operator.table} -.- {_id(number, node.name)}")
+            decisions = [entry.topic for entry in stage.entries if entry.decides == node.name]
+            edges += [f"  {topics[each]} --> {_id(number, node.name)}" for each in decisions]
             topic = _written(node)
             if topic is not None:
                 edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")

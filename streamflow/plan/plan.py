@@ -31,6 +31,7 @@ class EntryKind(StrEnum):
     """How an entry's records are written and where its watermark comes from."""
 
     SOURCE = "source"  # JSON objects of the schema; watermark = highest event time - delay
+    DECISIONS = "decisions"  # JSON objects of model/approval.py; takes no part in time
     REPARTITION = "repartition"  # [time, fields…] arrays of our own; watermark = min over the producers' marks
 
 
@@ -40,6 +41,7 @@ class TopicRole(StrEnum):
     SOURCE = "source"
     SINK = "sink"
     REPARTITION = "repartition"
+    DECISIONS = "decisions"
     CHANGELOG = "changelog"
     DEAD_LETTERS = "dead_letters"
     LETTER_DECISIONS = "letter_decisions"
@@ -75,6 +77,7 @@ class Entry:
     processing_time: time is when the broker appended the record, and follows the clock where nothing comes.
     watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
+    decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
     """
 
     topic: str
@@ -90,6 +93,7 @@ class Entry:
     idle_after_ms: int = 10_000
     reject_unknown_fields: bool = False
     producer_stage: str = ""
+    decides: str = ""
 
 
 @dataclass(frozen=True, slots=True)

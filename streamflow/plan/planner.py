@@ -5,15 +5,16 @@ topology ──resolve──► checked nodes ──┐
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from streamflow.errors import Problem, TopologyError
 from streamflow.inference.card import REGISTRY_MAX_BYTES, REGISTRY_MAX_ROWS, REGISTRY_SCHEMA
+from streamflow.model.approval import DECISION
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.model import ModelConfig
-from streamflow.nodes.operators import Distinct, Fold, Limit, Process
+from streamflow.nodes.operators import Distinct, Fold, Limit, Park, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.plan import (
@@ -34,6 +35,7 @@ from streamflow.topology.names import (
     changelog_topic,
     control_topic,
     dead_letter_topic,
+    decisions_topic,
     letter_decision_topic,
     outcome_topic,
     publish_key_topic,
@@ -106,7 +108,7 @@ class _Stages:
         nodes = [self._nodes[name] for name in part.nodes]
         return Stage(
             name=part.name,
-            entries=tuple(self._entry(self._nodes[name]) for name in part.entries),
+            entries=(*(self._entry(self._nodes[name]) for name in part.entries), *self._decisions(nodes)),
             nodes=tuple(self._planned(node) for node in nodes),
             tables=tuple(self._table(node) for node in nodes if node.lowered.table is not None),
         )
@@ -137,6 +139,12 @@ class _Stages:
             idle_after_ms=self._idle_after_ms[name],
             producer_stage=self._stage_of[name],
         )
+
+    def _decisions(self, nodes: list[LoweredNode]) -> Iterator[Entry]:
+        """Behind the entries of rows, so that those lead."""
+        for name in (node.spec.name for node in nodes if isinstance(node.lowered.operator, Park)):
+            topic, node = decisions_topic(self._topology, name), f"{name}.decisions"
+            yield Entry(topic, node, EntryKind.DECISIONS, DECISION, None, event_time="at", decides=name)
 
     def _planned(self, node: LoweredNode) -> PlannedNode:
         spec, flow = node.spec, node.lowered.output
@@ -188,6 +196,8 @@ def _layout(node: LoweredNode) -> str:
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
     if isinstance(operator, Process):
         parts.append(operator.declared.layout)
+    if isinstance(operator, Park):
+        parts.append(f"parked1 {', '.join(map(str, operator.row.fields))}")
     if isinstance(operator, Limit):
         parts.append(f"parts of {operator.per_ms}")
     if isinstance(operator, Distinct):

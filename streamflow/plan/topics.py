@@ -91,9 +91,10 @@ def _entry_topic(entry: Entry, leader: str, partitions: dict[str, int]) -> Topic
     if entry.kind is EntryKind.SOURCE:
         clock = ((TIMESTAMP_TYPE, APPEND_TIME),) if entry.processing_time else ()
         return TopicPlan(entry.topic, TopicRole.SOURCE, partitions.get(entry.topic), None, (*clock, *_limits()), False)
+    role = TopicRole.DECISIONS if entry.kind is EntryKind.DECISIONS else TopicRole.REPARTITION
     # Records are worked off within seconds; a week lets a stopped topology come back.
     config = (("cleanup.policy", "delete"), ("retention.ms", str(7 * DAY_MS)), *_limits())
-    return TopicPlan(entry.topic, TopicRole.REPARTITION, None, leader, config, True)
+    return TopicPlan(entry.topic, role, None, leader, config, True)
 
 
 def _changelog(table: TablePlan, leader: str) -> TopicPlan:

@@ -8,7 +8,8 @@ import msgspec
 from streamflow.errors import InternalError
 from streamflow.kit.keystate import KeyState
 from streamflow.kit.states import State
-from streamflow.nodes.operators import Count, Distinct, Limit, Operator, Process
+from streamflow.model.approval import Parked
+from streamflow.nodes.operators import Count, Distinct, Limit, Operator, Park, Process
 from streamflow.plan.plan import TablePlan
 from streamflow.query.reader import KeyedReader, PaneReader, TableReader
 from streamflow.query.sessions import SessionReader
@@ -42,6 +43,8 @@ def keyed_reader(table: TablePlan, operator: Operator) -> TableReader:
             return KeyedReader(table, lambda raw: {name: int(raw)})
         case Process(declared=declared):
             return KeyedReader(table, lambda raw: _states(declared.states, raw))
+        case Park(row=row):
+            return KeyedReader(table, lambda raw: _waiting(row.names, raw))
         case Distinct():
             return PaneReader(table, lambda raw: {"first": int(raw)})
         case Limit(per_ms=per_ms):
@@ -54,6 +57,23 @@ def _states(states: Sequence[State], raw: bytes) -> dict[str, Any]:
     """What a process remembers of a key, by the names of its states."""
     cells = msgspec.msgpack.decode(raw, type=KeyState).cells
     return {state.name: state.shown(cell) for state, cell in zip(states, cells, strict=True)}
+
+
+def _waiting(names: Sequence[str], raw: bytes) -> dict[str, Any]:
+    """A row that waits for people, and what they have said."""
+    parked = msgspec.msgpack.decode(raw, type=Parked)
+    return {
+        "row": dict(zip(names, msgspec.msgpack.decode(parked.row), strict=True)),
+        "key": parked.key,
+        "time": parked.time_ms,
+        "parked_at": parked.parked_at_ms,
+        "deadline": parked.deadline_ms,
+        "escalate_at": parked.escalate_ms,
+        "escalated": parked.escalated,
+        "approvers": parked.approvers,
+        "votes": [msgspec.structs.asdict(vote) for vote in parked.votes],
+        "delegations": [{"from": one, "to": other} for one, other in parked.delegations],
+    }
 
 
 def _bucket(raw: bytes, per_ms: int) -> dict[str, Any]:

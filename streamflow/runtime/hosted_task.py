@@ -330,7 +330,7 @@ class HostedTask:
                     await self._settle()
                 await self._producer.settle_offsets()
         except TimeoutError:
-            if self.state is TaskState.RUNNING:
+            if self.state in (TaskState.RUNNING, TaskState.PAUSED):
                 self.state = TaskState.SUSPENDED
             log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
 

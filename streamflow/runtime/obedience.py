@@ -83,12 +83,14 @@ class Obedience:
                 if fresh or task.state is TaskState.PAUSED:
                     await self._host.let_run(task, _repartitioned(task))
                 task.drain()
-            else:
+            elif not (task.state is TaskState.PAUSED and self._has_obeyed(task)):
                 self._host.hold(task, task.stage.input_topics)
                 is_settled = await task.pause()
-                control, number = self._topic.control, (task.stage.name, task.partition)
-                if is_settled and self._order == order and not control.has_obeyed(*number):
-                    await self._topic.obey(*number, order.version)
+                if is_settled and self._order == order and not self._has_obeyed(task):
+                    await self._topic.obey(task.stage.name, task.partition, order.version)
+
+    def _has_obeyed(self, task: HostedTask) -> bool:
+        return self._topic.control.has_obeyed(task.stage.name, task.partition)
 
     async def _has_ended(self, task: HostedTask, order: Order) -> bool:
         """Whether nothing will come any more from the stages before, and all that came is read."""
@@ -112,7 +114,8 @@ class Obedience:
 
 
 def _sources(task: HostedTask) -> tuple[str, ...]:
-    return tuple(entry.topic for entry in task.stage.entries if entry.kind is EntryKind.SOURCE)
+    """What comes from outside: sources and decisions."""
+    return tuple(entry.topic for entry in task.stage.entries if entry.kind is not EntryKind.REPARTITION)
 
 
 def _repartitioned(task: HostedTask) -> tuple[str, ...]:

@@ -53,29 +53,35 @@ class Publisher:
         return self._in_flight >= MAX_IN_FLIGHT
 
     async def publish(
-        self, topic: str, records: Sequence[Pair], headers: Sequence[tuple[str, bytes]] = ()
+        self,
+        topic: str,
+        records: Sequence[Pair],
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
         have them.
 
-        Records without a key go to one partition per call, in turn. Raises BrokerUnavailable.
+        Records go to the partition that is named, else to that of their key; those without one to one partition per
+        call, in turn. Raises BrokerUnavailable.
         """
         self._in_flight += 1
         try:
             partitions = await self._producer.partitions_for(topic)
-            return await self._send(topic, records, list(headers), len(partitions))
+            return await self._send(topic, records, list(headers), len(partitions), partition)
         except KafkaError as error:
             raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
         finally:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int
+        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int, named: int | None
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
         groups: dict[int, list[Pair]] = {}
         for record in records:
-            partition = self._turn if record[0] is None else partition_of(record[0], count)
+            of_key = self._turn if record[0] is None else partition_of(record[0], count)
+            partition = of_key if named is None else named
             groups.setdefault(partition, []).append(record)
         sends: list[tuple[int, int, asyncio.Future[object]]] = []
         now_ms = int(time.time() * 1_000)

@@ -1,6 +1,6 @@
 """Forgets a run: its offsets, record, internal topics and local state, so that it can begin anew.
 
-    live run      repartition, changelog, outcome and control topics; sources, sinks and dead letters stay
+    live run      internal topics; sources, sinks and dead letters stay
     run r         everything that has its name, its sinks and dead letters too
 
 Groups go last: a reset that was interrupted still finds what is left, and must be run again before the next start.
@@ -23,7 +23,13 @@ from streamflow.runtime.hooks.groups import delete_group
 from streamflow.runtime.runs import group_of, record_group_of
 from streamflow.settings.settings import Settings
 
-_INTERNAL = (TopicRole.REPARTITION, TopicRole.CHANGELOG, TopicRole.OUTCOMES, TopicRole.CONTROL)
+_INTERNAL = (
+    TopicRole.REPARTITION,
+    TopicRole.DECISIONS,
+    TopicRole.CHANGELOG,
+    TopicRole.OUTCOMES,
+    TopicRole.CONTROL,
+)
 _OF_A_RUN = (*_INTERNAL, TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
 _GONE_S = 30.0
 _STEP_S = 0.2

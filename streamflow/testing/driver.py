@@ -28,6 +28,7 @@ from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
 from streamflow.inference.models import Models
+from streamflow.model.approval import partition_of_id
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
@@ -136,6 +137,14 @@ class Driver:
     def put(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Append a record as it is, to the partition of its key."""
         self.log.partitions[topic, partition_of(key, self._partitions)].append(key, value, self.now_ms)
+
+    def decide(self, node: str, approval: str, decision: str, actor: str, **more: str) -> None:
+        """Say something about a row that an approval has parked; more: `comment`, `to`."""
+        entries = [entry for stage in self.plan.stages for entry in stage.entries]
+        topic = next(entry.topic for entry in entries if entry.decides == node)
+        body = {"at": self.now_ms, "id": approval, "decision": decision, "actor": actor, **more}
+        partition = partition_of_id(approval) or 0
+        self.log.partitions[topic, partition].append(None, orjson.dumps(body), self.now_ms)
 
     def _key_field(self, topic: str) -> str | None:
         for table in self.plan.global_tables:

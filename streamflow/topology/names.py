@@ -36,6 +36,11 @@ def outcome_topic(topology: str) -> str:
     return f"{topology}.outcomes"
 
 
+def decisions_topic(topology: str, node: str) -> str:
+    """Topic of what people decided about rows that a node has parked."""
+    return f"{topology}.{node}.approvals"
+
+
 def control_topic(topology: str) -> str:
     """Topic of what was ordered of a topology, and which tasks have obeyed."""
     return f"{topology}.control"
@@ -53,6 +58,7 @@ def free_name(name: str, taken: Container[str]) -> str:
 def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]:
     """Every topic of its own that the topology may have."""
     key_bys = (node.name for node in spec.nodes if rekeys(node) or node.queue_of)
+    approvals = (node.name for node in spec.nodes if node.kind == "approval")
     return frozenset(
         [
             dead_letter_topic(spec.topology),
@@ -60,6 +66,7 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
             publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
             control_topic(spec.topology),
+            *(decisions_topic(spec.topology, name) for name in approvals),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
         ]

@@ -15,7 +15,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
-from streamflow.web.access import PUBLIC
+from streamflow.web.access import KNOWN, PUBLIC
+from streamflow.web.approvals import approval_routes
 from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
@@ -56,7 +57,7 @@ PERMISSIONS = {
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
     "show_status": "view",
-    "follow_tables": "known",  # it asks for each table that a client names
+    "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
@@ -69,6 +70,8 @@ PERMISSIONS = {
     "stop": "operate",
     "cancel": "operate",
     "show_state": "view",
+    "list_approvals": "query",
+    "decide_approval": "operate",
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
@@ -110,6 +113,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
     app.include_router(control_routes(service))
+    app.include_router(approval_routes(service))
     app.include_router(node_routes())
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)

@@ -132,9 +132,10 @@ class Service(Protocol):
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
-        """Append records, each with the headers, acknowledged by all replicas; next offset per partition. Raises
-        BrokerUnavailable."""
+        """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
+        replicas; next offset per partition. Raises BrokerUnavailable."""
 
     def publish_owner(self, key: str) -> str | None:
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""

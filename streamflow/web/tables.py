@@ -52,7 +52,7 @@ class _Answer:
 def table_routes(service: Service) -> APIRouter:
     """Routes that query tables."""
     router = APIRouter()
-    gather = _Gather(service)
+    gather = Gather(service)
 
     @router.get("/v1/topologies/{topology}/tables/{table}", tags=["query"], operation_id="query_table")
     async def query_table(
@@ -134,7 +134,7 @@ def _partitions(service: Service, stage: Stage, query: TableQuery) -> list[int]:
     return list(range(count)) if query.key is None else [partition_of(query.key, count)]
 
 
-class _Gather:
+class Gather:
     """Collects pages from this worker and, once each, from the others that hold partitions."""
 
     def __init__(self, service: Service) -> None:

@@ -110,7 +110,8 @@ def test_changelogs_outlive_what_the_store_keeps() -> None:
 
 def test_own_topics_are_owned_and_foreign_ones_are_not() -> None:
     """Sources and sinks are only created when missing."""
-    topics = [*plan_of("branch_and_merge").topics, *plan_of("global_tables").topics]
+    plans = [plan_of(name) for name in ("branch_and_merge", "global_tables", "approvals")]
+    topics = [topic for plan in plans for topic in plan.topics]
     foreign = {topic.role for topic in topics if not topic.owned}
     assert foreign == {TopicRole.SOURCE, TopicRole.SINK, TopicRole.GLOBAL_TABLE}
     assert {topic.role for topic in topics if topic.owned} == set(TopicRole) - foreign - {TopicRole.EVENTS}

@@ -139,6 +139,8 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
         staying, moving = asyncio.create_task(stays.on(0, ends)), asyncio.create_task(moves.on(1, never))
         for watch, number in ((stays, 0), (moves, 1)):
             await watch.until_it_is_the_table(number, token)
+        metrics = (await asyncio.to_thread(product.client(0).get, "/metrics")).text
+        assert f'streamflow_live_clients{{topology="{product.name}"}} 4.0' in metrics
         before = [await asyncio.to_thread(product.publish, _sales(first, 50)) for first in range(400, 800, 50)]
         await asyncio.to_thread(product.stop, 1, signal.SIGKILL)
         await moving

@@ -230,6 +230,7 @@ class StoredWorker:
         topic: str,
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
     ) -> dict[int, int]:
         """Keep the records."""
         self.published += records

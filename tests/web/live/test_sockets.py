@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from streamflow.web.live import sockets
 from streamflow.web.live.hub import LiveLimits
 from tests.web.live.mirror import DEADLINE_S, Mirror, until
 from tests.web.live.test_live import answered, is_at, sorted_rows
+from tests.web.test_access import Keys
 from tests.web.workers import PARTITIONS, StoredWorker, keys_of, workers
 
 
@@ -61,8 +63,9 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(worker: StoredWorker) -> AsyncIterator[Client]:
-    async with connect(worker.url.replace("http", "ws") + "/v1/ws", max_size=None) as socket:
+async def connected(worker: StoredWorker, **headers: str) -> AsyncIterator[Client]:
+    url = worker.url.replace("http", "ws") + "/v1/ws"
+    async with connect(url, max_size=None, additional_headers=headers) as socket:
         client = Client(socket)
         reading = asyncio.create_task(client.read())
         try:
@@ -169,6 +172,24 @@ def test_what_is_refused_and_how_it_ends(monkeypatch: pytest.MonkeyPatch) -> Non
                 await client.until(lambda: client.close_code is not None)
                 assert client.close_code == 1012
             await until(lambda: one.live.seats.taken_count == 0)
+
+    asyncio.run(main())
+
+
+def test_a_key_opens_the_tables_that_it_is_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        keys = Keys(tmp_path, narrow="viewer@table=hourly", publisher="publisher")
+        async with workers(1, access=keys.access) as (one,):
+            for name, status in (("narrow", None), ("publisher", 403)):
+                async with connected(one, **keys.bearer(name)) as client:
+                    await client.say(type="subscribe", id="a", table="hourly")
+                    await client.until(client.has(id="a", **({} if status is None else {"status": status})))
+                    await client.say(type="subscribe", id="b", table="other")
+                    await client.until(client.has(id="b", status=403))
+            with pytest.raises(InvalidStatus) as refused:
+                async with connected(one):
+                    pass
+            assert refused.value.response.status_code == 401
 
     asyncio.run(main())
 
