@@ -95,7 +95,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
         summary="Kafka stream processing",
         version="1",
         openapi_url=None,  # the framework's own routes know no permissions
-        responses={"default": PROBLEM},
+        responses={422: PROBLEM, "default": PROBLEM},
         dependencies=[Depends(Permitted(PERMISSIONS))],
     )
     app.add_exception_handler(Refusal, answer_refusal)

@@ -71,14 +71,20 @@ def event_routes(service: Service, clients: EventClients) -> APIRouter:
     ) -> Response:
         """Events that match, oldest first in each partition, with the cursor of the next page. `at_end`: nothing more
         was there; a page may be empty before that."""
-        since_ms = None if wanted.since is None else int(wanted.since.timestamp() * 1_000)
+        # Kafka knows no time before its first; negative ones mean something else to it.
+        since_ms = None if wanted.since is None else max(0, int(wanted.since.timestamp() * 1_000))
         try:
             page = await _feed(service).page(_positions(cursor), since_ms, wanted, limit)
         except (BrokerUnavailable, TopicError) as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         return JsonResponse({"events": page.events, "cursor": encode_cursor(page.positions), "at_end": page.at_end})
 
-    @router.get("/v1/events/stream", operation_id="follow_events")
+    @router.get(
+        "/v1/events/stream",
+        operation_id="follow_events",
+        response_class=Response,
+        responses={200: {"content": {"text/event-stream": {}}}},
+    )
     async def follow_events(
         request: Request,
         wanted: Wanted,

@@ -51,6 +51,8 @@ async def by_owner(
         status, headers, content = await service.forward(owner, path, parameters, given, body)
     except OwnerUnreachable:
         return None
+    if status in (401, 403):  # it does not know this worker, which is nothing that the client could mend
+        return None
     named = ("content-type", "retry-after", REPLAYED.lower())
     return Response(content, status, {name: value for name, value in headers.items() if name.lower() in named})
 

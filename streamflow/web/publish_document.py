@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from streamflow.model.schema import FieldType, Schema
+from streamflow.web.problems import PROBLEM
 
 _VALUES: dict[FieldType, Any] = {
     FieldType.STR: "text",
@@ -61,7 +62,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     415: _problem("Not JSON.", 415, "media_type", "'text/csv' is not taken: send application/json"),
     422: {
         "description": "Nothing was appended: the body is no JSON, or every event was rejected.",
-        "content": {"application/json": {"example": {"accepted": 0, "rejected": [_REJECTED], "token": None}}},
+        "content": {
+            "application/json": {"example": {"accepted": 0, "rejected": [_REJECTED], "token": None}},
+            **PROBLEM["content"],
+        },
     },
     429: _problem(
         "The topic takes no more now.", 429, "too_fast", "a topic takes 200000 events/s here", Retry_After=_RETRY

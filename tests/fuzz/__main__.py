@@ -15,13 +15,13 @@ from tests.system.test_worker import Product
 
 _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method"
 #: They take their time (a profile as long as was asked for, followers until they leave), or the worker from the rest.
-_APART = ("profile", "follow_table", "pause", "resume", "stop", "cancel")
+_APART = ("profile", "follow_table", "follow_events", "pause", "resume", "stop", "cancel")
 #: So that requests come further than to a 404.
 _NAMES = """
 [parameters]
 "path.topology" = "fuzzed"
-"path.table" = ["totals", "seen", "shops"]
-"path.topic" = ["fuzzed.sales", "fuzzed.shops"]
+"path.table" = "totals"
+"path.topic" = "fuzzed.sales"
 "path.kind" = "window"
 """
 _TOPOLOGY = """

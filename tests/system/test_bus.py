@@ -76,6 +76,8 @@ def test_a_life_with_a_kill_is_on_the_bus_sealed_and_a_changed_copy_is_caught(
                 break
     page = product.client().get("/v1/events", params={"cursor": cursor, "type": "WORKER_STARTED"}).json()
     assert [each["data"]["predecessor"] for each in page["events"]] == ["killed"]
+    ancient = product.client().get("/v1/events", params={"since": "0589-10-07T23:57:09Z", "limit": "1"})
+    assert len(ancient.json()["events"]) == 1
     _wait_until_proved(kafka, bus, 9)
     status = product.client().get("/v1/events/status")
     rebuilt = _streamflow(kafka, bus, "audit", "rebuild", "--json", "--upto", status.headers["x-cursor"])
