@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench bench-nexmark chaos chart k8s k8s-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz chart k8s k8s-tools fmt clean
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -34,8 +34,15 @@ bench: $(STAMP) ## Throughput beside plain Faust and Quix Streams, latency, rest
 bench-nexmark: $(STAMP) ## Nexmark on a real Kafka, checked against DuckDB; EVENTS=1000000, ROUNDS=1; writes bench/NEXMARK.md
 	$(BIN)/python -m bench.nexmark --events $(or $(EVENTS),1000000) --rounds $(or $(ROUNDS),1)
 
+bench-live: $(STAMP) ## From HTTP to the delta at 200 clients, and what clients cost the data path; writes bench/LIVE.md
+	$(BIN)/python -m bench.live
+
 chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 	$(BIN)/python -m tests.chaos
+
+fuzz: $(STAMP) ## Requests made up from the OpenAPI document, against a worker; SECONDS=120
+	$(BIN)/pip install --quiet --editable '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz
 
 chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from the models
 	$(BIN)/python -m streamflow.deploy.chart_files helm/streamflow

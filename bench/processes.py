@@ -53,23 +53,23 @@ class Contender:
 class Worker(Contender):
     """A worker of streamflow that answers over HTTP. `folder`: of the topology; `state`: of its store."""
 
-    def __init__(self, bootstrap: str, topology: Path, state: Path, log: Path) -> None:
+    def __init__(self, bootstrap: str, topology: Path, state: Path, log: Path, session_timeout_ms: int = 6_000) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
+            self.port: int = probe.getsockname()[1]
         environment = {
             "STREAMFLOW_BROKERS": bootstrap,
             "STREAMFLOW_STATE_DIR": str(state),
-            "STREAMFLOW_HTTP_PORT": str(self._port),
+            "STREAMFLOW_HTTP_PORT": str(self.port),
             "STREAMFLOW_LOG_LEVEL": "warning",
-            "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
+            "STREAMFLOW_SESSION_TIMEOUT_MS": str(session_timeout_ms),
         }
         super().__init__(python("-m", "streamflow", "run", str(topology), "--worker"), environment, log)
 
     def get(self, path: str) -> dict[str, Any]:
         """JSON of a path, empty while there is none."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             return dict(json.loads(error.read()))
@@ -86,6 +86,14 @@ class Worker(Contender):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker is not ready, see {self.log}")
             time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Stop its work; for less than its session's time-out."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Work again."""
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9, then wait out the session so that the group has noticed."""

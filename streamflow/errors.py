@@ -13,6 +13,7 @@
     │   ├── KafkaRefusal             permanent: Kafka does not take this worker (permissions, session time-out)
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
+    │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
     │   ├── StateInUse               permanent: another process works with the same state folder
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
@@ -203,6 +204,12 @@ class KafkaRefusal(ExternalError):
 
 class TableTooLarge(ExternalError):
     """A table has more rows, windows or bytes than its declared bound."""
+
+    recovery = Recovery.REFUSE
+
+
+class ModelError(ExternalError):
+    """A model is missing, must not be loaded, or is not what its card or its node says."""
 
     recovery = Recovery.REFUSE
 

@@ -25,10 +25,11 @@ class WorkerStopped(EventData):
 
 @data_of(EventType.TOPOLOGY_DEPLOYED)
 class TopologyDeployed(EventData):
-    """The first run of a version of a topology, or of another plan under the same version."""
+    """A worker runs another topology than the last one on its state folder did; the first such worker deployed it."""
 
+    worker: str
     version: int
-    digest: str = Field(description="SHA-256 of the topology")
+    digest: str = Field(description="SHA-256 of the topology as it was declared")
     previous_version: int | None = None
 
 

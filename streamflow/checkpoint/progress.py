@@ -7,6 +7,7 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
+    …@<version>,<version>…              versions of models in use, one per node that asks for the latest
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
 """
 
@@ -40,11 +41,14 @@ class EntryProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Watermark of a task in ms, what each of its entries has seen, and the counts of a bounded run (else none)."""
+    """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
+    versions of models are in use (else none).
+    """
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
     counts: tuple[int, ...] = ()
+    versions: tuple[str, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -61,6 +65,8 @@ class Progress:
             else:
                 parts.append(_time(entry.high_ms, base))
         text = ";".join(parts)
+        if self.versions:
+            text += "@" + ",".join(self.versions)
         if self.counts:
             text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
         if len(text) > METADATA_MAX_BYTES:
@@ -75,13 +81,19 @@ class Progress:
         if not text:
             return cls()
         text, mark, counts = text.partition("#")
+        text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
         if version != "1":
             raise StateMismatch(f"offset metadata has version {version!r}, this release reads version 1")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
-        return cls(watermark_ms, tuple(_entry(entry, base) for entry in entries), numbers)
+        return cls(
+            watermark_ms,
+            tuple(_entry(entry, base) for entry in entries),
+            numbers,
+            tuple(versions.split(",")) if versions else (),
+        )
 
 
 def _entry(text: str, base: int) -> EntryProgress:

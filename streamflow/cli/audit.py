@@ -1,6 +1,7 @@
 """streamflow audit: what happened, whether anybody changed the log, and a copy that proves it."""
 
 import asyncio
+import json
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -48,8 +49,7 @@ def list_events(
                 raise UserError(f"there is no type {each!r}; types are {', '.join(EventType)}")
         span = (None if time is None else time.replace(tzinfo=UTC) for time in (since, until))
         wanted = EventFilter(frozenset(kind or ()), topology, node, key, severity, *span)
-        found = asyncio.run(_read(load_settings(brokers=brokers, namespace=namespace), wanted, limit))
-        events = [{"partition": partition, "offset": offset, **event} for partition, offset, event in found]
+        events = asyncio.run(_read(load_settings(brokers=brokers, namespace=namespace), wanted, limit))
         if as_json:
             print_json(events)
             return
@@ -60,7 +60,7 @@ def list_events(
         print_table("events", ["time", "severity", "type", "subject", "actor", "data"], rows)
 
 
-async def _read(settings: Settings, wanted: EventFilter, limit: int) -> list[tuple[int, int, dict[str, Any]]]:
+async def _read(settings: Settings, wanted: EventFilter, limit: int) -> list[dict[str, Any]]:
     from streamflow.bus.topics import events_topic
     from streamflow.runtime.audit import read_page
     from streamflow.runtime.bus_reader import BusReader
@@ -182,3 +182,37 @@ def key(
             raise UserError(f"{file} cannot be written: {error.strerror}") from error
         public.write_bytes(made.public.pem())
         console.print(f"key {made.key_id}: set STREAMFLOW_AUDIT_KEY=file:{file}; verify with {public}", highlight=False)
+
+
+@audit.command()
+def rebuild(
+    upto: Annotated[str, typer.Option(help="cursor, as X-Cursor of /v1/events/status; else all there is")] = "",
+    brokers: Brokers = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Make the status table anew from the log: versions, states, dead letters, alerts of every topology and node."""
+    from streamflow.bus.feed import parse_cursor
+
+    with refusals():
+        settings = load_settings(brokers=brokers, namespace=namespace)
+        table = asyncio.run(_rebuild(settings, parse_cursor(upto) if upto else None))
+        if as_json:
+            typer.echo(table, nl=False)
+            return
+        rows = [[subject, row] for subject, row in json.loads(table)["rows"].items()]
+        print_table("status", ["of", "what the log says"], rows)
+
+
+async def _rebuild(settings: Settings, upto: dict[int, int] | None) -> bytes:
+    from streamflow.bus.projection import StatusTable
+    from streamflow.bus.topics import events_topic
+    from streamflow.runtime.bus_reader import BusReader
+
+    table = StatusTable()
+    async with BusReader(settings, events_topic(settings)) as reader:
+        begins, ends = await reader.begins(), await reader.ends()
+        async for batch in reader.read(begins, ends if upto is None else upto):
+            for record in batch:
+                table.add(json.loads(record.value or b"{}"))
+    return table.encode()

@@ -14,6 +14,7 @@ from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
 from streamflow.cli.keys import keys
+from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
 from streamflow.cli.run import run
@@ -62,3 +63,4 @@ app.add_typer(deploy, name="deploy")
 app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
+app.add_typer(models, name="models")

@@ -12,23 +12,28 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import trust
 from streamflow.cli.controls import WorkerControls
+from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
+from streamflow.model.keyed_publish import Published
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.connection import connection
+from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hosted_task import HostedTask, TaskState
+from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
 from streamflow.runtime.outcomes import OutcomeFollower
 from streamflow.runtime.profiler import Profiler, shown
@@ -40,6 +45,7 @@ from streamflow.topology.spec import TopologySpec
 from streamflow.web.app import HttpServer, create_app
 from streamflow.web.executions import KEPT_S, Executions
 from streamflow.web.identity import OPEN, Access
+from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
@@ -60,6 +66,8 @@ class WorkerService:
         self.plan: Plan = worker.plan
         self.url = server.url
         self.events = worker.events
+        self._feed = None if worker.settings.events_detail == "off" else KafkaEventFeed(worker.settings)
+        self.feed: EventFeed | None = self._feed
         self._publisher = Publisher(worker.settings)
         self._client = httpx.AsyncClient(
             timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
@@ -69,6 +77,7 @@ class WorkerService:
         self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
         self.executions = Executions()
         self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
+        self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self.controls: Controls = WorkerControls(worker)
         settings = worker.settings
@@ -95,12 +104,16 @@ class WorkerService:
     async def stop(self) -> None:
         """Stop serving and disconnect."""
         await self._live.stop()
+        self._app.state.event_clients.close()
         await self._server.stop()
         await asyncio.to_thread(self.traces.stop)
         self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
         await self._outcomes.stop()
+        if self._feed is not None:
+            await self._feed.stop()
+        await self._keyed.stop()
         await self._publisher.stop()
         await self._offsets.stop()
         await self._admin.close()
@@ -276,6 +289,35 @@ class WorkerService:
         """Append records, acknowledged by all replicas."""
         return await self._publisher.publish(topic, records, headers, partition)
 
+    def publish_owner(self, key: str) -> str | None:
+        """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
+        return self._worker.assignor.owners.get((self.plan.stages[0].name, self._keyed.shard_of(key)))
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Append records unless that was done under the idempotency key."""
+        return await self._keyed.publish(topic, key, digest, records)
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST at another worker."""
+        given, known = dict(parameters), dict(headers)
+        try:
+            answer = await self._client.request(
+                "POST",
+                url + path,
+                params=given,
+                headers=known,
+                content=body,
+                auth=self._as_worker(url),
+                timeout=FORWARD_S,
+            )
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error) or type(error).__name__) from error
+        return answer.status_code, answer.headers, answer.content
+
     async def follow_outcomes(self) -> None:
         """Read the outcome topic from now on."""
         await self._outcomes.follow()
@@ -382,6 +424,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):

@@ -36,6 +36,8 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     found = [Acl("topic", topic.name, (*OPERATIONS[topic.role], *more)) for topic in with_bus(plan, settings).topics]
     name = f"{settings.application}.{plan.identity}"
     found.append(Acl("group", name, ("Read",)))
+    if settings.audit_key and settings.events_detail != "off":
+        found.append(Acl("group", f"{settings.namespace}.sealer", ("Read",)))
     if plan.guarantee is Guarantee.EXACTLY_ONCE:
         found.append(Acl("transactional-id", f"sf.{name}.", ("Write", "Describe"), prefixed=True))
     return tuple(found)

@@ -8,8 +8,8 @@ escalations are changes of the row in the checkpoint; so is its leaving, with th
 be said any more (decided meanwhile, said before) changes nothing: decisions may come twice.
 """
 
-import uuid
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -95,13 +95,23 @@ class ApprovalTable:
         escalate_ms = None if operator.escalate_after_ms is None else from_ms + operator.escalate_after_ms
         approvers = list(operator.approvers)
         parked = Parked(key, time_ms, fields, now_ms, deadline_ms, escalate_ms, approvers, [], [])
-        approval = f"{self._partition}-{now_ms:011x}{uuid.uuid4().hex[:16]}"
+        approval = self._new_id(parked)
         self._live[approval] = parked
         self._changed[approval] = None
         self._register(approval, parked)
         if self._say is not None:
             deadline = "" if deadline_ms is None else str(deadline_ms)
             self._say(True, {"approval": approval, "deadline": deadline, "approvers": approvers})
+
+    def _new_id(self, parked: Parked) -> str:
+        """A function of the row and the moment, so that a row that is parked again after a crash is the same one."""
+        digest, number = blake2b(self._encode((parked.key, parked.time_ms, parked.row)), digest_size=8), 0
+        while True:
+            approval = f"{self._partition}-{max(0, parked.parked_at_ms):011x}{digest.hexdigest()}"
+            if approval not in self._live:
+                return approval
+            number += 1
+            digest.update(b"%d" % number)
 
     def decide(self, decision: Any) -> None:
         """A record of the topic of decisions."""

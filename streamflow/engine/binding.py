@@ -16,6 +16,7 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
+from streamflow.engine.scorer import Scorer, Scorers, as_list
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
@@ -23,7 +24,7 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Park, Process, Unfold
+from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Park, Process, Score, Unfold
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -48,6 +49,7 @@ class Binding:
     processes: list[ProcessTable] = field(default_factory=list)
     approvals: list[ApprovalTable] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
+    scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
 
     def bind(self) -> dict[str, Any]:
@@ -65,12 +67,8 @@ class Binding:
     def _bind_node(self, number: int, node: PlannedNode) -> None:
         names, operator = self.names, node.operator
         match operator:
-            case Fold() | Process() | Distinct() | Limit():
+            case Fold() | Process() | Park() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
-            case Park():
-                names[f"w_{number}"] = made = self._approvals(number, node, operator)
-                self.approvals.append(made)
-                self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             case Await():
@@ -84,6 +82,9 @@ class Binding:
             case Lookup():
                 found = self.global_tables[operator.table]
                 names[f"rows_{number}"], names[f"absent_{number}"] = found.rows, found.absent
+            case Score():
+                names["as_list"] = as_list
+                names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
             case Upsert():
                 table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
                 names |= bound
@@ -100,6 +101,11 @@ class Binding:
                 self._join(number, node, operator)
 
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
+        if isinstance(node.operator, Park):
+            waiting = self._approvals(number, node, node.operator)
+            self.approvals.append(waiting)
+            self._add(number, node.name, waiting, None)
+            return waiting
         table = next(table for table in self.program.stage.tables if table.node == node.name)
         made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, self.hooks)
         if isinstance(made, ProcessTable):

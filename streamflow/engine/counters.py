@@ -15,13 +15,27 @@ from streamflow.nodes.operators import (
     Lookup,
     Output,
     Process,
+    Score,
     Switch,
     Unfold,
 )
 
 #: Operators whose rows out are counted; the others give as many as they take.
 _COUNTED = (
-    Filter | Output | Lookup | Fold | Unfold | Apply | Await | Process | Distinct | Limit | Upsert | Settle | Apart
+    Filter
+    | Output
+    | Lookup
+    | Fold
+    | Unfold
+    | Apply
+    | Await
+    | Process
+    | Distinct
+    | Limit
+    | Score
+    | Upsert
+    | Settle
+    | Apart
 )
 
 

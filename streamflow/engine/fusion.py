@@ -15,6 +15,7 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
+from streamflow.engine.ahead import scored
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
@@ -44,6 +45,7 @@ from streamflow.nodes.operators import (
     Process,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
@@ -52,15 +54,15 @@ from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
 
 #: Operators that count the rows that pass them.
-_GATES = Filter | Output | Lookup | Distinct | Limit
+_GATES = Filter | Output | Lookup | Distinct | Limit | Score
 
 
 class Fusion:
     """Generates the module of one stage. `source` holds it after `generate`.
 
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
-    a function of a row, `rows_i` of a global table and `absent_i` for what it lacks, `u_i` VersionedTable, `j_i` table
-    of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
+    a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
+    VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
     outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
     """
 
@@ -253,7 +255,7 @@ class Fusion:
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Output() | Distinct() | Limit():
+                case Filter() | Output() | Distinct() | Limit() | Score():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -308,8 +310,8 @@ class Fusion:
                 values = ", ".join(bounded(value, row) for value in operator.values)
                 code.line(f"r{number} = Row_{number}({values})")
                 self._forward(node.name, f"r{number}", key, key_of, root)
-            case Lookup():
-                self._lookup(node, operator, row, key, key_of, root)
+            case Lookup() | Score():
+                self._widen(node, row, key, key_of, root)
             case Count():
                 self._count(node, operator, row, key, key_of, root)
             case Fold():
@@ -413,6 +415,16 @@ class Fusion:
                 self._leave(number, f"k{number}", f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
+
+    def _widen(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Rows get fields of a global table, or what a model gives for them."""
+        number = self.number(node)
+        if isinstance(node.operator, Lookup):
+            self._lookup(node, node.operator, row, key, key_of, root)
+        elif isinstance(node.operator, Score):
+            with scored(self.source, number, node, node.operator, row, key):
+                self.source.line(f"n_{number} += 1")
+                self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _lookup(
         self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str

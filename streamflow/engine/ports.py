@@ -22,6 +22,7 @@ from streamflow.nodes.operators import (
     Pass,
     Project,
     Rekey,
+    Score,
     Switch,
     Unfold,
 )
@@ -29,7 +30,20 @@ from streamflow.plan.plan import EntryKind, PlannedNode, Stage
 
 #: What passes rows on when they come, with the time they have.
 _KEEPS_TIME = (
-    Pass | Filter | Project | Switch | Output | Unfold | Rekey | Lookup | Count | Apply | Await | Distinct | Upsert
+    Pass
+    | Filter
+    | Project
+    | Switch
+    | Output
+    | Unfold
+    | Rekey
+    | Lookup
+    | Count
+    | Apply
+    | Await
+    | Distinct
+    | Upsert
+    | Score
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from streamflow.engine.ahead import AheadCode
 from streamflow.engine.fusion import Fusion
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.codec import RowCodec
@@ -19,7 +20,7 @@ from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
 from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart
-from streamflow.nodes.operators import Count, Fold, Lookup, Park, Project, Unfold
+from streamflow.nodes.operators import Count, Fold, Lookup, Park, Project, Score, Unfold
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout, Slot
@@ -29,7 +30,8 @@ from streamflow.windows.unbounded import Unbounded
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A compiled stage. `source` is the generated module; `layouts` by window node; `decoders` per entry."""
+    """A compiled stage. `source` is the generated module; `layouts` by window node; `decoders` per entry;
+    `ahead` per entry the functions that score its rows ahead (ahead.py), none nearly always."""
 
     plan: Plan
     stage: Stage
@@ -39,6 +41,7 @@ class Program:
     decoders: tuple[Callable[[list[bytes | None]], tuple[list[int] | None, Any]], ...]
     row_types: dict[str, type[Any]]
     numbers: dict[str, int]
+    ahead: tuple[tuple[str, ...], ...]
 
     def bind(self, names: dict[str, Any]) -> dict[str, Any]:
         """Run the module in a namespace with these names; the functions are in what is returned."""
@@ -56,6 +59,7 @@ def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
     layouts = {node.name: layout_of(node.operator) for node in stage.nodes if isinstance(node.operator, Fold)}
     fusion = Fusion(stage, layouts, fused=fused)
     source = fusion.generate()
+    ahead = AheadCode(stage, source, fusion.number).generate()
     return Program(
         plan=plan,
         stage=stage,
@@ -65,6 +69,7 @@ def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
         decoders=tuple(_decoder(entry) for entry in stage.entries),
         row_types={node.name: _row_type(node) for node in stage.nodes if _makes_rows(node)},
         numbers={node.name: fusion.number(node) for node in stage.nodes},
+        ahead=ahead,
     )
 
 
@@ -86,7 +91,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Park | Settle | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Park | Score | Settle | Apart)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

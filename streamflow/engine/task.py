@@ -36,6 +36,7 @@ from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.inference.models import Models
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -53,8 +54,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. bus: where events
-    go, in the checkpoints; None: there are none.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models: what loads
+    those that it asks. bus: where events go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
+        models: Models | None = None,
         bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
@@ -75,8 +77,7 @@ class Task:
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
         self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
-        self.pending_records = 0
-        self.pending_bytes = 0
+        self.pending_records = self.pending_bytes = self._first_ms = 0
         self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
@@ -96,9 +97,7 @@ class Task:
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
-        self._in_flight = False
-        self._changed = False
-        self._first_ms = 0
+        self._in_flight = self._changed = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic is not None]
@@ -108,12 +107,13 @@ class Task:
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
-        self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
+        self._folds, self._keyed = binding.folds, binding.keyed
+        self._late, self._approvals = binding.late, binding.approvals
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self.answers = binding.processes, binding.answers
-        self._approvals = binding.approvals
+        self._processes, self.answers, self.scorers = binding.processes, binding.answers, binding.scorers
         try:
             self._functions = binding.bind()
+            self.scorers.open(models, progress.versions)
         except BaseException:
             self.close()
             raise
@@ -214,6 +214,8 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        for ahead in self.program.ahead[number]:
+            self._functions[ahead](rows)
         if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept)
         if entry.kind is EntryKind.SOURCE:
@@ -352,6 +354,7 @@ class Task:
             self._changed = True
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
+        self._changed |= self.scorers.is_stale()
         for table in self._processes:
             self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
         for waiting in self._approvals:
@@ -447,6 +450,7 @@ class Task:
         watermark_ms = self._watermark_ms
         for _, table, fire in self._folds:
             table.show(watermark_ms, fire)
+        self.scorers.swap()
         self._sequence += 1
         self._in_flight, self._changed = True, False
         checkpoint = Checkpoint(
@@ -469,7 +473,8 @@ class Task:
 
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
-        return Progress(watermark_ms, tuple(clock.progress() for clock in self._clocks), counts)
+        entries = tuple(clock.progress() for clock in self._clocks)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.

@@ -6,6 +6,7 @@ Counts are set from plain integers between chunks; nothing here is called per ev
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streamflow.metrics.calls import CallMetrics
+from streamflow.metrics.model_families import ModelFamilies
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -71,14 +72,14 @@ class Metrics:
             "streamflow_global_table_bad_records", "records since the start that could not be used", table,
             registry=registry,
         )  # fmt: skip
-
-        self.calls = CallMetrics(registry)
+        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+            *self.models.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 

@@ -21,6 +21,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Limit      same, or gone          same         same         stateful, per key
     Handover   leaves for the topic of an async node
     Await      rows of a call         same         same         first in its stage, see engine/front.py
+    Score      new struct (+ fields)  same         same         asks a model
     Emit       leaves for a topic     record key   –
 
 Operators with more than one kind of input are in `join_operators.py`, those of a join by foreign key in
@@ -33,6 +34,7 @@ from typing import Any
 
 from streamflow.calls.caller import Action
 from streamflow.calls.policy import Policy
+from streamflow.inference.card import Task
 from streamflow.kit.declaration import Declaration
 from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
@@ -292,6 +294,28 @@ class Await:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """Adds what a model gives for `inputs`, behind the row's own fields (inference/answers.py).
+
+    shares: (version or `latest`, upper bound of its share of the keys in 1/10,000), ascending. shadow: a version that
+    is asked too, whose fields may be null. floor: rows of a lower confidence are left out. nulls: are given to the
+    model as not-a-number, else they make their row a dead letter. batch_rows: most rows of one call. registry: topic
+    of cards.
+    """
+
+    model: str
+    task: Task
+    inputs: tuple[Expression, ...]
+    shares: tuple[tuple[str, int], ...]
+    shadow: str | None
+    top_k: int
+    floor: float
+    nulls: bool
+    batch_rows: int
+    registry: str
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Leaves for a topic as JSON, partitioned by key."""
 
@@ -316,6 +340,7 @@ Operator = (
     | Limit
     | Handover
     | Await
+    | Score
     | Emit
     | Upsert
     | Subscribe

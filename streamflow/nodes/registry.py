@@ -35,6 +35,7 @@ from streamflow.nodes.kind import Category, NodeConfig, NodeKind
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.mask import Mask
+from streamflow.nodes.model import Model
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.normalize_running import NormalizeRunning
@@ -87,6 +88,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     HttpRequest,
     Enrich,
     Webhook,
+    Model,
 )
 
 

@@ -8,10 +8,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.inference.card import REGISTRY_MAX_BYTES, REGISTRY_MAX_ROWS, REGISTRY_SCHEMA
 from streamflow.model.approval import DECISION
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
+from streamflow.nodes.model import ModelConfig
 from streamflow.nodes.operators import Distinct, Fold, Limit, Park, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
@@ -211,6 +213,8 @@ def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
         config = node.config
         if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
             found[config.topic] = config.partitions
+        if isinstance(config, ModelConfig):
+            found[config.registry] = 1
     return found
 
 
@@ -220,4 +224,9 @@ def _global_tables(nodes: Mapping[str, LoweredNode]) -> tuple[GlobalTablePlan, .
         config, schema = node.config, node.lowered.output.schema
         if isinstance(config, GlobalTableConfig):
             found.append(GlobalTablePlan(name, config.topic, schema, config.key, config.max_rows, config.max_bytes))
+    # Cards of models are a table that nobody declares; a node's name has no dot or is another one.
+    topics = sorted({node.config.registry for node in nodes.values() if isinstance(node.config, ModelConfig)})
+    found += [
+        GlobalTablePlan(topic, topic, REGISTRY_SCHEMA, "id", REGISTRY_MAX_ROWS, REGISTRY_MAX_BYTES) for topic in topics
+    ]
     return tuple(found)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ import orjson
 from streamflow.bus.audit.copy import Begin, Part
 from streamflow.bus.audit.digest import LogRecord
 from streamflow.bus.audit.seal import Seal
+from streamflow.bus.feed import EventPage
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic, seals_topic
 from streamflow.errors import TopicError
@@ -55,22 +55,13 @@ async def _records(batches: AsyncIterator[list[LogRecord]]) -> AsyncIterator[Log
             yield record
 
 
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Events with their places, and where to go on; `at_end`: nothing more was there."""
-
-    events: list[tuple[int, int, dict[str, Any]]]
-    positions: dict[int, int]
-    at_end: bool
-
-
 async def read_page(
     reader: BusReader, starts: dict[int, int], wanted: EventFilter, limit: int, scan_max: int
 ) -> EventPage:
     """At most `limit` events that match, partition by partition, of at most `scan_max` that are looked at."""
     begins, ends = await reader.begins(), await reader.ends()
     positions = {p: max(begins[p], starts.get(p, begins[p])) for p in reader.partitions}
-    events: list[tuple[int, int, dict[str, Any]]] = []
+    events: list[dict[str, Any]] = []
     scanned = 0
     for partition in reader.partitions:
         async with aclosing(reader.read(positions, {partition: ends[partition]})) as batches:
@@ -81,6 +72,6 @@ async def read_page(
                 positions[partition] = record.offset + 1
                 event = orjson.loads(record.value or b"null")
                 if isinstance(event, dict) and wanted.matches(event):
-                    events.append((partition, record.offset, event))
+                    events.append({"partition": partition, "offset": record.offset, **event})
         positions[partition] = max(positions[partition], ends[partition])
     return EventPage(events, positions, at_end=True)

@@ -25,7 +25,7 @@ class BusReader:
     def __init__(self, settings: Settings, topic: str) -> None:
         self.topic = topic
         self._brokers = settings.brokers
-        self._consumer = AIOKafkaConsumer(
+        self.consumer = AIOKafkaConsumer(
             **connection(settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -37,42 +37,42 @@ class BusReader:
     async def __aenter__(self) -> "BusReader":
         """Connect. Raises BrokerUnavailable, TopicError when there is no such topic."""
         try:
-            await self._consumer.start()
+            await self.consumer.start()
             known: set[int] = set()
-            if self.topic in await self._consumer.topics():  # asking for its partitions could make it
-                self._consumer.assign([TopicPartition(self.topic, 0)])
-                await self._consumer.beginning_offsets([TopicPartition(self.topic, 0)])
-                known = self._consumer.partitions_for_topic(self.topic) or set()
+            if self.topic in await self.consumer.topics():  # asking for its partitions could make it
+                self.consumer.assign([TopicPartition(self.topic, 0)])
+                await self.consumer.beginning_offsets([TopicPartition(self.topic, 0)])
+                known = self.consumer.partitions_for_topic(self.topic) or set()
         except KafkaError as error:
-            await self._consumer.stop()
+            await self.consumer.stop()
             raise BrokerUnavailable(f"Kafka at {self._brokers} does not answer: {error!r}") from error
         self.partitions = sorted(known)
         if not self.partitions:
-            await self._consumer.stop()
+            await self.consumer.stop()
             raise TopicError(f"there is no topic {self.topic}: no worker of this namespace has run")
-        self._consumer.assign(self._places())
+        self.consumer.assign(self._places())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await self.consumer.stop()
 
     def _places(self) -> list[TopicPartition]:
         return [TopicPartition(self.topic, partition) for partition in self.partitions]
 
     async def begins(self) -> dict[int, int]:
         """First offset that is kept, per partition."""
-        return {tp.partition: offset for tp, offset in (await self._consumer.beginning_offsets(self._places())).items()}
+        return {tp.partition: offset for tp, offset in (await self.consumer.beginning_offsets(self._places())).items()}
 
     async def ends(self) -> dict[int, int]:
         """Offset behind the last committed record, per partition."""
-        return {tp.partition: offset for tp, offset in (await self._consumer.end_offsets(self._places())).items()}
+        return {tp.partition: offset for tp, offset in (await self.consumer.end_offsets(self._places())).items()}
 
     async def at_time(self, time_ms: int) -> dict[int, int]:
         """Offset of the first record at or after a time, per partition; the end where there is none."""
-        found = await self._consumer.offsets_for_times(dict.fromkeys(self._places(), time_ms))
+        found = await self.consumer.offsets_for_times(dict.fromkeys(self._places(), time_ms))
         ends = await self.ends()
         return {tp.partition: ends[tp.partition] if at is None else at.offset for tp, at in found.items()}
 
@@ -80,16 +80,16 @@ class BusReader:
         """Records from starts up to ends, in batches of one partition each. Raises BrokerUnavailable."""
         waiting = {p for p in self.partitions if starts.get(p, 0) < ends.get(p, 0)}
         for tp in self._places():
-            self._consumer.seek(tp, starts.get(tp.partition, 0))
+            self.consumer.seek(tp, starts.get(tp.partition, 0))
             if tp.partition not in waiting:
-                self._consumer.pause(tp)
+                self.consumer.pause(tp)
             else:
-                self._consumer.resume(tp)
+                self.consumer.resume(tp)
         idle_s = 0.0
         while waiting:
             try:
-                batches = await self._consumer.getmany(timeout_ms=_FETCH_MS)
-                positions = {p: await self._consumer.position(TopicPartition(self.topic, p)) for p in waiting}
+                batches = await self.consumer.getmany(timeout_ms=_FETCH_MS)
+                positions = {p: await self.consumer.position(TopicPartition(self.topic, p)) for p in waiting}
             except KafkaError as error:
                 raise BrokerUnavailable(f"{self.topic} cannot be read: {error!r}") from error
             idle_s = 0.0 if batches else idle_s + _FETCH_MS / 1_000
@@ -100,7 +100,7 @@ class BusReader:
                 # What is left before the end may be markers of transactions, which nobody is given.
                 if position >= ends[partition] or (idle_s >= 1.0 and position + 1 >= ends[partition]):
                     waiting.discard(partition)
-                    self._consumer.pause(TopicPartition(self.topic, partition))
+                    self.consumer.pause(TopicPartition(self.topic, partition))
             if idle_s > STALL_S:
                 raise BrokerUnavailable(f"nothing came from {self.topic} for {STALL_S:.0f} s")
 

@@ -32,6 +32,7 @@ from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -79,8 +80,9 @@ class HostedTask:
         calls: AsyncNodes,
         ends: Mapping[tuple[str, int], int] | None = None,
         bus: DataPathBus | None = None,
+        models: Models | None = None,
     ) -> None:
-        self._bus = bus
+        self._bus, self._models = bus, models
         self._ends = ends
         self._calls = calls
         self._waiting: Mapping[str, AsyncEntry] = {}
@@ -146,6 +148,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
+            models=self._models,
             bus=self._bus,
         )
         if self._ends is not None:
@@ -191,7 +194,7 @@ class HostedTask:
         start = _first_at(chunk, position)
         spent_s = 0.0
         while self.state is TaskState.RUNNING:
-            stop = min(start + SLICE, count)
+            stop = min(start + task.scorers.slice_records(SLICE), count)
             began = time.monotonic()
             task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()

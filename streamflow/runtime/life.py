@@ -1,4 +1,4 @@
-"""How the last worker on a state folder ended, and with which settings: `life.json` beside the stores.
+"""How the last worker on a state folder ended, with which settings and topology: `life.json` beside the stores.
 
 A worker that fails ends at once and can send nothing; what it writes here its successor says on the bus. A file that
 says neither how its worker ended is that of one that was killed.
@@ -23,18 +23,22 @@ _FILE = "life.json"
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """The worker before: how it ended (none, stopped, failed, killed), its error, and what its settings were."""
+    """The worker before: how it ended (none, stopped, failed, killed), its error, settings that have changed since as
+    (old, new), and the version and digest of its topology."""
 
     ended: str = "none"
     error: dict[str, str] = field(default_factory=dict)
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    version: int | None = None
+    digest: str = ""
 
 
 class Life:
     """Life of the worker that holds a state folder."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, version: int, digest: str) -> None:
         self._path = folder / _FILE
+        self._topology = {"version": version, "digest": digest}
         self._settings = masked(settings.model_dump(mode="json"))
 
     def begin(self) -> Predecessor:
@@ -45,7 +49,13 @@ class Life:
             return Predecessor()
         old, new = found.get("settings", {}), self._settings
         changes = {name: (old.get(name), new.get(name)) for name in new if old.get(name) != new.get(name)}
-        return Predecessor(found.get("ended") or "killed", found.get("error", {}), changes)
+        return Predecessor(
+            found.get("ended") or "killed",
+            found.get("error", {}),
+            changes,
+            found.get("version"),
+            found.get("digest", ""),
+        )
 
     def failed(self, error: BaseException) -> None:
         """Last words of a worker that ends at once."""
@@ -69,7 +79,7 @@ class Life:
         return found if isinstance(found, dict) else {}
 
     def _write(self, ended: str, error: dict[str, str]) -> None:
-        body = {"ended": ended, "error": error, "settings": self._settings}
+        body = {"ended": ended, "error": error, "settings": self._settings, **self._topology}
         made = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.inference.files import ModelFiles
+from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
@@ -73,11 +75,17 @@ class Companion(Protocol):
 class Worker:
     """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read.
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. digest: of the
+    topology as it was declared.
     """
 
     def __init__(
-        self, plan: Plan, settings: Settings, url: str, ends: Mapping[tuple[str, int], int] | None = None
+        self,
+        plan: Plan,
+        settings: Settings,
+        url: str,
+        ends: Mapping[tuple[str, int], int] | None = None,
+        digest: str = "",
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
@@ -87,10 +95,12 @@ class Worker:
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
         self._data_path_bus = data_path_bus(settings)
-        self._life = Life(settings.state_dir / plan.identity, settings)
+        self._digest = digest
+        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, digest)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
+        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -160,6 +170,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
+            self.models,
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -214,6 +225,10 @@ class Worker:
         cause = self.events.emit(EventType.WORKER_STARTED, topology, started)
         if before.error:
             self.events.emit(EventType.ERROR_OCCURRED, topology, before.error, severity=Severity.ERROR, causation=cause)
+        if self._digest != before.digest:
+            deployed = {"worker": self.url, "version": self.plan.version, "digest": self._digest}
+            deployed["previous_version"] = before.version
+            self.events.emit(EventType.TOPOLOGY_DEPLOYED, topology, deployed, causation=cause)
         if before.changes:
             changed = {"worker": self.url, "changes": before.changes}
             self.events.emit(EventType.CONFIGURATION_CHANGED, topology, changed, causation=cause)

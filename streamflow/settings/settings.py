@@ -120,6 +120,10 @@ class Settings(BaseSettings):
         60_000, ge=1_000, description="work waits and nothing moves: the worker ends after this, ms"
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
+    models_dir: Path = Field(Path("models"), description="folder of model files, by digest; workers may share it")
+    models_max_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
+    )
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")
     topic_max_events_per_s: int = Field(
@@ -140,6 +144,12 @@ class Settings(BaseSettings):
     )
     live_interval_ms: int = Field(
         50, ge=5, le=60_000, description="least time between two messages to a client of a live table, ms"
+    )
+    idempotency_window_ms: int = Field(
+        600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="how long a publish with an Idempotency-Key is remembered, ms; the same on all workers",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")

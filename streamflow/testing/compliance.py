@@ -29,6 +29,7 @@ from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
 from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.testing.sample_models import samples
 from streamflow.topology.document import spec_of
 
 #: Rows that examples are written for.
@@ -210,7 +211,11 @@ def run_kind(kind: type[NodeKind], rows: list[dict[str, Any]], /, **config: Any)
     Raises TopologyError for a configuration that cannot run.
     """
     with KINDS.lent(kind):
-        driver = Driver(bounded(_plan(kind, config, ("readings",))), outside=OUTSIDE)
+        plan = bounded(_plan(kind, config, ("readings",)))
+        models, cards = samples(plan)
+        driver = Driver(plan, outside=OUTSIDE, models=models)
+        for topic, card in cards:
+            driver.put(topic, *card.record())
         driver.publish("readings", rows)
         driver.finish()
         driver.close()
@@ -274,8 +279,12 @@ class _Run:
     def driver(self, **shape: Any) -> Driver:
         crashes = shape.pop("crashes", {})
         with KINDS.lent(self.kind):
-            driver = Driver(bounded(self._plan()), partitions=2, outside=OUTSIDE, **shape)
+            plan = bounded(self._plan())
+            models, cards = samples(plan)
+            driver = Driver(plan, partitions=2, outside=OUTSIDE, models=models, **shape)
         driver.crash_at = crashes
+        for topic, card in cards:
+            driver.put(topic, *card.record())
         readings, settings = _events()
         driver.publish(TABLE, settings and [{"time": 0, "sensor": f"s{each}", "value": each} for each in range(3)])
         if "settings" in {entry.topic for stage in driver.plan.stages for entry in stage.entries}:

@@ -27,6 +27,7 @@ from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
+from streamflow.inference.models import Models
 from streamflow.model.approval import partition_of_id
 from streamflow.model.chunk import Record
 from streamflow.model.outcome import CORRELATION, Outcome
@@ -58,7 +59,8 @@ class Driver:
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
-    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS.
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
+    model nodes load theirs with.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Driver:
         fused: bool = True,
         overlap: bool = False,
         outside: Outside | None = None,
+        models: Models | None = None,
         events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
@@ -78,6 +81,7 @@ class Driver:
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap = overlap
+        self._models = models
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
@@ -128,8 +132,11 @@ class Driver:
 
     def delete(self, topic: str, key: str | int) -> None:
         """Append a record without a value, which deletes the row of a global table."""
-        data = key_bytes(key)
-        self.log.partitions[topic, partition_of(data, self._partitions)].append(data, None, self.now_ms)
+        self.put(topic, key_bytes(key), None)
+
+    def put(self, topic: str, key: bytes, value: bytes | None) -> None:
+        """Append a record as it is, to the partition of its key."""
+        self.log.partitions[topic, partition_of(key, self._partitions)].append(key, value, self.now_ms)
 
     def decide(self, node: str, approval: str, decision: str, actor: str, **more: str) -> None:
         """Say something about a row that an approval has parked; more: `comment`, `to`."""
@@ -281,6 +288,7 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
+            models=self._models,
             bus=self._bus,
         )
         if self._ends is not None:

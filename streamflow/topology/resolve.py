@@ -18,7 +18,7 @@ from streamflow.topology.queues import with_queues
 from streamflow.topology.spec import TopologySpec
 
 #: Options of nodes that name a topic.
-TOPIC_OPTIONS = ("topic", "late", "incomplete", "excess")
+TOPIC_OPTIONS = ("topic", "late", "incomplete", "excess", "registry")
 
 
 @dataclass(frozen=True, slots=True)

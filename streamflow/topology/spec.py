@@ -1,6 +1,8 @@
 """The declared topology: frozen data, the same whether it was written in YAML or Python."""
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
@@ -45,6 +47,12 @@ class TopologySpec(BaseModel):
     description: str = Field("", description="for people")
     schemas: Mapping[str, Mapping[str, str]] = Field(description="field types per schema, such as `float?`")
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that was declared, hexadecimal."""
+        declared = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return sha256(declared.encode()).hexdigest()
 
     def node(self, name: str) -> NodeSpec | None:
         """Node by name."""

@@ -15,8 +15,11 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
+from streamflow.web.access import PUBLIC
 from streamflow.web.approvals import approval_routes
 from streamflow.web.control import control_routes
+from streamflow.web.event_status import status_routes
+from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
@@ -25,9 +28,11 @@ from streamflow.web.letters import letter_routes
 from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
+from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
+    PROBLEM,
     JsonResponse,
     Refusal,
     answer_bad_parameters,
@@ -44,10 +49,15 @@ from streamflow.web.why import why_routes
 #: that is not here, and a test fails on it.
 PERMISSIONS = {
     "publish": "publish",
+    "publish_as_owner": "operate",
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
     "follow_table": "query",
+    "list_events": "operate",  # they tell who did what
+    "follow_events": "operate",
+    "show_status": "view",
+    "follow_tables": "query",
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",
@@ -85,16 +95,21 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
         summary="Kafka stream processing",
         version="1",
         openapi_url=None,  # the framework's own routes know no permissions
+        responses={"default": PROBLEM},
         dependencies=[Depends(Permitted(PERMISSIONS))],
     )
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
+    app.state.event_clients = EventClients()
     app.include_router(publishing_routes(service, limits, buckets))
     app.include_router(executing_routes(service, limits, buckets))
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
+    app.include_router(event_routes(service, app.state.event_clients))
+    app.include_router(status_routes(service))
+    app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service, limits))
     app.include_router(control_routes(service))
@@ -140,7 +155,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/metrics", tags=["health"], operation_id="metrics")
+    @app.get("/metrics", tags=["health"], operation_id="metrics", responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -149,8 +164,14 @@ def _add_health(app: FastAPI, service: Service) -> None:
 def _add_documents(app: FastAPI) -> None:
     @app.get("/openapi.json", operation_id="openapi", include_in_schema=False)
     async def openapi() -> Response:
-        """The OpenAPI document."""
-        return JsonResponse(app.openapi())
+        """The OpenAPI document, with who may use what."""
+        document = app.openapi()
+        document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        for operation in (each for methods in document["paths"].values() for each in methods.values()):
+            permission = PERMISSIONS.get(operation["operationId"], "")
+            if permission != PUBLIC:
+                operation |= {"security": [{"bearer": []}], "x-permission": permission}
+        return JsonResponse(document)
 
     @app.get("/docs", operation_id="docs", include_in_schema=False)
     async def docs() -> Response:
@@ -226,6 +247,11 @@ class HttpServer:
             timeout_graceful_shutdown=5,
             http="h11",
             h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            ws="websockets-sansio",
+            ws_max_size=MESSAGE_MAX_BYTES,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # it costs more than all the rest of a message
             server_header=False,
             proxy_headers=False,  # whoever asks could name any address
             ssl_certfile=tls.certificate if tls else None,

@@ -67,12 +67,12 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
         page = await _asked(service.letters.page(wanted, *_places(cursor), limit))
         return JsonResponse({"letters": [each.view() for each in page.letters], "cursor": _cursor(page.next, page.end)})
 
-    @router.get(_PATH + "/{number}", operation_id="show_letter")
+    @router.get(_PATH + "/{number:int}", operation_id="show_letter")
     async def show_letter(number: Number) -> Response:
         """One letter with its event, as it came and as edited, and its stack."""
         return JsonResponse(_found(number, await _asked(service.letters.letter(number))).view(whole=True))
 
-    @router.put(_PATH + "/{number}/value", operation_id="edit_letter")
+    @router.put(_PATH + "/{number:int}/value", operation_id="edit_letter")
     async def edit_letter(request: Request, number: Number, comment: Comment = "") -> Response:
         """Keep another event beside the original, for the next redrive. The source's schema must take it."""
         value = await body_of(request, limits.body_bytes)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamflow.bus.control import Wish
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
 from streamflow.bus.states import State
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
+from streamflow.model.keyed_publish import Published
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
 from streamflow.model.position import Positions
 from streamflow.model.trace_context import Span, TraceContext
@@ -92,6 +94,8 @@ class Service(Protocol):
     controls: Controls
     #: Where this process says what happens to it.
     events: EventLog
+    #: The bus as this process reads it, None where events are off.
+    feed: EventFeed | None
     #: This worker's address, as other workers know it.
     url: str
 
@@ -132,6 +136,20 @@ class Service(Protocol):
     ) -> dict[int, int]:
         """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
         replicas; next offset per partition. Raises BrokerUnavailable."""
+
+    def publish_owner(self, key: str) -> str | None:
+        """Address of the worker that should decide about an idempotency key; None when nobody is known."""
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Append records unless that was done under the idempotency key. Raises KeyReused, TooManyKeys,
+        BrokerUnavailable."""
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST at another worker: (status, headers, body). Raises OwnerUnreachable."""
 
     @property
     def traces(self) -> SpanLog:

@@ -12,6 +12,25 @@ from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
 
+#: What every answer that is no success looks like, for the OpenAPI document.
+PROBLEM: dict[str, Any] = {
+    "description": "a problem (RFC 9457): `title` is a stable word, `detail` says what to do",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+
 
 class JsonResponse(Response):
     """JSON by orjson."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -13,16 +13,27 @@ from starlette.requests import ClientDisconnect
 
 from streamflow.errors import BrokerUnavailable, EventError
 from streamflow.model.codec import RowCodec
+from streamflow.model.keyed_publish import request_digest
 from streamflow.model.position import encode_token
 from streamflow.model.schema import Schema
 from streamflow.plan.plan import EntryKind
 from streamflow.state.keys import key_bytes
+from streamflow.web.keyed_publishing import (
+    OWNER_PATH,
+    REPLAYED,
+    IdempotencyKey,
+    Once,
+    OwnersKey,
+    by_owner,
+    published_once,
+)
 from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBucket, is_too_deep
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publish_document import RESPONSES, request_body
 from streamflow.web.tracing import traced
 
+Key = Annotated[str | None, Query(description="key of all events of this request")]
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
 
@@ -52,12 +63,28 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         openapi_extra=request_body({topic: target.schema for topic, target in targets.items()}),
     )
     async def publish(
-        request: Request, topic: str, key: str | None = Query(None, description="key of all events of this request")
+        request: Request,
+        topic: str,
+        key: Key = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Append events: one JSON object, an array of them, or NDJSON. Answers counts, what was rejected and why, and a
         position token; `accepted` events are acknowledged by all in-sync replicas.
 
-        The body `null` with a key deletes that key's row of a global table."""
+        The body `null` with a key deletes that key's row of a global table.
+
+        With an Idempotency-Key the same request is carried out once, however often it comes within the time that keys
+        are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`."""
+        return await answer(request, topic, key, idempotency_key, is_owner=False)
+
+    @router.post(OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES)
+    async def publish_as_owner(request: Request, topic: str, idempotency_key: OwnersKey, key: Key = None) -> Response:
+        """The same with an Idempotency-Key that this worker should decide about (between workers)."""
+        return await answer(request, topic, key, idempotency_key, is_owner=True)
+
+    async def answer(
+        request: Request, topic: str, key: str | None, idempotency_key: str | None, *, is_owner: bool
+    ) -> Response:
         target = targets.get(topic)
         if target is None:
             near = get_close_matches(topic, targets, 1)
@@ -65,12 +92,18 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
             raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        values = _split(await admitted(service, request, buckets[topic], limits), limits.batch_events)
+        body = await admitted(service, request, buckets[topic], limits)
+        once = None if idempotency_key is None else Once(idempotency_key, request_digest(topic, key, body))
+        if once is not None and not is_owner:
+            forwarded = await by_owner(service, topic, key, once, body)
+            if forwarded is not None:
+                return forwarded
+        values = _split(body, limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
-            return await _append(service, request, topic, [_deletion(key)], [])
+            return await _append(service, request, topic, [_deletion(key)], [], once)
         records, rejected = validated(target, values, key)
-        return await _append(service, request, topic, records, rejected)
+        return await _append(service, request, topic, records, rejected, once)
 
     return router
 
@@ -205,15 +238,26 @@ def _rejected(index: int, error: EventError) -> dict[str, Any]:
 
 
 async def _append(
-    service: Service, request: Request, topic: str, records: list[Pair], rejected: list[dict[str, Any]]
+    service: Service,
+    request: Request,
+    topic: str,
+    records: list[Pair],
+    rejected: list[dict[str, Any]],
+    once: Once | None,
 ) -> Response:
-    token = None
+    token, published = None, None
     if records:
         try:
-            with traced(service, request, topic) as headers:
-                ends = await service.publish(topic, records, headers)
+            if once is not None:
+                published = await published_once(service, topic, once, records)
+                ends = published.ends
+            else:
+                with traced(service, request, topic) as context:
+                    ends = await service.publish(topic, records, context)
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         token = encode_token({topic: ends})
-    body = {"accepted": len(records), "rejected": rejected, "token": token}
-    return JsonResponse(body, status_code=422 if rejected and not records else 200)
+    accepted = len(records) if published is None else published.count
+    body = {"accepted": accepted, "rejected": rejected, "token": token}
+    headers = {REPLAYED: "true"} if published is not None and published.replayed else None
+    return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=headers)

@@ -18,9 +18,14 @@ _ENTRIES = st.one_of(
 )
 
 
-@given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4))
-def test_progress_comes_back(watermark: int, entries: list[EntryProgress], counts: list[int]) -> None:
-    progress = Progress(watermark, tuple(entries), tuple(counts))
+_VERSIONS = st.lists(st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3})?", fullmatch=True), max_size=3)
+
+
+@given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4), _VERSIONS)
+def test_progress_comes_back(
+    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[str]
+) -> None:
+    progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions))
     assert Progress.decode(progress.encode()) == progress
 
 

@@ -67,7 +67,22 @@ def test_a_life_with_a_kill_is_on_the_bus_sealed_and_a_changed_copy_is_caught(
     product.query("totals", after=poison["token"])
     product.stop(0, signal.SIGKILL)
     product.start(0, **bus, STREAMFLOW_COMMIT_INTERVAL_MS="50")
-    _wait_until_proved(kafka, bus, 8)
+    with product.client().stream("GET", "/v1/events/stream", headers={"last-event-id": "0:0"}) as answer:
+        cursor = ""
+        for line in answer.iter_lines():
+            if line.startswith("id: "):
+                cursor = line.removeprefix("id: ")
+            elif line == "event: DEAD_LETTER_ADDED":
+                break
+    page = product.client().get("/v1/events", params={"cursor": cursor, "type": "WORKER_STARTED"}).json()
+    assert [each["data"]["predecessor"] for each in page["events"]] == ["killed"]
+    _wait_until_proved(kafka, bus, 9)
+    status = product.client().get("/v1/events/status")
+    rebuilt = _streamflow(kafka, bus, "audit", "rebuild", "--json", "--upto", status.headers["x-cursor"])
+    assert status.content == json.dumps(rebuilt, sort_keys=True, separators=(",", ":")).encode()
+    letters = {"dead_letters": {"expression": 2}}
+    assert status.json()["rows"][f"{product.name}/share"] == letters
+    assert status.json()["rows"][product.name]["version"] == 1
     assert product.stop(0) == 0
 
     # What happened is there, with the cause of the second life.

@@ -1,15 +1,19 @@
 """Clients of live tables while workers are killed, on a real Kafka."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
 from tests.system.test_worker import Product
-from tests.web.live.mirror import DEADLINE_S, Mirror, following
+from tests.web.live.mirror import DEADLINE_S, Mirror, following, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -101,6 +105,17 @@ def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row.get("start", 0), row["key"]))
 
 
+async def _follow_by_socket(product: Product, table: str, mirror: Mirror) -> None:
+    """A WebSocket at worker 0 until that ends it."""
+    async with connect(f"ws://127.0.0.1:{product.ports[0]}/v1/ws", max_size=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "id": "a", "table": table, "window": 2}))
+        async for text in socket:
+            message = json.loads(text)
+            if message["type"] in ("snapshot", "delta"):
+                mirror.apply(message)
+                await socket.send(json.dumps({"type": "ack", "id": "a", "number": message["number"]}))
+
+
 def _check_refusals(product: Product) -> None:
     path = f"/v1/topologies/{product.name}/tables"
     sliding = product.client().get(f"{path}/hops/live")
@@ -119,6 +134,8 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
 
     async def main() -> None:
         stays, moves, ends, never = _Watch(product), _Watch(product), asyncio.Event(), asyncio.Event()
+        beside = Mirror()
+        socket = asyncio.create_task(_follow_by_socket(product, "totals", beside))
         staying, moving = asyncio.create_task(stays.on(0, ends)), asyncio.create_task(moves.on(1, never))
         for watch, number in ((stays, 0), (moves, 1)):
             await watch.until_it_is_the_table(number, token)
@@ -132,9 +149,12 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
             await watch.until_it_is_the_table(0, after[-1]["token"])
             counts = [row["value"]["n"] for row in watch.mirrors["totals"].rows()]
             assert sum(counts) == 1_200, "every event once"
+        await until(lambda: _ordered(beside.rows()) == _ordered(stays.mirrors["totals"].rows()))
         resets = {table: mirror.reset_count for table, mirror in stays.mirrors.items()}
         assert all(3 <= count <= 6 for count in resets.values()), f"what worker 0 has was never read anew: {resets}"
         await asyncio.to_thread(product.stop, 0)  # ends every stream in order
         await asyncio.gather(staying, moving)
+        with suppress(ConnectionClosedError):  # 1012: come back, to another worker
+            await socket
 
     asyncio.run(main())

@@ -302,12 +302,3 @@ def test_what_deploy_acls_prints_is_enough_and_nothing_of_it_too_much(
     with carol.without(f"{unique}.totals", "Write"), pytest.raises(KafkaRefusal, match="it may not be seen"):
         asyncio.run(ensure_topics(plan, mine))
     assert asyncio.run(ensure_topics(plan, mine))[f"{unique}.sales"] == 3
-
-
-def test_only_one_place_says_how_to_connect(root: Path) -> None:
-    sources = {path: path.read_text() for path in (root / "streamflow").rglob("*.py")}
-    named = {path.name for path, text in sources.items() if "bootstrap_servers" in text}
-    assert named == {"connection.py"}
-    for path, text in sources.items():
-        made = text.count("AIOKafkaConsumer(") + text.count("AIOKafkaProducer(") + text.count("AIOKafkaAdminClient(")
-        assert text.count("**connection(") == made, path

@@ -65,7 +65,7 @@ def _routes(app: FastAPI) -> list[tuple[str, str, str]]:
     for each in iter_route_contexts(app.routes):
         route = each.route
         assert isinstance(route, (APIRoute, APIWebSocketRoute)), f"{route} has no permissions"
-        path = re.sub(r"{[^}]+}", "t", each.path or route.path)
+        path = re.sub(r"{[^}]+}", "1", each.path or route.path)
         if isinstance(route, APIRoute):
             assert route.operation_id, f"{path} has no operation_id"
             found += [(route.operation_id, method, path) for method in route.methods or ()]
@@ -106,6 +106,20 @@ def test_every_route_has_a_permission_that_exists(keys: Keys) -> None:
     assert {operation for operation, _, _ in routes} == set(PERMISSIONS), "web/app.py: PERMISSIONS"
     assert set(PERMISSIONS.values()) <= EVERY_PERMISSION
     assert {path for operation, _, path in routes if PERMISSIONS[operation] == PUBLIC} == PUBLIC_PATHS
+
+
+def test_the_document_says_who_may_use_what() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            paths = (await one.get("/openapi.json")).json()["paths"]
+            operations = {each["operationId"]: each for methods in paths.values() for each in methods.values()}
+            for name, operation in operations.items():
+                is_public = PERMISSIONS[name] == PUBLIC
+                assert operation.get("x-permission", PUBLIC) == PERMISSIONS[name]
+                assert ("security" not in operation) == is_public
+                assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+    asyncio.run(main())
 
 
 def test_every_route_for_every_role(keys: Keys) -> None:

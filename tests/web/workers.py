@@ -14,12 +14,14 @@ import msgspec
 from fastapi import FastAPI
 
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
+from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
 from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
+from streamflow.model.keyed_publish import KeyReused, Published
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -38,6 +40,7 @@ from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
 PARTITIONS = 4
@@ -114,6 +117,7 @@ class StoredWorker:
         self.plan, self.url, self.server = plan, server.url, server
         self.controls: Controls = LocalControls(plan)
         self.events: EventLog = QueuedEvents(server.url)
+        self.feed: EventFeed | None = MemoryFeed()
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
@@ -131,6 +135,8 @@ class StoredWorker:
         self.access = Access(url=server.url)
         self.executions = Executions()
         self.letters = StoredLetters()
+        self.key_owner: str | None = None
+        self.published_keys: dict[str, tuple[bytes, int]] = {}
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
         self.listeners: list[CheckpointListener] = []
@@ -230,6 +236,32 @@ class StoredWorker:
         self.published += records
         self.headers.append(headers)
         return {0: len(self.published)}
+
+    def publish_owner(self, key: str) -> str | None:
+        """Where this worker believes the owner of all keys is."""
+        return self.key_owner
+
+    async def publish_once(
+        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+    ) -> Published:
+        """Keep the records, once per key."""
+        if key not in self.published_keys:
+            self.published_keys[key] = digest, len(self.published) + len(records)
+            return Published(await self.publish(topic, records), len(records))
+        known, end = self.published_keys[key]
+        if known != digest:
+            raise KeyReused
+        return Published({0: end}, len(records), replayed=True)
+
+    async def forward(
+        self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Over HTTP."""
+        try:
+            answer = await self._client.post(url + path, params=dict(parameters), headers=dict(headers), content=body)
+        except httpx.HTTPError as error:
+            raise OwnerUnreachable(str(error)) from error
+        return answer.status_code, answer.headers, answer.content
 
     async def follow_outcomes(self) -> None:
         """Tests add the parts."""

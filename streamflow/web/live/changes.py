@@ -37,12 +37,15 @@ def change_of(reader: TableReader, partition: int, store_key: bytes, raw: bytes 
     rows = (
         [] if raw is None else [row for row in reader.shown(store_key, raw, watermark_ms) if row["value"] is not None]
     )
-    return change_from(reader, {"partition": partition, "id": store_key.hex(), "rows": rows})
+    return _change(reader, store_key, {"partition": partition, "id": store_key.hex(), "rows": rows})
 
 
 def change_from(reader: TableReader, body: dict[str, Any]) -> Change:
     """A change from its JSON as an object."""
-    store_key = bytes.fromhex(body["id"])
+    return _change(reader, bytes.fromhex(body["id"]), body)
+
+
+def _change(reader: TableReader, store_key: bytes, body: dict[str, Any]) -> Change:
     start_ms, key = reader.place(store_key)
     data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
     return Change(partition_prefix(body["partition"]) + store_key, start_ms, key, data)

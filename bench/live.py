@@ -1,0 +1,279 @@
+"""From an event sent over HTTP to the delta at clients of a live table, and what clients cost the data path. Writes
+LIVE.md beside this file.
+
+    python -m bench.live [--rate 2000] [--subscribers 200] [--seconds 20] [--events 3000000] [--parts latency,cost]
+
+Latency: one worker, exactly once, a window of 10 s with `emit: update`. Events go in over HTTP, 20 to a request, each with
+its number; a delta shows the highest number of its key. Measured from the moment the request is sent. Two clients follow the
+whole table and are timed, one per protocol; the others follow a key each (or, with --all, the whole table).
+Cost: the worker works through events that are written straight to Kafka, with and without the same clients.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import orjson
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+from websockets.asyncio.client import connect
+
+from bench.processes import Contender, Worker, machine, python
+from bench.workload import PARTITIONS, partition_of
+from streamflow.runtime.embedded.broker import EmbeddedBroker
+from streamflow.web.server_sent_events import read_events
+
+console = Console()
+KEYS = 500
+BATCH = 20
+_WARM_UP_S = 5
+_ARRIVED_S = 60.0
+_TOPOLOGY = """
+topology: {name}
+schemas: {{Reading: {{sensor: str, ts: timestamp, number: int}}}}
+nodes:
+  readings: {{kind: source, topic: {name}.in, schema: Reading, event_time: ts, key: sensor, partitions: 4}}
+  newest:   {{kind: window, input: readings, window: {{type: tumbling, size: 10s}}, aggregate: {{n: count(), newest: max(number)}}, emit: update, retention: 1m}}
+  out:      {{kind: sink, input: newest, topic: {name}.out}}
+"""
+
+
+@dataclass
+class Waits:
+    """Seconds from sending to a delta, by client. `sent`: when each event was sent."""
+
+    sent: list[float] = field(default_factory=list)
+    shown: dict[str, list[float]] = field(default_factory=dict)
+
+    def show(self, client: str, changes: list[dict[str, object]], highest: dict[str, int]) -> None:
+        """A client saw changes; every event of a key up to the newest one is shown by them."""
+        now = time.perf_counter()
+        for change in changes:
+            for row in change["rows"]:  # type: ignore[attr-defined]
+                key, newest = row["key"], row["value"]["newest"]
+                number = highest.get(key, int(key[1:]) - KEYS) + KEYS
+                while number <= newest:
+                    self.shown[client].append(now - self.sent[number])
+                    highest[key] = number
+                    number += KEYS
+
+
+def _start(bootstrap: str, folder: Path, name: str) -> Worker:
+    topology = folder / name
+    topology.mkdir()
+    (topology / "topology.yaml").write_text(_TOPOLOGY.format(name=name))
+    return Worker(bootstrap, topology, folder / f"{name}-state", folder / f"{name}.log", session_timeout_ms=60_000)
+
+
+def _readers(worker: Worker, name: str, count: int, chosen: argparse.Namespace, folder: Path) -> Contender:
+    port = str(worker.port)
+    how = "all" if chosen.all else "key"
+    return Contender(
+        python("-m", "bench.live_readers", port, name, str(count), how), {}, folder / f"{name}-readers.log"
+    )
+
+
+# -- latency ----------------------------------------------------------------------------------------------------------
+
+
+async def latency(bootstrap: str, folder: Path, chosen: argparse.Namespace) -> tuple[Waits, int]:
+    """Waits of the timed clients, and the events sent behind the warm-up."""
+    name = "live_latency"
+    worker = _start(bootstrap, folder, name)
+    waits = Waits(shown={"SSE": [], "WebSocket": []})
+    readers = None
+    try:
+        await asyncio.to_thread(worker.wait_ready)
+        readers = _readers(worker, name, chosen.subscribers - 2, chosen, folder)
+        base = f"http://127.0.0.1:{worker.port}"
+        clients = [
+            asyncio.create_task(_by_events(base, name, waits)),
+            asyncio.create_task(_by_socket(base, name, waits)),
+        ]
+        await asyncio.to_thread(_wait_connected, readers)
+        await _send(base, name, chosen, waits)
+        total = len(waits.sent)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ARRIVED_S):
+                while min(map(len, waits.shown.values())) < total:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        for client in clients:
+            client.cancel()
+        console.print(f"worker's CPU: {worker.usage().cpu_s:.1f} s", highlight=False)
+        return waits, total
+    finally:
+        if readers is not None:
+            readers.stop()
+        worker.stop()
+
+
+def _wait_connected(readers: Contender) -> None:
+    deadline = time.monotonic() + _ARRIVED_S
+    while "connected" not in readers.log.read_text():
+        if time.monotonic() > deadline or readers.process.poll() is not None:
+            raise RuntimeError(f"the clients are not connected, see {readers.log}")
+        time.sleep(0.1)
+
+
+async def _by_events(base: str, name: str, waits: Waits) -> None:
+    highest: dict[str, int] = {}
+    url = f"{base}/v1/topologies/{name}/tables/newest/live"
+    async with httpx.AsyncClient(timeout=60) as client, client.stream("GET", url) as answer:
+        async for event in read_events(answer.aiter_lines()):
+            waits.show("SSE", orjson.loads(event.data)["changes"], highest)
+
+
+async def _by_socket(base: str, name: str, waits: Waits) -> None:
+    highest: dict[str, int] = {}
+    async with connect(base.replace("http", "ws") + "/v1/ws", max_size=None) as socket:
+        await socket.send(json.dumps({"type": "subscribe", "id": "a", "table": "newest"}))
+        async for text in socket:
+            message = orjson.loads(text)
+            if "changes" in message:
+                waits.show("WebSocket", message["changes"], highest)
+
+
+async def _send(base: str, name: str, chosen: argparse.Namespace, waits: Waits) -> None:
+    """Events at the rate; the key of event n is n modulo the number of keys."""
+    count = chosen.rate * (chosen.seconds + _WARM_UP_S)
+    slots = asyncio.Semaphore(50)
+    async with httpx.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as group:
+
+        async def post(first: int) -> None:
+            now_ms = int(time.time() * 1_000)
+            events = [{"sensor": f"s{n % KEYS}", "ts": now_ms, "number": n} for n in range(first, first + BATCH)]
+            async with slots:
+                while True:
+                    answer = await client.post(f"{base}/v1/topics/{name}.in/events", content=orjson.dumps(events))
+                    if answer.status_code != 503:  # busy: the wait counts
+                        break
+                    await asyncio.sleep(0.02)
+            assert answer.json()["accepted"] == BATCH, answer.text
+
+        started = time.perf_counter()
+        for first in range(0, count, BATCH):
+            await asyncio.sleep(max(0.0, started + first / chosen.rate - time.perf_counter()))
+            waits.sent += [time.perf_counter()] * BATCH
+            group.create_task(post(first))
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+
+
+async def cost(
+    bootstrap: str, folder: Path, chosen: argparse.Namespace, with_readers: bool, number: int
+) -> tuple[float, float]:
+    """Events per second of wall time and CPU µs per event, while the worker works through a full topic."""
+    name = f"live_cost_{number}"
+    worker = _start(bootstrap, folder, name)
+    readers = None
+    try:
+        await asyncio.to_thread(worker.wait_ready)
+        if with_readers:
+            readers = _readers(worker, name, chosen.subscribers, chosen, folder)
+            await asyncio.to_thread(_wait_connected, readers)
+        worker.pause()
+        await _fill(bootstrap, f"{name}.in", chosen.events)
+        before, started = worker.usage().cpu_s, time.perf_counter()
+        worker.go_on()
+        while True:
+            view = await asyncio.to_thread(worker.get, f"/v1/topologies/{name}")
+            if sum(sum(task["positions"].values()) for task in view.get("tasks", [])) >= chosen.events:
+                break
+            await asyncio.sleep(0.2)
+        took = time.perf_counter() - started
+        return chosen.events / took, (worker.usage().cpu_s - before) / chosen.events * 1e6
+    finally:
+        if readers is not None:
+            readers.stop()
+        worker.stop()
+
+
+async def _fill(bootstrap: str, topic: str, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=1 << 19, linger_ms=0)
+    await producer.start()
+    now_ms = int(time.time() * 1_000)
+    keys = [f"s{number}".encode() for number in range(KEYS)]
+    places = [partition_of(key) for key in keys]
+    batches = [producer.create_batch() for _ in range(PARTITIONS)]
+    sends = []
+    for number in range(count):
+        key, place = keys[number % KEYS], places[number % KEYS]
+        body = b'{"sensor":"%s","ts":%d,"number":%d}' % (key, now_ms, number)
+        if batches[place].append(timestamp=now_ms, key=key, value=body) is None:
+            sends.append(await producer.send_batch(batches[place], topic, partition=place))
+            batches[place] = producer.create_batch()
+            batches[place].append(timestamp=now_ms, key=key, value=body)
+    for place, batch in enumerate(batches):
+        sends.append(await producer.send_batch(batch, topic, partition=place))
+    await asyncio.gather(*sends)
+    await producer.stop()
+
+
+# -- report -----------------------------------------------------------------------------------------------------------
+
+
+def _latency_lines(waits: Waits, total: int, chosen: argparse.Namespace) -> list[str]:
+    lines = ["| client | p50 ms | p99 ms | events | missing |", "| --- | --- | --- | --- | --- |"]
+    for client, shown in waits.shown.items():
+        kept = shown[_WARM_UP_S * chosen.rate :]
+        cuts = statistics.quantiles(kept, n=100)
+        lines.append(
+            f"| {client} | {cuts[49] * 1e3:.0f} | {cuts[98] * 1e3:.0f} | {len(kept):,} | {total - len(shown)} |"
+        )
+    return lines
+
+
+def run(chosen: argparse.Namespace, bootstrap: str, folder: Path) -> str:
+    """The report."""
+    what = "the whole table" if chosen.all else "a key"
+    lines = [
+        f"# Live tables\n\n{machine()}; broker, worker, publisher and clients share it. `python -m bench.live`\n",
+        f"{chosen.subscribers} clients in one process, two of the whole table, the others of {what}; {KEYS} keys, 4 partitions.\n",
+    ]
+    if "latency" in chosen.parts:
+        waits, total = asyncio.run(latency(bootstrap, folder, chosen))
+        lines += [f"\n## From sending over HTTP to the delta, {chosen.rate:,} events/s, exactly once\n"]
+        lines += _latency_lines(waits, total, chosen)
+    if "cost" in chosen.parts:
+        lines += [f"\n## {chosen.events:,} events from Kafka, with and without the clients\n"]
+        lines += ["| clients | events/s | CPU µs per event |", "| --- | --- | --- |"]
+        for number in range(2 * chosen.rounds):
+            with_readers = bool(number % 2)
+            rate, cpu = asyncio.run(cost(bootstrap, folder, chosen, with_readers, number))
+            lines.append(f"| {chosen.subscribers if with_readers else 0} | {rate:,.0f} | {cpu:.2f} |")
+            console.print(lines[-1], highlight=False)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run and write the report."""
+    parser = argparse.ArgumentParser(description="latency and cost of live tables")
+    parser.add_argument("--rate", type=int, default=2_000)
+    parser.add_argument("--subscribers", type=int, default=200)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--events", type=int, default=3_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--all", action="store_true", help="every client follows the whole table")
+    parser.add_argument("--parts", default="latency,cost")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("LIVE.md"))
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        broker = EmbeddedBroker.start(Path(folder) / "kafka", 0, console.print)
+        try:
+            report = run(chosen, broker.bootstrap, Path(folder))
+        finally:
+            broker.stop()
+    chosen.output.write_text(report)
+    console.print(report, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""GET /v1/events/status: the status table, made from the log when it is first asked for, and followed from then on."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from fastapi import APIRouter, Response
+
+from streamflow.bus.feed import EventFeed, FeedEvent, catch_up, encode_cursor
+from streamflow.bus.filter import EventFilter
+from streamflow.bus.projection import StatusTable
+from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.web.ports import Service
+from streamflow.web.problems import Refusal
+
+_PAGE_EVENTS = 1_000
+
+
+class FollowedStatus:
+    """The table of one process."""
+
+    def __init__(self) -> None:
+        self._table: StatusTable | None = None
+        self._cursor = ""
+        self._making = asyncio.Lock()
+
+    async def read(self, feed: EventFeed) -> tuple[bytes, str]:
+        """(the table, the cursor up to which it reflects the log)."""
+        async with self._making:
+            if self._table is None:
+                await self._make(feed)
+        assert self._table is not None
+        return self._table.encode(), self._cursor
+
+    async def _make(self, feed: EventFeed) -> None:
+        table = StatusTable()
+        meanwhile: list[FeedEvent] = []
+
+        def follow(told: FeedEvent) -> None:
+            if self._table is None:
+                meanwhile.append(told)
+                return
+            table.add(told.event)
+            self._cursor = told.cursor
+
+        async with AsyncExitStack() as stack:
+            live = await stack.enter_async_context(feed.following(follow))
+            self._cursor = encode_cursor(live)
+            async for event, _ in catch_up(feed, {}, live, EventFilter(), _PAGE_EVENTS):
+                table.add(event)
+            self._table = table
+            for told in meanwhile:
+                follow(told)
+            stack.pop_all()  # followed for as long as the process lives
+
+
+def status_routes(service: Service) -> APIRouter:
+    """The route of the status table."""
+    router = APIRouter(tags=["events"])
+    status = FollowedStatus()
+
+    @router.get("/v1/events/status", operation_id="show_status")
+    async def show_status() -> Response:
+        """What the log says of every topology and node: versions, states, counts of dead letters and late rows, alerts.
+        `X-Cursor`: up to where; `streamflow audit rebuild --upto` makes the same bytes of it."""
+        if service.feed is None:
+            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        try:
+            body, cursor = await status.read(service.feed)
+        except (BrokerUnavailable, TopicError) as error:
+            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+        return Response(body, media_type="application/json", headers={"X-Cursor": cursor})
+
+    return router

@@ -1,0 +1,51 @@
+"""The EventLog of a process: it does not wait for Kafka, and what it took arrives."""
+
+import asyncio
+
+import orjson
+import pytest
+
+from streamflow.bus.event_types import EventType
+from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
+from streamflow.runtime.bus_reader import BusReader
+from streamflow.runtime.event_log import KafkaEventLog
+from streamflow.runtime.topics import ensure_bus
+from streamflow.settings.settings import load_settings
+
+
+def test_without_kafka_events_wait_and_a_stop_says_what_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        log = KafkaEventLog(load_settings(brokers="127.0.0.1:1"), "test")
+        await log.start()
+        assert log.emit(EventType.WORKER_STOPPED, "t", {"worker": "w"})
+        assert not await log.flush(0.5)
+        assert "not sent within" in caplog.text
+
+    asyncio.run(main())
+
+
+@pytest.mark.kafka
+def test_events_of_before_the_start_arrive_and_one_too_large_leaves_a_mark(kafka: str, unique: str) -> None:
+    async def main() -> None:
+        settings = load_settings(brokers=kafka, namespace=unique)
+        await ensure_bus(settings)
+        log = KafkaEventLog(settings, "test", "ann")
+        for number in range(2_500):
+            log.emit(EventType.SCALED, "t", {"old": 0, "new": number})
+        log.emit(
+            EventType.EXECUTION_STARTED,
+            "t",
+            {"execution": "e", "version": 1, "parameters": {"x": "x" * EVENT_MAX_BYTES}},
+        )
+        await log.start()
+        assert await log.flush(60)
+        await log.stop()
+        async with BusReader(settings, events_topic(settings)) as reader:
+            found = [
+                orjson.loads(r.value or b"") async for batch in reader.read({}, await reader.ends()) for r in batch
+            ]
+        assert [event["data"]["new"] for event in found[:-1]] == list(range(2_500))
+        assert {event["actor"] for event in found} == {"ann"}
+        assert (found[-1]["type"], found[-1]["data"]) == ("EVENTS_LOST", {"counts": {"EXECUTION_STARTED": 1}})
+
+    asyncio.run(main())

@@ -1,0 +1,193 @@
+"""The WebSocket with a real client: the same tables as over server-sent events, and its own manners."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from streamflow.web.live import sockets
+from streamflow.web.live.hub import LiveLimits
+from tests.web.live.mirror import DEADLINE_S, Mirror, until
+from tests.web.live.test_live import answered, is_at, sorted_rows
+from tests.web.workers import PARTITIONS, StoredWorker, keys_of, workers
+
+
+class Client:
+    """Mirrors of its subscriptions by id; `said`: everything else that came."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.mirrors: dict[str, Mirror] = {}
+        self.numbers: dict[str, list[int]] = {}
+        self.tokens: dict[str, str] = {}
+        self.said: list[dict[str, Any]] = []
+        self.close_code: int | None = None
+        self._moved = asyncio.Event()
+
+    async def say(self, **message: Any) -> None:
+        await self.socket.send(orjson.dumps(message).decode())
+
+    async def read(self) -> None:
+        try:
+            async for text in self.socket:
+                message = orjson.loads(text)
+                if message["type"] in ("snapshot", "delta"):
+                    name = message["id"]
+                    self.mirrors.setdefault(name, Mirror()).apply(message)
+                    self.numbers.setdefault(name, []).append(message["number"])
+                    self.tokens[name] = message.get("token") or self.tokens.get(name, "")
+                else:
+                    self.said.append(message)
+                self._moved.set()
+        except ConnectionClosed:
+            pass
+        self.close_code = self.socket.close_code
+        self._moved.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not holds():
+                self._moved.clear()
+                await self._moved.wait()
+
+    def has(self, **message: Any) -> Callable[[], bool]:
+        """Whether something with these parts was said."""
+        return lambda: any(message.items() <= each.items() for each in self.said)
+
+
+@asynccontextmanager
+async def connected(worker: StoredWorker) -> AsyncIterator[Client]:
+    async with connect(worker.url.replace("http", "ws") + "/v1/ws", max_size=None) as socket:
+        client = Client(socket)
+        reading = asyncio.create_task(client.read())
+        try:
+            yield client
+        finally:
+            reading.cancel()
+
+
+def test_several_subscriptions_follow_come_and_go() -> None:
+    async def main() -> None:
+        async with workers() as (one, two):
+            mine, other = keys_of(0, 2), keys_of(1, 2)
+            async with connected(one) as client:
+                await client.say(type="subscribe", id="all", table="hourly")
+                await client.say(type="subscribe", id="mine", table="hourly", key=mine[0])
+                await client.until(lambda: bool(client.tokens.get("all")) and bool(client.tokens.get("mine")))
+                assert client.has(type="subscribed", id="all")()
+                one.commit(0, {(0, mine[0]): 1, (0, mine[1]): 2})
+                two.commit(1, {(0, other[0]): 3})
+                for key, n in ((mine[1], 2), (other[0], 3)):
+                    await client.until(is_at(client.mirrors["all"], key, n))
+                await client.until(is_at(client.mirrors["mine"], mine[0], 1))
+                assert sorted_rows(client.mirrors["all"]) == await answered(one)
+                assert [row["key"] for row in client.mirrors["mine"].rows()] == [mine[0]]
+                await client.say(type="unsubscribe", id="mine")
+                await client.until(client.has(type="unsubscribed", id="mine"))
+                one.commit(0, {(0, mine[0]): 9})
+                await client.until(is_at(client.mirrors["all"], mine[0], 9))
+                assert is_at(client.mirrors["mine"], mine[0], 1)()
+                await client.until(lambda: bool(client.tokens["all"]))
+            assert client.numbers["all"] == list(range(1, len(client.numbers["all"]) + 1))
+            one.commit(0, {(0, mine[0]): None})
+            async with connected(two) as again:
+                again.mirrors["back"] = client.mirrors["all"]
+                await again.say(type="subscribe", id="back", table="hourly", resume=client.tokens["all"])
+                await again.until(is_at(again.mirrors["back"], mine[0], None))
+                await again.until(is_at(again.mirrors["back"], other[0], 3))
+                assert sorted_rows(again.mirrors["back"]) == await answered(one)
+                await again.say(type="ping")
+                await again.until(again.has(type="pong"))
+            await until(lambda: one.live.seats.taken_count == two.live.seats.taken_count == 0)
+
+    asyncio.run(main())
+
+
+def test_without_acks_a_window_fills_and_then_the_latest_comes() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            key = keys_of(0, 1)[0]
+            async with connected(one) as client:
+                await client.say(type="subscribe", id="a", table="hourly", key=key, window=1)
+                await client.until(lambda: client.numbers.get("a") == [1])
+                for n in range(1, 50):
+                    one.commit(0, {(0, key): n})
+                    await asyncio.sleep(0.005)
+                await client.say(type="ping")
+                await client.until(client.has(type="pong"))
+                assert client.numbers["a"] == [1]
+                rounds = 0
+                while not is_at(client.mirrors["a"], key, 49)():
+                    rounds += 1
+                    await client.say(type="ack", id="a", number=rounds)
+                    await client.until(lambda seen=rounds: len(client.numbers["a"]) > seen)  # type: ignore[misc]
+                assert rounds < 10, "49 changes of a key came as few"
+
+    asyncio.run(main())
+
+
+def test_what_is_refused_and_how_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "SUBSCRIPTIONS_MAX", 2)
+
+    async def main() -> None:
+        async with workers(1, live=LiveLimits(client_count=1)) as (one,):
+            async with connected(one) as client:
+                for bad in (
+                    {"type": "shout"},
+                    {"type": "subscribe", "id": "x"},
+                    {"type": "subscribe", "id": "x", "table": "hourly", "keys": "a"},
+                    {"type": "subscribe", "id": "x", "table": "hourly", "key": ""},
+                    {"type": "subscribe", "id": "x", "table": "hourly", "window": 0},
+                    {"type": "subscribe", "id": "x", "table": "hourly", "every_ms": -1},
+                ):
+                    await client.say(**bad)
+                    await client.until(client.has(title="bad_message"))
+                    client.said.clear()
+                for table in ("nope", "shops"):
+                    await client.say(type="subscribe", id=table, table=table)
+                    await client.until(client.has(type="error", id=table))
+                for more in ({"from": "soon"}, {"resume": "junk!"}):
+                    client.said.clear()
+                    await client.say(type="subscribe", id="y", table="hourly", **more)
+                    await client.until(client.has(type="error", id="y", status=422))
+                await client.say(type="subscribe", id="a", table="hourly", **{"from": 0, "to": "2020-01-01T00:00:00Z"})
+                await client.say(type="subscribe", id="a", table="hourly")
+                await client.until(client.has(type="error", id="a", status=409))
+                await client.say(type="subscribe", id="b", table="hourly")
+                await client.say(type="subscribe", id="c", table="hourly")
+                await client.until(client.has(type="error", id="c", status=429))
+                with pytest.raises(InvalidStatus) as refused:
+                    async with connected(one):
+                        pass
+                assert refused.value.response.status_code == 503
+                await one.live.stop()
+                await client.until(lambda: client.close_code is not None)
+                assert client.close_code == 1012
+            await until(lambda: one.live.seats.taken_count == 0)
+
+    asyncio.run(main())
+
+
+def test_a_socket_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "WRITE_S", 1.0)
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            keys = keys_of(0, 300)
+            async with connect(one.url.replace("http", "ws") + "/v1/ws", max_queue=1, write_limit=1_024) as socket:
+                await socket.send(orjson.dumps({"type": "subscribe", "id": "a", "table": "hourly"}).decode())
+                await until(lambda: len(one.live._feeds) == PARTITIONS and one.live.seats.taken_count == 1)
+                number = 0
+                async with asyncio.timeout(DEADLINE_S):
+                    while one.live.seats.taken_count:
+                        number += 1
+                        one.commit(0, {(0, key): number for key in keys})
+                        await asyncio.sleep(0.002)
+                socket.transport.abort()
+
+    asyncio.run(main())
