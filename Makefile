@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz chart k8s k8s-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz lock audit chart k8s k8s-tools fmt clean
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,16 @@ chaos: $(STAMP) ## Exactly once under kills and stalls, long form
 fuzz: $(STAMP) ## Requests made up from the OpenAPI document, against a worker; SECONDS=120
 	$(BIN)/pip install --quiet --editable '.[dev,fuzz]'
 	$(BIN)/python -m tests.fuzz
+
+lock: $(STAMP) ## Write requirements.lock: every package of the image by version and digest
+	$(BIN)/pip install --quiet 'uv>=0.9,<1'
+	$(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --universal --python-version 3.11 --upgrade \
+		--custom-compile-command 'make lock' --output-file requirements.lock
+
+audit: $(STAMP) ## Known vulnerabilities of what is locked, and its bill of materials as CycloneDX in sbom.json
+	$(BIN)/pip install --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
+	$(BIN)/cyclonedx-py requirements requirements.lock --output-format JSON --output-file sbom.json
+	$(BIN)/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
 
 chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from the models
 	$(BIN)/python -m streamflow.deploy.chart_files helm/streamflow

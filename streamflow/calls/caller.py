@@ -49,15 +49,20 @@ class Origin:
 
 
 class Caller(Protocol):
-    """An open node. `row_type`: struct class of the rows it gives."""
+    """An open node."""
 
-    row_type: type[Any]
+    @property
+    def result_type(self) -> Any:
+        """What `call` gives, as msgspec knows it, so that a cache can keep it."""
 
     async def open(self) -> None:
         """Connect. Raises TopologyError for what the node cannot do without, such as a secret."""
 
-    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
-        """Rows made of a row. Raises CallFailed, or anything that `fault_of` tells the class of."""
+    async def call(self, row: Any, origin: Origin) -> Any:
+        """The result for a row. Raises CallFailed, or anything that `failure_of` tells the class of."""
+
+    def rows(self, row: Any, result: Any) -> Sequence[Any]:
+        """Rows made of a row and a result, which may be that of another row with the same digest."""
 
     async def close(self) -> None:
         """Let go of everything."""

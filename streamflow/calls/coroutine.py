@@ -30,7 +30,8 @@ class CoroutineCaller:
 
     def __init__(self, action: CoroutineAction, node: str) -> None:
         assert action.declared.output_type is not None
-        self.row_type: type[Any] = action.declared.output_type
+        self._row_type: type[Any] = action.declared.output_type
+        self.result_type = list[action.declared.output_type]  # type: ignore[name-defined]
         self._node = node
         self._results = Results(action.declared.output_type)
         self._function: Any = partial(action.declared.target, **dict(action.arguments))
@@ -44,9 +45,13 @@ class CoroutineCaller:
     async def close(self) -> None:
         """Nothing is kept open."""
 
-    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
+    async def call(self, row: Any, origin: Origin) -> list[Any]:
         """The function's rows, checked against their class."""
         return self._results.rows(await self._function(row))
+
+    def rows(self, row: Any, result: list[Any]) -> Sequence[Any]:
+        """The result."""
+        return result
 
     def target(self, row: Any) -> str:
         """The node: what the function calls is not known."""
@@ -59,4 +64,4 @@ class CoroutineCaller:
 
     def fallback(self, row: Any, values: Mapping[str, Any]) -> Any:
         """A row of these values."""
-        return self.row_type(**values)
+        return self._row_type(**values)

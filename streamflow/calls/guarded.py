@@ -56,7 +56,7 @@ class GuardedCaller:
         self._attempts: dict[int, tuple[float, Origin]] = {}
         self._number = 0
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(list[caller.row_type]).decode  # type: ignore[name-defined]
+        self._decode = msgspec.msgpack.Decoder(caller.result_type).decode
 
     async def answer(self, row: object, origin: Origin) -> Answer:
         """The rows of a row, or why there are none."""
@@ -66,7 +66,7 @@ class GuardedCaller:
                 key = self.caller.digest(row)
                 kept = self.cache.get(key)
                 if kept is not None:
-                    return Answer(self._decode(kept))
+                    return Answer(list(self.caller.rows(row, self._decode(kept))))
             target = self.caller.target(row)
         except Exception as error:
             return self._failed(row, failure_of(error), 0, "")
@@ -80,7 +80,7 @@ class GuardedCaller:
                 )
                 return self._failed(row, fault, failed, target)
             try:
-                rows = await self._attempt(row, origin, breaker, given)
+                result = await self._attempt(row, origin, breaker, given)
             except CallFailed as error:
                 failed += not (error.error_class is ErrorClass.TRANSIENT and breaker.is_patient(given))
                 if not self._again(error, failed):
@@ -89,9 +89,9 @@ class GuardedCaller:
                 await asyncio.sleep(self._policy.retry.pause_s(max(1, failed), random.random()))  # noqa: S311
                 continue
             if key is not None and self.cache is not None:
-                self.cache.put(key, self._encode(rows))
+                self.cache.put(key, self._encode(result))
             self.counts.answered += 1
-            return Answer(rows)
+            return Answer(list(self.caller.rows(row, result)))
 
     @property
     def _waits(self) -> bool:
@@ -114,13 +114,13 @@ class GuardedCaller:
             raise
         return given
 
-    async def _attempt(self, row: object, origin: Origin, breaker: Breaker, given: Pass) -> list[object]:
+    async def _attempt(self, row: object, origin: Origin, breaker: Breaker, given: Pass) -> Any:
         try:
             if self._bulkhead is None:
-                rows = await self._timed(row, origin)
+                result = await self._timed(row, origin)
             else:
                 async with self._bulkhead:
-                    rows = await self._timed(row, origin)
+                    result = await self._timed(row, origin)
         except CallFailed as error:
             self.counts.faults[error.error_class] = self.counts.faults.get(error.error_class, 0) + 1
             if error.retry_after_s is not None:
@@ -136,9 +136,9 @@ class GuardedCaller:
             breaker.gave_up(given)
             raise
         breaker.succeeded(given)
-        return rows
+        return result
 
-    async def _timed(self, row: object, origin: Origin) -> list[object]:
+    async def _timed(self, row: object, origin: Origin) -> Any:
         self._number = number = self._number + 1
         began = self._now()
         self._attempts[number] = began, origin
@@ -146,7 +146,7 @@ class GuardedCaller:
         timeout_s = self._policy.timeout_ms / 1_000
         try:
             async with asyncio.timeout(timeout_s):
-                return list(await self.caller.call(row, origin))
+                return await self.caller.call(row, origin)
         except TimeoutError as error:
             raise CallFailed("timeout", str(error) or f"no answer in {timeout_s:g} s", ErrorClass.TRANSIENT) from error
         except Exception as error:

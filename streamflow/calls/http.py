@@ -71,7 +71,9 @@ class HttpCaller:
 
     def __init__(self, action: HttpAction, node: str, outside: Outside) -> None:
         self._action, self._node, self._outside = action, node, outside
-        self.row_type = action.output.row_type
+        self._row_type = action.output.row_type
+        # Fields of the response; none of an answer that is not read, nor of one that is not there.
+        self.result_type = dict[str, Any] if action.response is None else action.response.row_type | None
         self._reader = ResponseReader(action.response, dict(action.paths)) if action.response is not None else None
         self._session: aiohttp.ClientSession | None = None
         self._headers: list[tuple[str, Template]] = []
@@ -118,15 +120,14 @@ class HttpCaller:
     def digest(self, row: Any) -> bytes:
         """Everything that goes into the request."""
         headers = [(name, text.text(row)) for name, text in self._action.headers]
-        kept = [getattr(row, name) for name in self._action.keep]
-        return self._encode([self._url(row), headers, kept, (self._body(row) or b"").decode()])
+        return self._encode([self._url(row), headers, (self._body(row) or b"").decode()])
 
     def fallback(self, row: Any, values: Mapping[str, Any]) -> Any:
         """The kept fields, and the values in place of the response's."""
         return self._row(row, {**dict.fromkeys(self._response_names), **values}, degraded=True)
 
-    async def call(self, row: Any, origin: Origin) -> Sequence[Any]:
-        """One request. Raises CallFailed; aiohttp's errors are translated here."""
+    async def call(self, row: Any, origin: Origin) -> Any:
+        """One request, and the fields of its response. Raises CallFailed; aiohttp's errors are translated here."""
         import aiohttp
         from yarl import URL
 
@@ -142,7 +143,7 @@ class HttpCaller:
             async with self._session.request(
                 action.method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                return await self._read(row, response)
+                return await self._read(response)
         except aiohttp.ClientConnectorError as error:
             if is_refusal(error.os_error):
                 raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
@@ -154,16 +155,18 @@ class HttpCaller:
         except aiohttp.ClientError as error:  # reset, cut off, not HTTP
             raise CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT) from error
 
-    async def _read(self, row: Any, response: "aiohttp.ClientResponse") -> Sequence[Any]:
+    async def _read(self, response: "aiohttp.ClientResponse") -> Any:
         status = response.status
         if status == 404 and self._action.not_found:
-            return [self._row(row, dict.fromkeys(self._response_names))]
+            return None
         if not 200 <= status < 300:
             raise await _refusal(response)
         body = await _bounded(response, self._action.max_bytes)
-        if self._reader is None:
-            return [self._row(row, {})]
-        return [self._row(row, dict(zip(self._response_names, self._reader.read(body), strict=True)))]
+        return {} if self._reader is None else self._reader.read(body)
+
+    def rows(self, row: Any, result: Any) -> Sequence[Any]:
+        """The kept fields, those of the response behind them; null for what is not there."""
+        return [self._row(row, {name: getattr(result, name, None) for name in self._response_names})]
 
     @property
     def _response_names(self) -> tuple[str, ...]:
@@ -172,7 +175,7 @@ class HttpCaller:
     def _row(self, row: Any, values: Mapping[str, Any], *, degraded: bool = False) -> Any:
         kept = {name: getattr(row, name) for name in self._action.keep}
         mark = {} if self._action.degraded is None else {self._action.degraded: degraded}
-        return self.row_type(**kept, **values, **mark)
+        return self._row_type(**kept, **values, **mark)
 
     def _url(self, row: Any) -> str:
         action = self._action

@@ -1,4 +1,4 @@
-"""Fields of a response: JSON to values of declared types, found by path."""
+"""Fields of a response: JSON to a row of declared types, found by path."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,21 +16,21 @@ class ResponseReader:
     def __init__(self, schema: Schema, paths: Mapping[str, tuple[str, ...]]) -> None:
         self._paths = [(field.name, paths.get(field.name, (field.name,))) for field in schema.fields]
         self._struct = schema.struct_type(text_times=True)
-        self._times = schema.times
-        self._names = schema.names
+        self._row_type = schema.row_type
+        self._times, self._names = schema.times, schema.names
 
-    def read(self, body: bytes) -> tuple[Any, ...]:
-        """Values in the schema's order. Raises CallFailed (`response`) for a body that does not fit."""
+    def read(self, body: bytes) -> Any:
+        """A row of the schema. Raises CallFailed (`response`) for a body that does not fit."""
         try:
             whole = msgspec.json.decode(body)
             found = msgspec.convert({name: _at(whole, path) for name, path in self._paths}, self._struct)
-            for name in self._times:
-                text = getattr(found, name)
-                if isinstance(text, str):
-                    setattr(found, name, time_ms(text))
+            return self._row_type(**{name: self._value(found, name) for name in self._names})
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise CallFailed("response", f"the response does not fit: {error}", ErrorClass.PERMANENT) from error
-        return tuple(getattr(found, name) for name in self._names)
+
+    def _value(self, found: Any, name: str) -> Any:
+        value = getattr(found, name)
+        return time_ms(value) if name in self._times and isinstance(value, str) else value
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:

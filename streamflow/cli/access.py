@@ -44,7 +44,7 @@ def access_of(settings: Settings, url: str) -> Access:
         message = f"STREAMFLOW_WORKER_SECRET needs {_SECRET_LEAST} characters: workers ask one another with it"
         raise SettingsError(f"{message}; make one by `openssl rand -hex 32`, the same for all")
     keys = None if settings.api_keys_file is None else KeyRing(settings.api_keys_file)
-    return Access(keys, _verifier(settings), secret, url)
+    return Access(keys, _verifier(settings), secret, url, requests_per_s=settings.caller_max_requests_per_s)
 
 
 def _verifier(settings: Settings) -> Verifier | None:

@@ -294,10 +294,15 @@ class WorkerService:
         return self._worker.assignor.owners.get((self.plan.stages[0].name, self._keyed.shard_of(key)))
 
     async def publish_once(
-        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+        self,
+        topic: str,
+        key: str,
+        digest: bytes,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Published:
         """Append records unless that was done under the idempotency key."""
-        return await self._keyed.publish(topic, key, digest, records)
+        return await self._keyed.publish(topic, key, digest, records, headers)
 
     async def forward(
         self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
@@ -424,6 +429,7 @@ class WorkerService:
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
+        families.live_clients.labels(topology).set(self._live.seats.taken_count)
         show_models(families.models, topology, self._worker)
         gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
         for (stage, node), counts in sums.items():

@@ -15,6 +15,10 @@ class Answers:
         """The answer for a row, before the row is processed."""
         self._by_row[id(row)] = answer
 
+    def clear(self) -> None:
+        """Forget what is left of rows that will be asked for again."""
+        self._by_row.clear()
+
     def take(self, row: Any) -> list[Any]:
         """Rows of a row; called by the fused code. Raises the error that there is instead."""
         answer = self._by_row.pop(id(row))

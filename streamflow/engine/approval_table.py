@@ -8,6 +8,7 @@ escalations are changes of the row in the checkpoint; so is its leaving, with th
 be said any more (decided meanwhile, said before) changes nothing: decisions may come twice.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -95,7 +96,7 @@ class ApprovalTable:
         escalate_ms = None if operator.escalate_after_ms is None else from_ms + operator.escalate_after_ms
         approvers = list(operator.approvers)
         parked = Parked(key, time_ms, fields, now_ms, deadline_ms, escalate_ms, approvers, [], [])
-        approval = self._new_id(parked)
+        approval = self._new_id(now_ms, key, time_ms, fields)
         self._live[approval] = parked
         self._changed[approval] = None
         self._register(approval, parked)
@@ -103,15 +104,14 @@ class ApprovalTable:
             deadline = "" if deadline_ms is None else str(deadline_ms)
             self._say(True, {"approval": approval, "deadline": deadline, "approvers": approvers})
 
-    def _new_id(self, parked: Parked) -> str:
-        """A function of the row and the moment, so that a row that is parked again after a crash is the same one."""
-        digest, number = blake2b(self._encode((parked.key, parked.time_ms, parked.row)), digest_size=8), 0
-        while True:
-            approval = f"{self._partition}-{max(0, parked.parked_at_ms):011x}{digest.hexdigest()}"
-            if approval not in self._live:
-                return approval
-            number += 1
-            digest.update(b"%d" % number)
+    def _new_id(self, now_ms: int, key: Any, time_ms: int, fields: bytes) -> str:
+        """Of the row and the moment, so that the same events give the same ids; equal rows of a moment are counted."""
+        for number in itertools.count():
+            digest = blake2b(self._encode((number, key, time_ms, fields)), digest_size=8).hexdigest()
+            approval = f"{self._partition}-{now_ms:011x}{digest}"
+            if approval not in self._live and approval not in self._changed:
+                break
+        return approval
 
     def decide(self, decision: Any) -> None:
         """A record of the topic of decisions."""

@@ -18,10 +18,13 @@ from streamflow.calls.guarded import GuardedCaller
 from streamflow.engine.task import Rows, Task
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
+from streamflow.nodes.operators import Await
 
 #: Records and bytes that wait in one entry; beyond either its partition is not fetched.
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 4 << 20
+#: Calls that are started before others have a turn.
+_STEP_CALLS = 500
 
 
 @dataclass(slots=True)
@@ -55,11 +58,11 @@ class _Batch:
 
 
 class AsyncEntry:
-    """Entry `number` of a task, in front of async node `node`. capacity: rows asked for that are not processed."""
+    """Entry `number` of a task, in front of async node `node`. owner: identity of the run."""
 
-    def __init__(self, task: Task, number: int, node: str, guarded: GuardedCaller, capacity: int, owner: str) -> None:
+    def __init__(self, task: Task, number: int, node: str, guarded: GuardedCaller, operator: Await, owner: str) -> None:
         self._task, self._number, self._owner = task, number, owner
-        self._guarded, self._capacity = guarded, capacity
+        self._guarded, self._capacity, self._ends_soon = guarded, operator.capacity, operator.ends_soon
         self._answers = task.answers[node]
         self._batches: deque[_Batch] = deque()
         self._calls: set[asyncio.Task[None]] = set()
@@ -115,29 +118,36 @@ class AsyncEntry:
         """Process what can be; otherwise wait until something happens. Whether anything was processed."""
         if self._error is not None:
             raise self._error
-        self._ask()
+        asked = self._ask()
         if self._process():
             await asyncio.sleep(0)
             return True
+        if asked >= _STEP_CALLS:
+            await asyncio.sleep(0)  # there may be more to ask
+            return False
         self._moved.clear()
         await self._moved.wait()
         return False
 
-    def _ask(self) -> None:
-        """Start calls while there is room for them."""
+    def _ask(self) -> int:
+        """Start calls while there is room for them, so many at once; gives how many."""
+        asked = 0
+        room = 0 if self._stopping else min(self._capacity - self._outstanding, _STEP_CALLS)
         for batch in self._batches:
-            if self._outstanding >= self._capacity or self._stopping:
-                return
+            if asked >= room:
+                break
             if batch.decoded is None:
                 batch.times, batch.decoded = self._task.decode(self._number, batch.chunk.values[batch.base :])
                 batch.answered = [False] * len(batch.decoded.rows)
             rows = batch.decoded.rows
-            while batch.asked < len(rows) and self._outstanding < self._capacity:
+            while batch.asked < len(rows) and asked < room:
                 call = asyncio.create_task(self._call(batch, batch.asked))
                 self._calls.add(call)
                 call.add_done_callback(self._calls.discard)
                 batch.asked += 1
                 self._outstanding += 1
+                asked += 1
+        return asked
 
     async def _call(self, batch: _Batch, row: int) -> None:
         assert batch.decoded is not None
@@ -175,6 +185,7 @@ class AsyncEntry:
             self.waiting_count -= stop - batch.start
             batch.start, moved = stop, True
             if batch.ready < count:
+                self._task.hear_before(self._number, chunk, stop)
                 break
             self._batches.popleft()
             self.waiting_bytes -= chunk.size_bytes
@@ -185,7 +196,7 @@ class AsyncEntry:
     async def stop(self, grace_s: float) -> None:
         """Ask no more; let calls under way end within `grace_s`, process what is answered, forget the rest."""
         self._stopping = True
-        if self._calls:
+        if self._calls and self._ends_soon:
             await asyncio.wait(self._calls, timeout=grace_s)
         if self._error is None:
             self._process()
@@ -200,6 +211,7 @@ class AsyncEntry:
         if calls:
             await asyncio.wait(calls, timeout=1.0)
         self._batches.clear()
+        self._answers.clear()
         self._outstanding = self.waiting_count = self.waiting_bytes = 0
 
     def stuck(self) -> list[Origin]:

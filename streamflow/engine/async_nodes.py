@@ -40,6 +40,6 @@ class AsyncNodes:
             if isinstance(operator, Await):
                 number = numbers[node.inputs[0]]
                 guarded = self.guarded[node.name]
-                made = AsyncEntry(task, number, node.name, guarded, operator.capacity, self._owner)
+                made = AsyncEntry(task, number, node.name, guarded, operator, self._owner)
                 found[stage.entries[number].topic] = made
         return found

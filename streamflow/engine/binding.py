@@ -24,7 +24,19 @@ from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
-from streamflow.nodes.operators import Apply, Await, Count, Distinct, Fold, Limit, Lookup, Park, Process, Score, Unfold
+from streamflow.nodes.operators import (
+    Apply,
+    Await,
+    Count,
+    Distinct,
+    Fold,
+    Limit,
+    Lookup,
+    Park,
+    Process,
+    Score,
+    Unfold,
+)
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -67,8 +79,12 @@ class Binding:
     def _bind_node(self, number: int, node: PlannedNode) -> None:
         names, operator = self.names, node.operator
         match operator:
-            case Fold() | Process() | Park() | Distinct() | Limit():
+            case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+            case Park():
+                names[f"w_{number}"] = made = self._approvals(number, node, operator)
+                self.approvals.append(made)
+                self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
             case Await():
@@ -85,27 +101,26 @@ class Binding:
             case Score():
                 names["as_list"] = as_list
                 names[f"m_{number}"] = self.scorers.add(Scorer(node.name, operator, self.global_tables))
-            case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, self.hooks.closed_to)
-                names |= bound
-                self.keyed.append(table)
-            case Subscribe():
-                counter, bound = bind_subscribe(node, operator, number, self.store, names)
-                names |= bound
-                self.keyed.append(counter)
-            case Settle():
-                table, bound = bind_settle(node, operator, number, self.store, self.hooks.closed_to)
-                names |= bound
-                self.keyed.append(table)
+            case Upsert() | Subscribe() | Settle():
+                self._bind_kept(number, node, operator)
             case _ if isinstance(operator, Apart):
                 self._join(number, node, operator)
 
+    def _bind_kept(self, number: int, node: PlannedNode, operator: Upsert | Subscribe | Settle) -> None:
+        """Tables that others look into."""
+        closed_to = self.hooks.closed_to
+        table: KeyedTable | VersionedTable | AskedTable
+        match operator:
+            case Upsert():
+                table, bound = bind_table(node, operator, number, self.store, closed_to)
+            case Subscribe():
+                table, bound = bind_subscribe(node, operator, number, self.store, self.names)
+            case Settle():
+                table, bound = bind_settle(node, operator, number, self.store, closed_to)
+        self.names |= bound
+        self.keyed.append(table)
+
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
-        if isinstance(node.operator, Park):
-            waiting = self._approvals(number, node, node.operator)
-            self.approvals.append(waiting)
-            self._add(number, node.name, waiting, None)
-            return waiting
         table = next(table for table in self.program.stage.tables if table.node == node.name)
         made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, self.hooks)
         if isinstance(made, ProcessTable):

@@ -72,6 +72,7 @@ class Metrics:
             "streamflow_global_table_bad_records", "records since the start that could not be used", table,
             registry=registry,
         )  # fmt: skip
+        self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
         self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
 
     def forget_tasks(self) -> None:

@@ -40,6 +40,7 @@ from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
@@ -283,14 +284,14 @@ KEY_FIELD = "_key"
 class Await:
     """Gives the rows of a call to the outside.
 
-    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ordered: rows go on in the
-    order they came in; else as they are answered, but not across a watermark.
+    capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
+    waiting for calls that are under way when the task stops.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
-    ordered: bool = True
+    ends_soon: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +343,8 @@ Operator = (
     | Await
     | Score
     | Emit
+    | Hand
+    | Deliver
     | Upsert
     | Subscribe
     | Settle

@@ -1,13 +1,16 @@
 """python: a person's function over one row."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import Any
 
+import msgspec
 from pydantic import Field as Option
 
 from streamflow.calls.coroutine import CoroutineAction
-from streamflow.kit.declaration import NotDeclared, declaration_of_function, find, problems_of_arguments
+from streamflow.calls.processes import ProcessesAction
+from streamflow.kit.declaration import Declaration, NotDeclared, declaration_of_function, find, problems_of_arguments
 from streamflow.nodes.call import Call, declared, output_schema
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
@@ -15,19 +18,22 @@ from streamflow.nodes.resilience import AsyncConfig, policy_of
 
 
 class PythonConfig(AsyncConfig):
-    """Configuration of a python node. `concurrency` and `resilience` are for an `async def`."""
+    """Configuration of a python node. `concurrency` and `resilience` are for an `async def`, or with `processes`."""
 
     call: Call = Option(description="import path of a function over one row, `package.module:name`; it may be async")
     arguments: dict[str, Any] = Option(
         default_factory=dict, alias="with", description="further arguments of the function"
+    )
+    processes: int | None = Option(
+        None, ge=1, le=64, description="processes of each worker that call a plain function which takes much CPU"
     )
 
 
 class Python(NodeKind):
     """Gives the rows that a function makes of each row: none, one, or several. An `async def` is awaited.
 
-    Rows of an async function come by a topic of the node's own; many calls are under way at once, and the order of rows
-    stays.
+    Rows of an async function, or of one in `processes`, come by a topic of the node's own; many calls are under way at
+    once, and the order of rows stays.
     """
 
     kind = "python"
@@ -40,8 +46,10 @@ class Python(NodeKind):
 
     @classmethod
     def awaits(cls, config: Mapping[str, Any]) -> bool:
-        """Whether the function is an `async def`."""
+        """Whether the function is an `async def`, or is called in processes."""
         call = config.get("call")
+        if config.get("processes") is not None:
+            return True
         try:
             return iscoroutinefunction(find(call) if isinstance(call, str) else call)
         except NotDeclared:
@@ -54,14 +62,41 @@ class Python(NodeKind):
         if found is not None:
             for message in problems_of_arguments(found.target, config.arguments):
                 lowering.problem(message, key="with")
-            if not found.is_async and config.model_fields_set & {"concurrency", "resilience"}:
-                lowering.problem("the function is not async", "write `async def`, or leave this out", "resilience")
+            _check_way(found, config, lowering)
         if lowering.failed or found is None:
             return None
         flow = Flow(output_schema(found, lowering.name), before.key, before.key_name, before.repeats)
         arguments = tuple(config.arguments.items())
         operator: Operator = Apply(found, arguments)
+        policy = policy_of(config.resilience, flow.schema, lowering)
         if found.is_async:
-            policy = policy_of(config.resilience, flow.schema, lowering)
             operator = Await(CoroutineAction(found, arguments), policy, config.concurrency)
+        elif config.processes is not None:
+            action = ProcessesAction(found, _path(found), arguments, config.processes)
+            # What has no process yet waits without its time running.
+            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency)
         return None if lowering.failed else Lowered(operator, flow)
+
+
+def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> None:
+    """Whether the options fit the way that the function is called."""
+    if found.is_async and config.processes is not None:
+        lowering.problem("an `async def` is awaited, it needs no processes", "leave this out", "processes")
+    elif not found.is_async and config.processes is None and config.model_fields_set & {"concurrency", "resilience"}:
+        remedy = "write `async def`, give `processes`, or leave this out"
+        lowering.problem("the function is called in the worker", remedy, "resilience")
+    elif config.processes is not None:
+        if found.input_type is None:
+            lowering.problem("its row has to be sent to it", "hint the row with a class over Row", "call")
+        try:
+            reached = find(_path(found)) is found.target
+            msgspec.msgpack.encode(config.arguments)
+        except (NotDeclared, TypeError):
+            reached = False
+        if not reached:
+            remedy = "use a function of a module, and arguments that JSON can carry"
+            lowering.problem("another process cannot call it", remedy, "call")
+
+
+def _path(found: Declaration) -> str:
+    return f"{found.target.__module__}:{found.target.__qualname__}"

@@ -16,7 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from streamflow.runtime.blocked import main_thread_is_at
+
 log = logging.getLogger(__name__)
+
+#: Silence of the loop after which it is told where it stands, seconds.
+_SILENT_S = 2.0
 
 
 class Verdict(StrEnum):
@@ -51,6 +56,7 @@ class Watchdog:
     def __init__(self, limit_s: float, look: Callable[[], tuple[float, bool]], bark: Callable[[str], None]) -> None:
         self._limit_s, self._look, self._bark = limit_s, look, bark
         self._turned_at = time.monotonic()
+        self._told = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -83,7 +89,17 @@ class Watchdog:
             if now - before > self._limit_s / 2:
                 self._turned_at += now - before  # the whole process stood still (SIGSTOP, suspended machine)
             before = now
+            self._name_what_blocks(now)
             if self.verdict() is Verdict.STUCK:
                 pulse = self.pulse()
-                self._bark(f"loop silent for {pulse.loop_age_s:.0f} s, no progress for {pulse.moved_age_s:.0f} s")
+                said = f"loop silent for {pulse.loop_age_s:.0f} s, no progress for {pulse.moved_age_s:.0f} s"
+                self._bark(f"{said}; it is at {main_thread_is_at()}" if pulse.loop_age_s >= _SILENT_S else said)
                 return
+
+    def _name_what_blocks(self, now: float) -> None:
+        """Whatever holds the loop up holds up every node, and HTTP; it is told once per silence."""
+        if now - self._turned_at < _SILENT_S:
+            self._told = False
+        elif not self._told:
+            self._told = True
+            log.warning("the loop has stood still for %.0f s, at %s", now - self._turned_at, main_thread_is_at())

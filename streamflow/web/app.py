@@ -15,7 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
-from streamflow.web.access import PUBLIC
+from streamflow.web.access import KNOWN, PUBLIC
 from streamflow.web.approvals import approval_routes
 from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
@@ -57,7 +57,7 @@ PERMISSIONS = {
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
     "show_status": "view",
-    "follow_tables": "query",
+    "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
     "list_letters": "operate",

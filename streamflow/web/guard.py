@@ -1,11 +1,13 @@
 """What stands before every route, HTTP and WebSocket alike. One table says what each needs: `app.PERMISSIONS`.
 
-    Guard (ASGI)  who asks? ─ 401, 429      too much at once? ─ 503      nobody gets beyond the public paths
+    Guard (ASGI)  too much at once? ─ 503   who asks? ─ 401, 429   too often? ─ 429   else nothing but public paths
     Permitted     (dependency of every route) may they? ─ 403            what is not in the table is nobody's
 
 A route whose answer depends on more than its path asks again with `require`.
 """
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -13,14 +15,17 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamflow.web.access import PUBLIC, Caller
+from streamflow.web.access import ANONYMOUS, PUBLIC, WORKER, Caller
 from streamflow.web.identity import Access, unauthorized
+from streamflow.web.limits import TokenBucket
 from streamflow.web.problems import Refusal, problem_of
 
 #: Paths of routes whose permission is `public`; a test keeps the two together.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 #: Requests under way at once. Streams have seats of their own, and leave when they have one.
 REQUESTS_AT_ONCE = 512
+#: Callers whose pace is remembered.
+CALLERS = 10_000
 _CALLER = "streamflow.caller"
 _LEAVE = "streamflow.leave"
 
@@ -31,6 +36,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
         self._under_way = 0
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
@@ -45,6 +51,7 @@ class Guard:
             found = await self._access.caller(connection)
             if found is None:
                 raise unauthorized()
+            self._pace(found)
         except Refusal as refusal:
             await problem_of(refusal)(scope, receive, send)
             return
@@ -58,6 +65,20 @@ class Guard:
 
     def _leave(self) -> None:
         self._under_way -= 1
+
+    def _pace(self, who: Caller) -> None:
+        """Refuse (429) who asks too often; whoever is not told from others is not counted."""
+        if who in (ANONYMOUS, WORKER):
+            return
+        bucket = self._buckets.setdefault(who.name, TokenBucket(self._access.requests_per_s))
+        self._buckets.move_to_end(who.name)
+        if len(self._buckets) > CALLERS:
+            self._buckets.popitem(last=False)
+        wait_s = bucket.wait_s()
+        if wait_s > 0:
+            detail = f"{self._access.requests_per_s} requests/s are taken from each caller"
+            raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
+        bucket.take(1)
 
 
 class _Once:

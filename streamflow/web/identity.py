@@ -27,6 +27,8 @@ class Access:
     url: str = ""
     #: Whether it was said that everybody may ask, from anywhere.
     is_exposed: bool = False
+    #: Requests that a key, or a subject of tokens, may make in a second.
+    requests_per_s: int = 1_000
     attempts: Attempts = field(default_factory=Attempts)
 
     @property

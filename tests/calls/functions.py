@@ -1,6 +1,8 @@
 """Async functions for topologies of tests."""
 
 import asyncio
+import os
+import time
 
 from streamflow.kit import Row
 
@@ -32,3 +34,23 @@ async def patient(row: Asked) -> Answered:
     """Waits for an hour."""
     await asyncio.sleep(3_600)
     return Answered(row.number, row.shop, 0)
+
+
+class Counted(Row):
+    number: int
+    process: int
+
+
+def counted(row: Asked, worst: int = 10**9) -> Counted:
+    """Loops, dies, hangs or raises, as the shop of the row says; tells its process."""
+    print("printing does not disturb the answers")
+    match row.shop:
+        case "dies":
+            os._exit(3)
+        case "hangs":
+            time.sleep(3_600)
+        case "raises":
+            raise ValueError("bad row")
+        case "is cut off":
+            raise ConnectionError("cut")
+    return Counted(sum(1 for _ in range(row.number)) % worst, os.getpid())

@@ -143,16 +143,18 @@ def test_a_fallback_stands_in_and_is_marked(server: Server) -> None:
 
 
 def test_results_are_kept_and_cannot_be_changed_by_who_gets_them(server: Server) -> None:
-    node = request(server.url + "/ok/{number}", resilience={"cache": {"size": 2, "ttl": "1h"}}, keep=["customer"])
+    cached = {"cache": {"size": 2, "ttl": "1h"}}
+    node = request(server.url + "/ok/{number}", response={"double": "int", "at": "json"}, paths={}, resilience=cached)
     kept: list[GuardedCaller] = []
 
     async def run() -> None:
         guarded = GuardedCaller(node.action.make("node", LOCAL), node.policy)
         await guarded.caller.open()
-        for number in (1, 1, 1, 2, 1, 3, 2):
-            answer = await guarded.answer(row(number, customer={"n": []}), origin())
-            assert (answer.rows[0].double, answer.rows[0].customer) == (number * 2, {"n": []})
-            answer.rows[0].customer["n"].append("mine")
+        for place, number in enumerate((1, 1, 1, 2, 1, 3, 2)):
+            answer = await guarded.answer(row(number, customer={"n": place}), origin())
+            (found,) = answer.rows
+            assert (found.double, found.at, found.customer) == (number * 2, {"place": f"p{number}"}, {"n": place})
+            found.at["place"] = "mine"
         await guarded.caller.close()
         kept.append(guarded)
 

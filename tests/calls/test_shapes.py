@@ -100,3 +100,18 @@ def test_any_shape_equals_the_model(
         ("process", "permanent", "1")
     }
     assert sum(driver.table("seen").values()) == len(events), "the branch beside it"
+
+
+def test_an_event_that_somebody_waits_for_is_followed_through_an_async_node() -> None:
+    driver = Driver(PLAN, partitions=2)
+    event = {"t": 1_000, "shop": "a", "number": 10, "wait_ms": 0}
+    driver.publish("in", [event, event | {"number": 13}])
+    driver.publish("in", [event], correlation="me")
+    driver.publish("in", [event | {"number": 13}], correlation="you")
+    driver.run()
+    driver.close()
+    mine, yours = driver.outcome("me"), driver.outcome("you")
+    assert [row["row"]["number"] for row in mine.rows if row["topic"] == "rows"] == [10, 10]
+    assert [row["topic"] for row in yours.rows] == ["echoed"]
+    assert [letter["node"] for letter in yours.dead] == ["half"]
+    assert (mine.is_complete, yours.is_complete) == (True, True)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from streamflow.engine.async_entry import MAX_WAITING, AsyncEntry
 from streamflow.engine.program import compile_stage
 from streamflow.engine.task import Task
 from streamflow.model.chunk import Chunk, Run
+from streamflow.nodes.operators import Await
 from streamflow.plan.planner import make_plan
 from streamflow.state.memory import MemoryStore
 from streamflow.topology.yaml_file import parse_topology
@@ -34,12 +36,13 @@ nodes:
 """)
 )
 STAGE = PLAN.stages[1]
+OPERATOR = next(node.operator for node in STAGE.nodes if isinstance(node.operator, Await))
 
 
 class Scripted:
     """A caller that does what a test says, row by row."""
 
-    row_type = Answered
+    result_type: Any = list[Answered]
 
     def __init__(self) -> None:
         self.gates: dict[int, asyncio.Event] = {}
@@ -51,7 +54,10 @@ class Scripted:
 
     async def close(self) -> None: ...
 
-    async def call(self, row: Any, place: Origin) -> Sequence[Any]:
+    def rows(self, row: Any, result: Any) -> Sequence[Any]:
+        return list(result)
+
+    async def call(self, row: Any, place: Origin) -> Any:
         self.asked.append(row.number)
         while self.deaf:
             try:
@@ -88,7 +94,7 @@ def chunk(start: int, count: int) -> Chunk:
 
 def entry(made: Task, caller: Scripted, capacity: int = 100, **policy: Any) -> AsyncEntry:
     guarded = GuardedCaller(caller, Policy(**{"timeout_ms": 60_000, **policy}))
-    return AsyncEntry(made, 0, "a", guarded, capacity, "t")
+    return AsyncEntry(made, 0, "a", guarded, replace(OPERATOR, capacity=capacity), "t")
 
 
 async def unpaced() -> None:

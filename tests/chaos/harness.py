@@ -26,10 +26,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from streamflow.bus.audit.keys import Signer
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
+from tests.chaos.bus import bus_faults
 from tests.chaos.orders import CLOSING, START_MS, Verdict, Windows, expected_windows, judge, make_orders
 from tests.ports import free_ports
 
@@ -88,7 +90,8 @@ class Run:
         self.say(
             f"seed {self.seed}, {len(self.orders)} orders or more, {self.workers} workers, mistake {self.mistake or 'none'}"
         )
-        settings = load_settings(brokers=self.bootstrap)
+        (self.folder / "audit.pem").write_bytes(Signer.new().private_pem())
+        settings = load_settings(brokers=self.bootstrap, audit_key=self._audit_key)
         await ensure_topics(make_plan(load_topology(TOPOLOGY)), settings)
         self.slots = [Slot(number, port) for number, port in enumerate(free_ports(self.workers))]
         tasks = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._read())]
@@ -102,6 +105,7 @@ class Run:
             verdict.refused = sum(slot.refusals for slot in self.slots)
             if verdict.is_exact:
                 verdict.table_wrong = await self._compare_table(expected)
+                verdict.bus_wrong = await bus_faults(settings, self.outputs)
             return verdict
         finally:
             for slot in self.slots:
@@ -139,6 +143,9 @@ class Run:
             "STREAMFLOW_MISTAKE": self.mistake,
             "STREAMFLOW_ALLOW_MISTAKES": "1" if self.mistake else "0",
             "STREAMFLOW_LOG_LEVEL": "warning",
+            "STREAMFLOW_EVENTS_DETAIL": "every",
+            "STREAMFLOW_AUDIT_KEY": self._audit_key,
+            "STREAMFLOW_AUDIT_SEAL_INTERVAL_MS": "500",
         }
         if slot.without_disk:
             shutil.rmtree(self._state_of(slot), ignore_errors=True)
@@ -146,6 +153,10 @@ class Run:
         with self._log_of(slot).open("ab") as log:
             command = [sys.executable, "-m", "streamflow", "run", str(TOPOLOGY), "--worker"]
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    @property
+    def _audit_key(self) -> str:
+        return f"file:{self.folder / 'audit.pem'}"
 
     def _state_of(self, slot: Slot) -> Path:
         return self.folder / f"worker-{slot.number}"

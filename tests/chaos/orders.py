@@ -47,18 +47,20 @@ class Verdict:
     duplicated: list[tuple[str, int]] = field(default_factory=list)
     wrong: list[tuple[str, int]] = field(default_factory=list)
     table_wrong: list[tuple[str, int]] = field(default_factory=list)
+    bus_wrong: list[str] = field(default_factory=list)
     refused: int = 0
 
     @property
     def is_exact(self) -> bool:
-        """Nothing lost, duplicated or wrong, and no worker refused its state."""
-        return not (self.lost or self.duplicated or self.wrong or self.table_wrong or self.refused)
+        """Nothing lost, duplicated or wrong, no worker refused its state, and the bus agrees with the results."""
+        return not (self.lost or self.duplicated or self.wrong or self.table_wrong or self.bus_wrong or self.refused)
 
     def __str__(self) -> str:
         counts = f"lost {len(self.lost)}, duplicated {len(self.duplicated)}, wrong {len(self.wrong)}"
         keys = (self.lost + self.duplicated + self.wrong + self.table_wrong)[:5]
         more = f" {keys}" if keys else ""
-        return f"{counts}, table wrong {len(self.table_wrong)}, refusals {self.refused}{more}"
+        bus = f", bus wrong {len(self.bus_wrong)} {self.bus_wrong[:5]}" if self.bus_wrong else ""
+        return f"{counts}, table wrong {len(self.table_wrong)}{bus}, refusals {self.refused}{more}"
 
 
 def judge(outputs: list[dict[str, Any]], expected: Windows) -> Verdict:

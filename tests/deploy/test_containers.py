@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from streamflow.deploy.values import OF_THE_POD
@@ -60,6 +63,16 @@ app(["check", "topologies/flights"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=root)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_lock_has_what_the_product_asks_for_with_digests(root: Path) -> None:
+    asked = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    text = (root / "requirements.lock").read_text().replace("\\\n", "")
+    locked = {line.split("==")[0]: line for line in text.splitlines() if "==" in line and not line.startswith("#")}
+    for each in map(Requirement, asked):
+        line = locked[canonicalize_name(each.name)]
+        assert each.specifier.contains(line.split("==")[1].split()[0]), f"{each} is locked otherwise: make lock"
+    assert all("--hash=sha256:" in line for line in locked.values())
 
 
 def test_what_is_copied_into_the_image_is_in_its_context(root: Path) -> None:

@@ -44,8 +44,8 @@ def test_a_picture_draws_every_edge_between_things_it_declares(plan: Plan) -> No
     written = sum(1 for topic in describe(plan)["stages"] for node in topic["nodes"] if node["writes"])
     tables = sum(len(stage.tables) for stage in plan.stages)
     lookups = sum(node.kind == "lookup" for stage in plan.stages for node in stage.nodes)
-    approvals = sum(bool(entry.decides) for stage in plan.stages for entry in stage.entries)
-    assert len(edges) == inputs + written + tables + lookups + approvals + len(plan.global_tables)
+    decided = sum(bool(entry.decides) for stage in plan.stages for entry in stage.entries)
+    assert len(edges) == inputs + written + tables + lookups + decided + len(plan.global_tables)
 
 
 def test_topics_that_differ_in_a_dot_only_are_two_in_the_picture() -> None:

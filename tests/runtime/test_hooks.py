@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from pathlib import Path
 from typing import Any
 
 import aiokafka
@@ -20,7 +21,12 @@ from faust.transport.drivers import aiokafka as driver
 
 from streamflow.model.chunk import Chunk
 from streamflow.model.trace_context import TraceContext
+from streamflow.plan.planner import make_plan
+from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.hooks import drain, taint
+from streamflow.runtime.hooks.faust_app import StageApp
+from streamflow.settings.settings import load_settings
+from streamflow.topology.yaml_file import parse_topology
 
 
 def test_the_pinned_versions_are_installed() -> None:
@@ -190,3 +196,13 @@ def test_a_transaction_call_without_an_answer_taints_its_producer(failure: Excep
     producer: Any = type("Producer", (), {"_sender": _Sender()})()
     asyncio.run(EndTxnHandler(producer._sender, True).do(0))
     assert taint.is_tainted(producer) is tainted
+
+
+def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None:
+    text = "topology: t\nschemas: {R: {n: int}}\nnodes:\n  in: {kind: source, topic: in, schema: R}\n"
+    plan = make_plan(parse_topology(text + "  out: {kind: sink, input: in, topic: out}\n"))
+    app = StageApp(plan, load_settings(state_dir=tmp_path), StageAssignor(plan, "http://w"))
+    strategy = app.boot_strategy
+    assert not app.conf.web_enabled
+    assert list(strategy.kafka_producer()) == []
+    assert list(strategy.web_server()) == []

@@ -34,4 +34,5 @@ def test_a_silent_loop_is_noticed_from_another_thread() -> None:
     dog.start()
     assert barked.wait(10)
     assert "loop silent" in told[0]
+    assert "test_watchdog.py:" in told[0], "what holds the loop up is named"
     dog.stop()

@@ -40,6 +40,14 @@ def test_nothing_is_left_over(path: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:ro" + r"ot|wo" + r"rk|ho" + r"me)/[a-z.]", text), "no machine paths"
 
 
+def test_tests_that_documents_name_exist() -> None:
+    texts = [path.read_text() for path in (_ROOT / "docs").rglob("*.md")]
+    named = [found for text in texts for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text)]
+    assert len(named) > 30
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (_ROOT / path).read_text()]
+    assert missing == []
+
+
 @pytest.mark.parametrize("path", _MODULES, ids=lambda path: str(path.relative_to(_ROOT)))
 def test_every_client_of_kafka_connects_as_the_settings_say(path: Path) -> None:
     assert "bootstrap_servers=" not in path.read_text(), "runtime/connection.py knows TLS and users: **connection(…)"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,27 @@ def test_who_fails_too_often_waits_and_who_is_known_does_not(keys: Keys) -> None
             assert (await client.get(TABLE, headers=keys.bearer("viewer"))).status_code == 200
             claimed = {**wrong, "X-Forwarded-For": "203.0.113.9"}
             assert (await client.get(TABLE, headers=claimed)).status_code == 429
+
+    asyncio.run(main())
+
+
+def test_a_caller_that_asks_too_often_waits_alone_and_all_do_when_too_much_is_under_way(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(url: str) -> Access:
+        return replace(keys.access(url), requests_per_s=1)
+
+    async def main() -> None:
+        async with workers(1, access=slow) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            answers = [await client.get(TABLE, headers=keys.bearer("viewer")) for _ in range(50)]
+            assert answers[0].status_code == 200
+            refused = next(each for each in answers if each.status_code == 429)
+            assert (refused.json()["title"], refused.headers["retry-after"]) == ("too_fast", "1")
+            assert (await client.get(TABLE, headers=keys.bearer("admin"))).status_code == 200
+            monkeypatch.setattr("streamflow.web.guard.REQUESTS_AT_ONCE", 0)
+            busy = await client.get(TABLE, headers=keys.bearer("operator"))
+            assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+            assert (await client.get("/healthz")).status_code == 200
 
     asyncio.run(main())
 
