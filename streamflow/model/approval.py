@@ -11,7 +11,7 @@ from streamflow.model.schema import Field, FieldType, Schema
 #: Bounds, in characters.
 ACTOR_MAX_CHARS, COMMENT_MAX_CHARS = 200, 2_000
 
-#: Number of the partition, then when it was parked (ms) and chance; ids of a partition sort by when they were parked.
+#: Number of the partition, then when it was parked (ms) and a digest; ids of a partition sort by when it was parked.
 _ID = re.compile(r"([0-9]{1,7})-[0-9a-f]{11}[0-9a-f]{16}")
 
 
