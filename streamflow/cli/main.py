@@ -17,6 +17,7 @@ from streamflow.cli.keys import keys
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
+from streamflow.cli.replay import replay
 from streamflow.cli.run import run
 from streamflow.cli.top import top
 
@@ -63,4 +64,5 @@ app.add_typer(deploy, name="deploy")
 app.add_typer(dlq, name="dlq")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
+app.add_typer(replay, name="replay")
 app.add_typer(models, name="models")

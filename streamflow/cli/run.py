@@ -35,6 +35,9 @@ def run(
     start: Annotated[
         str | None, typer.Option("--from", help="where a run begins: earliest, an offset, an ISO 8601 time, a token")
     ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="bounded: where it ends, said like --from; where the sources end now")
+    ] = None,
     into: Annotated[
         str, typer.Option(help="run of its own: group, state and outputs get this name behind theirs")
     ] = "",
@@ -49,6 +52,8 @@ def run(
     with refusals(worker=worker):
         if (strict or as_json) and not bounded:
             raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
+        if end is not None and not bounded:
+            raise UserError("--to is the end of a run that ends: add --bounded")
         which = Run(bounded, into or (BOUNDED if bounded else ""))
         if bounded and port is None and not worker:
             port = 0  # it may run beside a live worker
@@ -57,7 +62,7 @@ def run(
         if worker:
             work(topology, settings, which, leash=leash)
             return
-        record = begin_run(plan, settings, start, which)
+        record = begin_run(plan, settings, start, end, which)
         began = time.monotonic()
         with watching(plan, settings, record):
             code = supervise(topology, settings, processes, which)

@@ -55,13 +55,13 @@ class Run:
 LIVE = Run()
 
 
-def begin_run(plan: Plan, settings: Settings, start: str | None, which: Run) -> "RunRecord | None":
+def begin_run(plan: Plan, settings: Settings, start: str | None, end: str | None, which: Run) -> "RunRecord | None":
     """Write down where the run begins and ends, or find it written; None for the live run as it always goes on."""
     from streamflow.runtime.runs import begin
 
     if which == LIVE and start is None:
         return None
-    return asyncio.run(begin(plan, settings, start, bounded=which.bounded))
+    return asyncio.run(begin(plan, settings, start, bounded=which.bounded, end=end))
 
 
 def watching(plan: Plan, settings: Settings, record: "RunRecord | None") -> AbstractContextManager[None]:

@@ -294,10 +294,15 @@ class WorkerService:
         return self._worker.assignor.owners.get((self.plan.stages[0].name, self._keyed.shard_of(key)))
 
     async def publish_once(
-        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+        self,
+        topic: str,
+        key: str,
+        digest: bytes,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Published:
         """Append records unless that was done under the idempotency key."""
-        return await self._keyed.publish(topic, key, digest, records)
+        return await self._keyed.publish(topic, key, digest, records, headers)
 
     async def forward(
         self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamflow.bus.topics import with_bus
-from streamflow.plan.plan import Guarantee, Plan, TopicRole
+from streamflow.plan.plan import Plan, TopicRole
 from streamflow.settings.settings import Settings
 
 _READ_AND_WRITE = ("Read", "Write", "DescribeConfigs")
@@ -38,8 +38,10 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     found.append(Acl("group", name, ("Read",)))
     if settings.audit_key and settings.events_detail != "off":
         found.append(Acl("group", f"{settings.namespace}.sealer", ("Read",)))
-    if plan.guarantee is Guarantee.EXACTLY_ONCE:
-        found.append(Acl("transactional-id", f"sf.{name}.", ("Write", "Describe"), prefixed=True))
+    # Of tasks, decisions about dead letters, and publishes with a key: these belong to the sources, also in a run.
+    shared = [f"{settings.application}.{plan.topology}.publish"] if plan.run else []
+    for each in (name, *shared):
+        found.append(Acl("transactional-id", f"sf.{each}.", ("Write", "Describe"), prefixed=True))
     return tuple(found)
 
 

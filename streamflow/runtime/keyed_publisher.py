@@ -22,7 +22,7 @@ from streamflow.model.partitioner import partition_of
 from streamflow.plan.plan import Plan
 from streamflow.runtime import faults
 from streamflow.runtime.committed_log import CommittedLog
-from streamflow.runtime.fenced_producer import FencedProducer, Send, Sendable
+from streamflow.runtime.fenced_producer import FencedProducer, Headers, Send, Sendable
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.settings.settings import Settings
 
@@ -44,6 +44,7 @@ class _Request:
     digest: bytes
     topic: str
     groups: dict[int, list[Pair]]
+    headers: Headers
     answer: "asyncio.Future[Published]"
 
 
@@ -61,11 +62,13 @@ class KeyedPublisher:
         """The partition of the topic of keys that decides about a key."""
         return partition_of(key.encode(), self._counts[self._plan.publish_key_topic])
 
-    async def publish(self, topic: str, key: str, digest: bytes, records: Sequence[Pair]) -> Published:
-        """Append records unless that was done under the key before. digest: of the request, 16 bytes.
+    async def publish(
+        self, topic: str, key: str, digest: bytes, records: Sequence[Pair], headers: Headers = ()
+    ) -> Published:
+        """Append records, each with the headers, unless that was done under the key before.
 
-        Raises KeyReused, TooManyKeys; BrokerUnavailable when the outcome is not known, or others want the shard: the
-        same request may come again.
+        digest: of the request, 16 bytes. Raises KeyReused, TooManyKeys; BrokerUnavailable when the outcome is unknown,
+        or others want the shard: the same request may come again.
         """
         limit = self._limits.bytes_for(topic)
         if any(len(name or b"") + len(value or b"") > limit for name, value in records):
@@ -80,7 +83,7 @@ class KeyedPublisher:
         if number not in self._shards:
             self._shards[number] = _Shard(self._plan, self._settings, number)
         answer: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
-        self._shards[number].ask(_Request(key.encode(), digest, topic, groups, answer))
+        self._shards[number].ask(_Request(key.encode(), digest, topic, groups, headers, answer))
         return await answer
 
     async def stop(self) -> None:
@@ -199,7 +202,9 @@ class _Shard:
         for request in requests:
             ends = {}
             for partition, group in request.groups.items():
-                ends[partition] = await send(request.topic, partition, [(*pair, (), now_ms) for pair in group])
+                ends[partition] = await send(
+                    request.topic, partition, [(*pair, request.headers, now_ms) for pair in group]
+                )
             sent.append(ends)
         kept = []
         for request, pending in zip(requests, sent, strict=True):

@@ -46,12 +46,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What was written down. `starts` and `ends` per (topic, partition) of the sources; `ends` empty: it has no end."""
+    """What was written down. `starts` and `ends` per (topic, partition) of the sources; `ends` empty: it has no end.
+    `end`: what `--to` said."""
 
     start: str
     begun_ms: int
     starts: dict[Place, int]
     ends: dict[Place, int]
+    end: str = ""
 
 
 def group_of(plan: Plan, settings: Settings) -> str:
@@ -64,21 +66,25 @@ def record_group_of(plan: Plan, settings: Settings) -> str:
     return f"{group_of(plan, settings)}#run"
 
 
-async def begin(plan: Plan, settings: Settings, start: str | None, *, bounded: bool) -> RunRecord:
+async def begin(
+    plan: Plan, settings: Settings, start: str | None, *, bounded: bool, end: str | None = None
+) -> RunRecord:
     """Begin a run, or find the record of the one that has begun.
 
     start: `earliest` (also when None), an offset, an ISO 8601 time (of the records), or a position token.
-    Raises UserError for a start that cannot be read or contradicts the run's record, TopicError, BrokerUnavailable.
+    end: the same, of a bounded run; where the sources end now when None.
+    Raises UserError for a start or end that cannot be read or contradicts the run's record, TopicError,
+    BrokerUnavailable.
     """
     counts = await ensure_topics(plan, settings)
 
     async def act() -> RunRecord:
         found = await _read(plan, settings, counts)
         if found is not None:
-            _check_same(plan, found, start, bounded)
+            _check_same(plan, found, start, end, bounded)
             return found
         await _check_fresh(plan, settings, counts)
-        return await _begin(plan, settings, counts, start or EARLIEST, bounded)
+        return await _begin(plan, settings, counts, start or EARLIEST, end, bounded)
 
     return await _patiently(act, f"run {plan.identity} cannot be begun")
 
@@ -158,13 +164,16 @@ async def _read(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> Ru
         body["begun_ms"],
         {(place.topic, place.partition): bodies[place]["start"] for place in places},
         {(place.topic, place.partition): found[place].offset for place in places} if body["bounded"] else {},
+        body.get("to", ""),
     )
 
 
-def _check_same(plan: Plan, found: RunRecord, start: str | None, bounded: bool) -> None:
+def _check_same(plan: Plan, found: RunRecord, start: str | None, end: str | None, bounded: bool) -> None:
     remedy = f"leave it out to go on, take another name (--into), or `streamflow reset` {plan.identity} first"
     if start is not None and _short(start) != found.start:
         raise UserError(f"{plan.identity} has begun from {found.start}, not from {_short(start)}: {remedy}")
+    if end is not None and _short(end) != found.end:
+        raise UserError(f"{plan.identity} has begun to {found.end or 'its end then'}, not to {_short(end)}: {remedy}")
     if bounded != bool(found.ends):
         has, given = ("an end", "without") if found.ends else ("no end", "with")
         raise UserError(f"{plan.identity} has begun with {has}, and goes on only so; it was called {given} --bounded")
@@ -180,7 +189,9 @@ async def _check_fresh(plan: Plan, settings: Settings, counts: Mapping[str, int]
         )
 
 
-async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], start: str, bounded: bool) -> RunRecord:
+async def _begin(
+    plan: Plan, settings: Settings, counts: Mapping[str, int], start: str, end: str | None, bounded: bool
+) -> RunRecord:
     places = _sources(plan, counts)
     consumer = AIOKafkaConsumer(**connection(settings), enable_auto_commit=False, isolation_level="read_committed")
     try:
@@ -188,8 +199,11 @@ async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], star
         first, last = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         starts = {
             place: min(max(offset, first[place]), last[place])
-            for place, offset in (await _starts(consumer, start, first, last)).items()
+            for place, offset in (await _places(consumer, "--from", start, first, last, first)).items()
         }
+        if end is not None:
+            ends = await _places(consumer, "--to", end, first, last, last)
+            last = {place: min(max(ends[place], starts[place]), last[place]) for place in places}
     finally:
         await consumer.stop()
     begun_ms = int(time.time() * 1_000)
@@ -197,6 +211,8 @@ async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], star
     record = {}
     for place in places:
         body = {"from": _short(start), "bounded": bounded, "begun_ms": begun_ms, "start": starts[place]}
+        if end is not None:
+            body["to"] = _short(end)
         record[place] = OffsetAndMetadata(last[place] if bounded else starts[place], orjson.dumps(body).decode())
     await _commit(settings, record_group_of(plan, settings), record)
     return RunRecord(
@@ -204,13 +220,22 @@ async def _begin(plan: Plan, settings: Settings, counts: Mapping[str, int], star
         begun_ms,
         {(place.topic, place.partition): starts[place] for place in places},
         {(place.topic, place.partition): last[place] for place in places} if bounded else {},
+        "" if end is None else _short(end),
     )
 
 
-async def _starts(
-    consumer: AIOKafkaConsumer, start: str, first: dict[TopicPartition, int], last: dict[TopicPartition, int]
+async def _places(
+    consumer: AIOKafkaConsumer,
+    option: str,
+    start: str,
+    first: dict[TopicPartition, int],
+    last: dict[TopicPartition, int],
+    unnamed: dict[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
-    """Where each partition starts; offsets outside of the log are moved to its nearer end by the caller."""
+    """The place of each partition that an option means; `unnamed` of those that a token does not name.
+
+    Offsets outside of the log are moved to its nearer end by the caller.
+    """
     if start == EARLIEST:
         return first
     if start.isdecimal():
@@ -218,17 +243,19 @@ async def _starts(
     try:
         moment_ms = time_ms(start)
     except ValueError:
-        token = _token(start)
-        return {place: token.get(place.topic, {}).get(place.partition, first[place]) for place in first}
+        token = _token(option, start)
+        return {place: token.get(place.topic, {}).get(place.partition, unnamed[place]) for place in first}
     found = await consumer.offsets_for_times(dict.fromkeys(first, max(0, moment_ms)))
     return {place: last[place] if found[place] is None else found[place].offset for place in first}
 
 
-def _token(start: str) -> Positions:
+def _token(option: str, start: str) -> Positions:
     try:
         return decode_token(start)
     except UserError as error:
-        message = f"--from {start!r} is no start: give `earliest`, an offset, an ISO 8601 time, or a token of a publish"
+        message = (
+            f"{option} {start!r} is no place: give `earliest`, an offset, an ISO 8601 time, or a token of a publish"
+        )
         raise UserError(message) from error
 
 

@@ -23,15 +23,16 @@ from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.pacing import Pacing, Rolling
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.async_nodes import AsyncNodes
+from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.inference.files import ModelFiles
 from streamflow.inference.models import Models
-from streamflow.plan.plan import Guarantee, Plan
+from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.connection import denied
@@ -157,7 +158,7 @@ class Worker:
             self._commit_offsets,
             self.record_limits,
         )
-        pacing = Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
+        pacing = _pacing(stage, settings)
         return HostedTask(
             stage,
             partition,
@@ -173,7 +174,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
-            self.models,
+            Resources(self.models, settings.files_dir),
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -378,6 +379,14 @@ class _HostWithOwnership:
 
     def fail(self, error: BaseException) -> None:
         self._host.fail(error)
+
+
+def _pacing(stage: Stage, settings: Settings) -> Pacing:
+    target = target_of(stage)
+    if target is None:
+        return Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
+    bound = min(target.roll_bytes, settings.pending_max_bytes)
+    return Rolling(target.roll_ms, settings.pending_max_outputs, bound)
 
 
 def tune_collector() -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 
-from streamflow.errors import OwnerUnreachable
+from streamflow.errors import KafkaRefusal, OwnerUnreachable
 from streamflow.model.keyed_publish import KeyReused, Published, TooManyKeys
+from streamflow.model.trace_context import TRACEPARENT
 from streamflow.web.ports import Service
 from streamflow.web.problems import Refusal
 
@@ -32,7 +33,9 @@ class Once:
     digest: bytes
 
 
-async def by_owner(service: Service, topic: str, key: str | None, once: Once, body: bytes) -> Response | None:
+async def by_owner(
+    service: Service, request: Request, topic: str, key: str | None, once: Once, body: bytes
+) -> Response | None:
     """The answer of the worker that should decide; None when that is this one, nobody, or one that does not answer.
 
     It matters for speed alone: whoever decides has fenced all others.
@@ -42,8 +45,10 @@ async def by_owner(service: Service, topic: str, key: str | None, once: Once, bo
         return None
     path = OWNER_PATH.replace("{topic}", quote(topic, safe=""))
     parameters = {} if key is None else {"key": key}
+    given = {"Idempotency-Key": once.key}
+    given |= {name: request.headers[name] for name in ("content-type", TRACEPARENT) if name in request.headers}
     try:
-        status, headers, content = await service.forward(owner, path, parameters, {"Idempotency-Key": once.key}, body)
+        status, headers, content = await service.forward(owner, path, parameters, given, body)
     except OwnerUnreachable:
         return None
     named = ("content-type", "retry-after", REPLAYED.lower())
@@ -51,12 +56,18 @@ async def by_owner(service: Service, topic: str, key: str | None, once: Once, bo
 
 
 async def published_once(
-    service: Service, topic: str, once: Once, records: Sequence[tuple[bytes | None, bytes | None]]
+    service: Service,
+    topic: str,
+    once: Once,
+    records: Sequence[tuple[bytes | None, bytes | None]],
+    headers: Sequence[tuple[str, bytes]],
 ) -> Published:
     """Append, unless it was done before. Raises Refusal, BrokerUnavailable."""
     try:
-        return await service.publish_once(topic, once.key, once.digest, records)
+        return await service.publish_once(topic, once.key, once.digest, records, headers)
     except KeyReused as error:
         raise Refusal(422, "idempotency_key_reused", str(error)) from error
+    except KafkaRefusal as error:
+        raise Refusal(503, "kafka_refuses", str(error), retry_after_s=30) from error
     except TooManyKeys as error:
         raise Refusal(429, "too_many_keys", str(error), retry_after_s=30) from error

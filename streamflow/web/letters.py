@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from streamflow.errors import BrokerUnavailable, Fenced, UserError
+from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
 from streamflow.web.limits import PublishLimits
@@ -132,7 +132,7 @@ async def _asked(answer: Awaitable[Result]) -> Result:
     except Fenced as error:
         detail = "somebody else decides about letters at this moment; what was done is done: ask again for the rest"
         raise Refusal(409, "busy", detail, retry_after_s=1) from error
-    except BrokerUnavailable as error:
+    except ExternalError as error:
         raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
 
 

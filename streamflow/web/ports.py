@@ -141,7 +141,12 @@ class Service(Protocol):
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""
 
     async def publish_once(
-        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+        self,
+        topic: str,
+        key: str,
+        digest: bytes,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Published:
         """Append records unless that was done under the idempotency key. Raises KeyReused, TooManyKeys,
         BrokerUnavailable."""

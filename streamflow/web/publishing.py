@@ -95,7 +95,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         body = await admitted(service, request, buckets[topic], limits)
         once = None if idempotency_key is None else Once(idempotency_key, request_digest(topic, key, body))
         if once is not None and not is_owner:
-            forwarded = await by_owner(service, topic, key, once, body)
+            forwarded = await by_owner(service, request, topic, key, once, body)
             if forwarded is not None:
                 return forwarded
         values = _split(body, limits.batch_events)
@@ -248,16 +248,14 @@ async def _append(
     token, published = None, None
     if records:
         try:
-            if once is not None:
-                published = await published_once(service, topic, once, records)
-                ends = published.ends
-            else:
-                with traced(service, request, topic) as context:
-                    ends = await service.publish(topic, records, context)
+            with traced(service, request, topic) as headers:
+                if once is not None:
+                    published = await published_once(service, topic, once, records, headers)
+                ends = published.ends if published is not None else await service.publish(topic, records, headers)
         except BrokerUnavailable as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         token = encode_token({topic: ends})
     accepted = len(records) if published is None else published.count
     body = {"accepted": accepted, "rejected": rejected, "token": token}
-    headers = {REPLAYED: "true"} if published is not None and published.replayed else None
-    return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=headers)
+    answered = {REPLAYED: "true"} if published is not None and published.replayed else None
+    return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=answered)

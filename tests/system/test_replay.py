@@ -3,11 +3,14 @@
 import json
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from streamflow.cli.main import app
 from streamflow.model.position import encode_token
 from tests.system.test_bounded import Runs, encoded, given, kill, sales, totals
 
@@ -27,6 +30,11 @@ def _stop(runs: Runs, process: "subprocess.Popen[bytes]") -> None:
     assert process.wait(40) == 0, runs.log()
 
 
+def _compare(runs: Runs, first: str, second: str, *options: str) -> Result:
+    arguments = ["replay", "compare", str(runs.folder), first, second, "--brokers", runs.kafka, *options]
+    return CliRunner().invoke(app, arguments)
+
+
 def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Runs) -> None:
     events = sales(3_000)
     runs.publish(encoded(events))
@@ -42,6 +50,21 @@ def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Ru
     token = encode_token({f"{runs.name}.sales": {0: 900, 1: 900, 2: 900}})
     assert runs.run("--from", token, "--into", "token")[0] == 0
     assert given(runs.read(f"{runs.name}.totals.token")) == sorted(totals(events[2_700:]).items())
+    assert runs.run("--from", "100", "--to", "500", "--into", "part")[0] == 0
+    assert given(runs.read(f"{runs.name}.totals.part")) == sorted(totals(events[300:1_500]).items())
+    assert runs.command("run", "--bounded", "--to", "600", "--into", "part").wait(30) == 2, "it has another end"
+    assert runs.run("--to", "2999-01-01", "--into", "whole")[0] == 0
+    assert _compare(runs, "all", "whole").exit_code == 0, "whatever order their commits had"
+    compared = _compare(runs, "all", "part", "--json")
+    (sink,) = json.loads(compared.stdout)
+    counts = Counter(totals(events).items()), Counter(totals(events[300:1_500]).items())
+    assert (compared.exit_code, sink["rows"]) == (1, [counts[0].total(), counts[1].total()])
+    assert set(totals(events)) == set(totals(events[300:1_500]))
+    ignored = "--ignore", "n", "--ignore", "total"
+    assert _compare(runs, "all", "part", *ignored).exit_code == 0, "the same windows, with other results"
+    assert sink["only"] == [(counts[0] - counts[1]).total(), (counts[1] - counts[0]).total()]
+    assert len(sink["shown"][0]) == min(10, sink["only"][0])
+    assert _compare(runs, "all", "never").exit_code == 2, "there is no such run"
     assert runs.run("--from", "yesterday", "--into", "never")[0] == 2
     streaming = runs.command("run", "--from", "earliest", "--into", "beside", "--port", "0")
     runs.wait_written(".by_city.repartition.beside", 2_000)

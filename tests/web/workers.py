@@ -242,12 +242,17 @@ class StoredWorker:
         return self.key_owner
 
     async def publish_once(
-        self, topic: str, key: str, digest: bytes, records: Sequence[tuple[bytes | None, bytes | None]]
+        self,
+        topic: str,
+        key: str,
+        digest: bytes,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        headers: Sequence[tuple[str, bytes]] = (),
     ) -> Published:
         """Keep the records, once per key."""
         if key not in self.published_keys:
             self.published_keys[key] = digest, len(self.published) + len(records)
-            return Published(await self.publish(topic, records), len(records))
+            return Published(await self.publish(topic, records, headers), len(records))
         known, end = self.published_keys[key]
         if known != digest:
             raise KeyReused
