@@ -1,5 +1,6 @@
 """An event of the bus, as CloudEvents 1.0 in structured JSON (Kafka protocol binding)."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from streamflow.errors import EventError
 #: Headers of a record on the bus.
 HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
+_TYPE = re.compile("[A-Z][A-Z_]*")
+
 
 class BusEvent(BaseModel):
     """What happened to a topology, node or execution. Same `partitionkey`, same partition, hence in order."""
@@ -23,7 +26,7 @@ class BusEvent(BaseModel):
     specversion: Literal["1.0"] = "1.0"
     id: str = Field(min_length=1, description="unique with source")
     source: str = Field(min_length=1, description="who says so, such as a worker's address")
-    type: str = Field(pattern=r"^[A-Z][A-Z_]*$", description="what happened, such as NODE_STATE_CHANGED")
+    type: str = Field(pattern=f"^{_TYPE.pattern}$", description="what happened, such as NODE_STATE_CHANGED")
     subject: str = Field(description="topology, or topology/node")
     time: datetime = Field(description="when, in UTC")
     datacontenttype: Literal["application/json"] = "application/json"
@@ -83,6 +86,15 @@ def new_event(
         data=dict(data),
         **attributes,
     )
+
+
+def plain_event(value: bytes | None) -> dict[str, Any]:
+    """An event as JSON types, unchecked but for its type; empty for what is none: others may have written it."""
+    try:
+        found = orjson.loads(value or b"null")
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) and _TYPE.fullmatch(str(found.get("type"))) else {}
 
 
 def rfc3339(time: datetime) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from streamflow.bus.event import rfc3339
 from streamflow.bus.event_types import Severity
 
+_RANKS = {severity.value: severity.rank for severity in Severity}
+
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
@@ -33,7 +35,7 @@ class EventFilter:
             and (not self.topology or topology == self.topology)
             and (not self.node or node == self.node)
             and (not self.key or event.get("partitionkey") == self.key)
-            and (self.severity is Severity.DEBUG or Severity(event.get("severity", "info")).rank >= self.severity.rank)
+            and _RANKS.get(str(event.get("severity")), Severity.INFO.rank) >= self.severity.rank
             and (self.since is None or time >= rfc3339(self.since))  # all are written alike: UTC, milliseconds
             and (self.until is None or time < rfc3339(self.until))
         )

@@ -30,7 +30,9 @@ class StatusTable:
         self._left_out = 0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Fold an event, as decoded from JSON, in."""
+        """Fold an event, as `plain_event` gives it, in."""
+        if not event:
+            return
         try:
             self._fold(str(event["subject"]), event, event["data"])
         except (KeyError, TypeError, AttributeError):  # somebody else's

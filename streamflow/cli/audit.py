@@ -205,6 +205,7 @@ def rebuild(
 
 
 async def _rebuild(settings: Settings, upto: dict[int, int] | None) -> bytes:
+    from streamflow.bus.event import plain_event
     from streamflow.bus.projection import StatusTable
     from streamflow.bus.topics import events_topic
     from streamflow.runtime.bus_reader import BusReader
@@ -214,5 +215,5 @@ async def _rebuild(settings: Settings, upto: dict[int, int] | None) -> bytes:
         begins, ends = await reader.begins(), await reader.ends()
         async for batch in reader.read(begins, ends if upto is None else upto):
             for record in batch:
-                table.add(json.loads(record.value or b"{}"))
+                table.add(plain_event(record.value))
     return table.encode()

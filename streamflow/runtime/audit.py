@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
 from streamflow.bus.audit.copy import Begin, Part
 from streamflow.bus.audit.digest import LogRecord
 from streamflow.bus.audit.seal import Seal
+from streamflow.bus.event import plain_event
 from streamflow.bus.feed import EventPage
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic, seals_topic
@@ -70,8 +69,8 @@ async def read_page(
                     return EventPage(events, positions, at_end=False)
                 scanned += 1
                 positions[partition] = record.offset + 1
-                event = orjson.loads(record.value or b"null")
-                if isinstance(event, dict) and wanted.matches(event):
+                event = plain_event(record.value)
+                if event and wanted.matches(event):
                     events.append({"partition": partition, "offset": record.offset, **event})
         positions[partition] = max(positions[partition], ends[partition])
     return EventPage(events, positions, at_end=True)

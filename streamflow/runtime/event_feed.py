@@ -12,6 +12,7 @@ import orjson
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.event import plain_event
 from streamflow.bus.feed import EventPage, FeedEvent, Listener, encode_cursor
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic
@@ -92,8 +93,8 @@ class KafkaEventFeed:
                         self._tell(tp.partition, record.offset, record.value)
 
     def _tell(self, partition: int, offset: int, value: bytes | None) -> None:
-        decoded = orjson.loads(value or b"null")
-        if not isinstance(decoded, dict):
+        decoded = plain_event(value)
+        if not decoded:
             return
         event = {"partition": partition, "offset": offset, **decoded}
         told = FeedEvent(event, orjson.dumps(event), encode_cursor(self._positions))

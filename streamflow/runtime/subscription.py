@@ -13,11 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from streamflow.bus.event import plain_event
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic
 from streamflow.runtime.connection import connection
@@ -94,8 +94,12 @@ class Subscription:
                 log.info("subscription %s: %s moved on, its events come again: %r", self._name, tp, error)
 
     async def _deliver(self, consumer: AIOKafkaConsumer, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        events = [{"partition": tp.partition, "offset": each.offset, **_decoded(each)} for each in records]
-        wanted = [event for event in events if self._wanted.matches(event)]
+        found = [(each.offset, plain_event(each.value)) for each in records]
+        wanted = [
+            {"partition": tp.partition, "offset": offset, **event}
+            for offset, event in found
+            if event and self._wanted.matches(event)
+        ]
         try:
             if wanted:
                 await self._handle(wanted)
@@ -109,8 +113,3 @@ class Subscription:
         else:
             self._attempts.pop(tp, None)
             await consumer.commit({tp: records[-1].offset + 1})
-
-
-def _decoded(record: ConsumerRecord) -> dict[str, Any]:
-    found = orjson.loads(record.value or b"null")
-    return found if isinstance(found, dict) else {}

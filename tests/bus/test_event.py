@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from streamflow.bus.event import BusEvent, new_event
+from streamflow.bus.event import BusEvent, new_event, plain_event
 from streamflow.bus.event_types import EventType, Severity, checked, models, schema_name
 from streamflow.bus.masking import masked
 from streamflow.errors import EventError, InternalError
@@ -35,6 +35,7 @@ def test_an_event_is_a_cloud_event_and_reads_back() -> None:
         "data": {"new": "RUNNING"},
     }
     assert BusEvent.decode(event.encode()) == event
+    assert plain_event(event.encode()) == body
     assert (event.topology, event.node) == ("flights", "hourly")
 
 
@@ -51,6 +52,7 @@ def test_types_are_words_in_capitals() -> None:
 def test_what_is_no_event_is_refused(value: bytes) -> None:
     with pytest.raises(EventError):
         BusEvent.decode(value)
+    assert plain_event(value) == {}
 
 
 def test_every_type_has_a_documented_versioned_model() -> None:

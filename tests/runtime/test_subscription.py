@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from streamflow.bus.event_types import EventType
 from streamflow.bus.filter import EventFilter
@@ -14,7 +15,7 @@ from streamflow.settings.settings import Settings, load_settings
 
 pytestmark = pytest.mark.kafka
 
-_WANTED = EventFilter(types=frozenset({"SCALED"}))
+_WANTED = EventFilter(types=frozenset({"SCALED"}), topology="t")
 
 
 async def _emit(settings: Settings, numbers: range) -> None:
@@ -32,6 +33,7 @@ def test_events_come_again_until_they_are_acknowledged(kafka: str, unique: str) 
         settings = load_settings(brokers=kafka, namespace=unique, events_partitions=2)
         await ensure_bus(settings)
         await _emit(settings, range(40))
+        await _scribble(kafka, f"{unique}.events")
         seen: dict[str, list[int]] = {}
         enough = asyncio.Event()
         done: list[int] = []
@@ -66,6 +68,19 @@ def test_events_come_again_until_they_are_acknowledged(kafka: str, unique: str) 
         assert sorted(rest) == list(range(40, 50))
 
     asyncio.run(main())
+
+
+async def _scribble(kafka: str, topic: str) -> None:
+    """What somebody else may write to the topic; it must stop nobody."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        for value in (
+            b"junk",
+            None,
+            b"[]",
+            b'{"type": "SCALED\\nid: 1"}',
+            b'{"type": "SCALED", "severity": {}, "time": 7}',
+        ):
+            await producer.send_and_wait(topic, value, b"key", partition=0)
 
 
 async def _with(settings: Settings, handle: Handle, enough: asyncio.Event) -> None:
