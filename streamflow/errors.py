@@ -14,6 +14,8 @@
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
     │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
+    │   ├── SinkRefused              permanent: a database does not take a row
+    │   ├── SinkFailed               transient: a folder or database does not answer; the worker restarts
     │   ├── StateInUse               permanent: another process works with the same state folder
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
     │   └── StoreFailed              system: local disk or store; the worker restarts, state is in the changelog
@@ -212,6 +214,19 @@ class ModelError(ExternalError):
     """A model is missing, must not be loaded, or is not what its card or its node says."""
 
     recovery = Recovery.REFUSE
+
+
+class SinkRefused(ExternalError):
+    """A database does not take rows: a constraint, a type, a column. It would not take them again."""
+
+    recovery = Recovery.REFUSE
+
+
+class SinkFailed(ExternalError):
+    """What a sink writes to does not answer. Nothing is lost: its rows wait in Kafka."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.RESTART
 
 
 class StateInUse(ExternalError):

@@ -58,11 +58,20 @@ NO_EVENTS: EventLog = NoEvents()
 
 
 class QueuedEvents:
-    """An EventLog whose events wait here for whoever sends them. `wake` is called, from any thread, when one comes."""
+    """An EventLog whose events wait here for whoever sends them. `wake` is called, from any thread, when one comes.
+
+    secret_fields: names that are masked in data, besides those that say so themselves.
+    """
 
     def __init__(
-        self, source: str, actor: str = "", max_events: int = QUEUE_MAX_EVENTS, wake: Callable[[], None] = lambda: None
+        self,
+        source: str,
+        actor: str = "",
+        max_events: int = QUEUE_MAX_EVENTS,
+        wake: Callable[[], None] = lambda: None,
+        secret_fields: frozenset[str] = frozenset(),
     ) -> None:
+        self._secret_fields = secret_fields
         self._source, self._actor, self._max, self._wake = source, actor, max_events, wake
         self._queue: deque[BusEvent] = deque()
         self._lost: Counter[str] = Counter()
@@ -89,7 +98,7 @@ class QueuedEvents:
             kind,
             subject,
             schema,
-            masked(body),
+            masked(body, self._secret_fields),
             severity=severity,
             actor=actor or self._actor,
             causationid=causation,

@@ -7,6 +7,7 @@ data, so that the test driver and the simulator can commit or lose it as they li
 from dataclasses import dataclass, field
 
 from streamflow.model.trace_context import Span
+from streamflow.sinks.delivery import Batch
 from streamflow.state.store import TableChanges
 
 #: (key, value, headers); None as key means "no key", None as value a tombstone.
@@ -25,6 +26,7 @@ class Checkpoint:
     progress: encoded `Progress`, committed as metadata of every position.
     record_count, output_count, dead_count: for metrics.
     spans: of traced events; they are told after the commit.
+    batch: rows for a target outside of Kafka, prepared before the commit and settled after it; None nearly always.
     first_ms: wall clock of the oldest chunk in it, for end-to-end latency; 0 when unknown.
     """
 
@@ -38,4 +40,5 @@ class Checkpoint:
     output_count: int = 0
     dead_count: int = 0
     first_ms: int = 0
+    batch: Batch | None = None
     spans: list[Span] = field(default_factory=list)

@@ -32,3 +32,16 @@ class Pacing:
     def is_full(self, outputs: int, size_bytes: int) -> bool:
         """Whether a bound is reached: no more work before a commit."""
         return outputs >= self.max_outputs or size_bytes >= self.max_bytes
+
+
+class Rolling(Pacing):
+    """Of sinks outside of Kafka: a checkpoint is a file or a transaction of a database, so that few are not hurried.
+
+    The time is since the oldest record that waits, where one does.
+    """
+
+    __slots__ = ()
+
+    def is_due(self, since_ms: float, records: int, outputs: int, size_bytes: int) -> bool:
+        """Whether to commit now."""
+        return since_ms >= self.interval_ms or self.is_full(outputs, size_bytes)

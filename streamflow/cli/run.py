@@ -124,7 +124,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url, tls_of(settings))
         access = access_of(settings, server.url)
         ends = await ends_of(plan, settings) if which.bounded else None
-        worker = Worker(plan, settings, server.url, ends, spec.digest)
+        worker = Worker(plan, settings, server.url, spec, ends)
         worker.companions.append(WorkerService(spec, worker, server, access))
         if settings.audit_key and settings.events_detail != "off":
             worker.companions.append(Sealer(settings))

@@ -185,6 +185,7 @@ class AsyncEntry:
             self.waiting_count -= stop - batch.start
             batch.start, moved = stop, True
             if batch.ready < count:
+                self._task.hear_before(self._number, chunk, stop)
                 break
             self._batches.popleft()
             self.waiting_bytes -= chunk.size_bytes

@@ -49,6 +49,7 @@ from streamflow.nodes.operators import (
     Switch,
     Unfold,
 )
+from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.session import Session
@@ -322,8 +323,8 @@ class Fusion:
                 self._gate(node, operator, row, key, key_of, root)
             case Upsert() | Subscribe() | Settle():
                 self._table(node, operator, row, key, key_of, root)
-            case Emit():
-                self._leave(number, key, f"encode({row})")
+            case Emit() | Hand() | Deliver():
+                self._end(node, row, key)
 
     def _gate(
         self,
@@ -485,6 +486,17 @@ class Fusion:
         with code.block(f"{head} u_{number}.put({key}, t, Kept_{number}(t, {deleted}, {values})):"):
             code.line(f"passed[{number}] += 1")
             self._forward(node.name, row, key, node.key, root)
+
+    def _end(self, node: PlannedNode, row: str, key: str) -> None:
+        """Rows leave for a topic, the feed of a sink, or what is outside of Kafka."""
+        match node.operator:
+            case Deliver():
+                self.source.line(f"deliver({row})")
+            case Hand():
+                fields = "".join(f"{row}.{name}, " for name in node.schema.names)
+                self._leave(self.number(node), key, f"encode((t, {fields}))")
+            case _:
+                self._leave(self.number(node), key, f"encode({row})")
 
     def _leave(self, number: int, key: str, value: str) -> None:
         """Append (key bytes, value, no headers) to the output list of the key's partition."""

@@ -152,6 +152,8 @@ class Scorer:
             raise EventError("model_input", f"input {name!r} of the model is null")
         try:
             answer = self._ask(version, [inputs])[0]
+        except ModelError:
+            raise
         except Exception as error:
             self._count(version).failed += 1
             raise EventError(

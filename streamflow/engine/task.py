@@ -24,6 +24,7 @@ from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, P
 from streamflow.engine.binding import Binding
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
@@ -36,7 +37,6 @@ from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
-from streamflow.inference.models import Models
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -45,6 +45,7 @@ from streamflow.query.standing import Closing, TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
+_NOTHING = Resources()
 #: Event times (None: the records') and rows.
 Rows = tuple[list[int] | None, Decoded]
 
@@ -54,8 +55,8 @@ class Task:
 
     partition_counts: partitions of every topic of the plan.
     progress: what the committed offsets carry; positions: per (topic, partition) of the inputs the offset to start at.
-    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. models: what loads
-    those that it asks. bus: where events go, in the checkpoints; None: there are none.
+    now_ms: wall clock, only for idleness. tables: the global tables that lookups of the stage read. resources: what
+    its nodes use of the process. bus: where events go, in the checkpoints; None: there are none.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Task:
         now_ms: int,
         positions: Mapping[tuple[str, int], int] | None = None,
         tables: Mapping[str, GlobalTable] | None = None,
-        models: Models | None = None,
+        resources: Resources = _NOTHING,
         bus: DataPathBus | None = None,
     ) -> None:
         self.program, self.partition = program, partition
@@ -85,12 +86,10 @@ class Task:
         self._ending: Ending | None = None
         self._counts = progress.counts
         self._clocks = self._resumed(progress, partition_counts, now_ms)
-        self._advancing = False
         self._slice: Slice | None = None
         self._closing = ""
         self._sequence = 0
-        self._in_flight = False
-        self._changed = False
+        self._in_flight = self._changed = self._advancing = False
         self._sent_mark: ProducerMark | None = None
         self.history = History(now_ms)
         self._mark_topics = [node.repartition_topic for node in self.stage.nodes if node.repartition_topic]
@@ -99,6 +98,8 @@ class Task:
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
+        self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions)
+        names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
@@ -106,7 +107,7 @@ class Task:
         self.answers, self.scorers = binding.answers, binding.scorers
         try:
             self._functions = binding.bind()
-            self.scorers.open(models, progress.versions)
+            self.scorers.open(resources.models, progress.versions)
         except BaseException:
             self.close()
             raise
@@ -187,6 +188,10 @@ class Task:
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
 
+    def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
+        """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""
+        self._hear(entry_index, self._clocks[entry_index], chunk, stop, stop + 1)
+
     def skip(self, chunk: Chunk) -> None:
         """Move behind a chunk that holds only control or aborted records. Not worth a checkpoint of its own."""
         self._positions[chunk.topic, chunk.partition] = chunk.next_offset
@@ -218,6 +223,8 @@ class Task:
         rows = decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._functions[f"entry_{number}"]
+        if self._delivering is not None:
+            self._delivering.expect(chunk, [current.place(index) for index in range(len(rows))])
         for ahead in self.program.ahead[number]:
             self._functions[ahead](rows)
         if chunk.correlations or chunk.traces:
@@ -471,6 +478,8 @@ class Task:
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
+        if self._delivering is not None:
+            checkpoint.batch = self._delivering.take(self._positions)
         checkpoint.spans = self._correlator.take_spans()
         self.pending_records = self.pending_bytes = self._first_ms = 0
         return checkpoint
@@ -513,6 +522,8 @@ class Task:
         with ExitStack() as nodes:
             for table in self._processes:
                 nodes.callback(table.node.close)
+            if self._delivering is not None:
+                nodes.callback(self._delivering.close)
 
     # -- seen from outside --------------------------------------------------------------------------------------------
 
@@ -536,6 +547,11 @@ class Task:
     def has_changes(self) -> bool:
         """Whether take_checkpoint would give one."""
         return self._changed
+
+    @property
+    def first_ms(self) -> int:
+        """When the oldest records since the last checkpoint were fetched, wall clock; 0 when there are none."""
+        return self._first_ms
 
     @property
     def pending_outputs(self) -> int:

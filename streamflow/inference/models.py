@@ -16,6 +16,7 @@ import numpy as np
 
 from streamflow.errors import ModelError
 from streamflow.inference.adapter import Column, Predictor, adapter
+from streamflow.inference.answers import answers_of
 from streamflow.inference.card import InputType, ModelCard
 from streamflow.inference.content import format_of
 from streamflow.inference.files import Files
@@ -118,12 +119,19 @@ def load(card: ModelCard, files: Files) -> Loaded:
     found = format_of(data)
     if found and found != card.format:
         raise ModelError(f"model {card.id} is called {card.format}, its file is {found}; add it again")
-    loaded = Loaded(card, adapter(card.format)(data, card))
+    make = adapter(card.format)
     try:
-        loaded.predict([_trial(each.type) for each in card.inputs])
+        loaded = Loaded(card, make(data, card))
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a foreign adapter raises
+        raise ModelError(f"model {card.id} cannot be loaded by its adapter {card.format}: {error!r}") from error
+    try:
+        columns = loaded.predict([_trial(each.type) for each in card.inputs])
+        answers_of(card.task, card.labels or loaded.predictor.labels, 0, card.version)(columns)
     except Exception as error:  # whatever the framework raises
         if not any(each.type is InputType.LIST for each in card.inputs):  # their length is not known before they come
-            raise ModelError(f"model {card.id} does not take the inputs of its card: {error}") from error
+            raise ModelError(f"model {card.id} does not do what its card says: {error}") from error
     loaded.load_s = time.monotonic() - began
     log.info("model %s loaded in %.3f s", card.id, loaded.load_s)
     return loaded

@@ -9,6 +9,7 @@ bool       true, false                                bool
 timestamp  epoch milliseconds, or ISO 8601 text       int, milliseconds since the epoch, UTC
 json       anything                                   as decoded
 …?         also null, or absent                       None
+… secret   the same; masked by its name in everything that is said on the event bus
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+#: How the text of a field's type ends whose values are nobody's business.
+MASKED_MARK = " secret"
 _INT = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 #: Event times outside of this (some 73 million years) cannot be window borders of 64 bits.
 _TIME = Annotated[int, msgspec.Meta(ge=-(2**61), le=2**61)]
@@ -117,11 +120,11 @@ def parse_fields(fields: Mapping[str, str]) -> tuple[tuple[Field, ...], list[tup
     parsed: list[Field] = []
     problems: list[tuple[str, str]] = []
     for name, text in fields.items():
-        word = text.removesuffix("?")
+        shown = text.removesuffix(MASKED_MARK)
+        word = shown.removesuffix("?")
         if word in set(FieldType):
-            parsed.append(Field(name, FieldType(word), text.endswith("?")))
+            parsed.append(Field(name, FieldType(word), shown.endswith("?")))
         else:
-            problems.append(
-                (name, f"unknown type {text!r}; types are {', '.join(FieldType)}, with ? when it may be null")
-            )
+            types = f"types are {', '.join(FieldType)}, with ? when it may be null"
+            problems.append((name, f"unknown type {text!r}; {types}"))
     return tuple(parsed), problems

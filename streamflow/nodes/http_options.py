@@ -79,7 +79,7 @@ def url_template(config: HttpConfig, lowering: Lowering) -> Template:
         lowering.problem("scheme, host and port must stand in the text", "put look-ups behind the first /", "url")
     elif "@" in authority:
         lowering.problem("a password in a URL would be seen", "use a header with ${secret:name}", "url")
-    elif parts.fragment or "?" in first:
+    elif any(mark in part for part in found.parts if isinstance(part, str) for mark in "?#"):
         lowering.problem("parameters do not belong into the URL", "use `query`", "url")
     return found
 

@@ -40,6 +40,7 @@ from streamflow.model.expression import Expression
 from streamflow.model.schema import Schema
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
@@ -342,6 +343,8 @@ Operator = (
     | Await
     | Score
     | Emit
+    | Hand
+    | Deliver
     | Upsert
     | Subscribe
     | Settle

@@ -25,6 +25,7 @@ from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.delay import Delay
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
+from streamflow.nodes.file_sink import FileSink
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
 from streamflow.nodes.foreign_join import ForeignJoin
@@ -47,6 +48,7 @@ from streamflow.nodes.rate_limit import RateLimit
 from streamflow.nodes.sample import Sample
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
+from streamflow.nodes.sql_sink import SqlSink
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.tables_join import TablesJoin
@@ -91,6 +93,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Webhook,
     Delay,
     Model,
+    FileSink,
+    SqlSink,
 )
 
 

@@ -99,7 +99,6 @@ def mermaid(plan: Plan) -> str:
         lines += [f'    table_{table.name}[("{table.name}")]' for table in stage.tables]
         lines.append("  end")
         entries = {entry.node: entry.topic for entry in stage.entries}
-        edges += [f"  {topics[each.topic]} --> {_id(number, each.decides)}" for each in stage.entries if each.decides]
         for node in stage.nodes:
             for name in node.inputs:
                 start = topics[entries[name]] if name in entries else _id(number, name)

@@ -17,6 +17,7 @@ from streamflow.nodes.model import ModelConfig
 from streamflow.nodes.operators import Distinct, Fold, Limit, Park, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
+from streamflow.plan.deliveries import with_deliveries
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
@@ -51,7 +52,7 @@ def make_plan(spec: TopologySpec) -> Plan:
     resolved = resolve(spec)
     if resolved.problems:
         raise TopologyError(resolved.problems)
-    stages = _Stages(resolved.spec, resolved.nodes).all()
+    stages = with_deliveries(spec.topology, _Stages(resolved.spec, resolved.nodes).all())
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,

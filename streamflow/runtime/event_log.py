@@ -32,8 +32,10 @@ FLUSH_S = 5.0
 class KafkaEventLog(QueuedEvents):
     """The EventLog of one process. Events that are emitted before `start` wait for it."""
 
-    def __init__(self, settings: Settings, source: str, actor: str = "") -> None:
-        super().__init__(source, actor, wake=self._call)
+    def __init__(
+        self, settings: Settings, source: str, actor: str = "", secret_fields: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(source, actor, wake=self._call, secret_fields=secret_fields)
         self._settings, self._topic = settings, events_topic(settings)
         self._producer: AIOKafkaProducer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -15,6 +15,7 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,16 +24,16 @@ from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.pacing import Pacing, Rolling
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.async_nodes import AsyncNodes
+from streamflow.engine.delivering import Resources
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
-from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -80,9 +81,9 @@ class HostedTask:
         calls: AsyncNodes,
         ends: Mapping[tuple[str, int], int] | None = None,
         bus: DataPathBus | None = None,
-        models: Models | None = None,
+        resources: Resources | None = None,
     ) -> None:
-        self._bus, self._models = bus, models
+        self._bus, self._resources = bus, resources or Resources()
         self._ends = ends
         self._calls = calls
         self._waiting: Mapping[str, AsyncEntry] = {}
@@ -148,7 +149,7 @@ class HostedTask:
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
-            models=self._models,
+            resources=self._resources,
             bus=self._bus,
         )
         if self._ends is not None:
@@ -250,6 +251,11 @@ class HostedTask:
         if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
             return
         since_ms = self._clock.monotonic_ms() - self._started_ms
+        if isinstance(self._pacing, Rolling):
+            if task.watermark_ms >= END_OF_TIME:
+                since_ms = math.inf  # nothing comes any more
+            elif task.first_ms:
+                since_ms = self._clock.wall_ms() - task.first_ms
         if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
             self._begin_commit()
 
@@ -267,7 +273,11 @@ class HostedTask:
             if faults.mistake() == "store_before_commit":
                 self._apply(checkpoint, {})
                 self.flush_store()
+            if checkpoint.batch is not None:
+                await asyncio.to_thread(checkpoint.batch.prepare)
             offsets = await self._producer.commit(checkpoint, self._changelogs)
+            if checkpoint.batch is not None:
+                await asyncio.to_thread(checkpoint.batch.settle)
             faults.reach("before_store")
             self._apply(checkpoint, offsets)
             faults.reach("after_store")

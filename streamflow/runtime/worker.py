@@ -23,15 +23,16 @@ from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.pacing import Pacing, Rolling
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.async_nodes import AsyncNodes
+from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
 from streamflow.inference.files import ModelFiles
 from streamflow.inference.models import Models
-from streamflow.plan.plan import Guarantee, Plan
+from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.connection import denied
@@ -54,6 +55,7 @@ from streamflow.runtime.transaction import TaskProducer
 from streamflow.runtime.watchdog import Watchdog
 from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory
+from streamflow.topology.spec import TopologySpec
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +77,8 @@ class Companion(Protocol):
 class Worker:
     """Runs a plan. `run` returns when it was asked to stop; failures end the process.
 
-    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. digest: of the
-    topology as it was declared.
+    ends: of a bounded run, per (topic, partition) of the sources the first offset that is not read. spec: what the plan
+    was made of.
     """
 
     def __init__(
@@ -84,19 +86,21 @@ class Worker:
         plan: Plan,
         settings: Settings,
         url: str,
+        spec: TopologySpec,
         ends: Mapping[tuple[str, int], int] | None = None,
-        digest: str = "",
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
         self.calls = AsyncNodes(plan, outside_of(settings))
         self.url = url
-        self._bus = None if settings.events_detail == "off" else KafkaEventLog(settings, url)
+        self._bus = None
+        if settings.events_detail != "off":
+            self._bus = KafkaEventLog(settings, url, secret_fields=spec.secret_fields)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
         self._data_path_bus = data_path_bus(settings)
-        self._digest = digest
-        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, digest)
+        self._digest = spec.digest
+        self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
@@ -154,7 +158,7 @@ class Worker:
             self._commit_offsets,
             self.record_limits,
         )
-        pacing = Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
+        pacing = _pacing(stage, settings)
         return HostedTask(
             stage,
             partition,
@@ -170,7 +174,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
-            self.models,
+            Resources(self.models, settings.files_dir),
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
@@ -375,6 +379,14 @@ class _HostWithOwnership:
 
     def fail(self, error: BaseException) -> None:
         self._host.fail(error)
+
+
+def _pacing(stage: Stage, settings: Settings) -> Pacing:
+    target = target_of(stage)
+    if target is None:
+        return Pacing(settings.commit_interval_ms, settings.pending_max_outputs, settings.pending_max_bytes)
+    bound = min(target.roll_bytes, settings.pending_max_bytes)
+    return Rolling(target.roll_ms, settings.pending_max_outputs, bound)
 
 
 def tune_collector() -> None:

@@ -14,6 +14,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.async_nodes import AsyncNodes
+from streamflow.engine.delivering import Resources
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
@@ -60,7 +62,7 @@ class Driver:
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
-    model nodes load theirs with.
+    model nodes load theirs with. files_dir: folder of file sinks.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Driver:
         overlap: bool = False,
         outside: Outside | None = None,
         models: Models | None = None,
+        files_dir: Path | None = None,
         events: Detail = Detail.OFF,
     ) -> None:
         self.plan = plan
@@ -81,7 +84,7 @@ class Driver:
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap = overlap
-        self._models = models
+        self._resources = Resources(models, files_dir)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
@@ -246,6 +249,8 @@ class Driver:
             return
         self._commits += 1
         point = self.crash_at.get(self._commits)
+        if checkpoint.batch is not None:
+            checkpoint.batch.prepare()
         if point is CrashPoint.BEFORE_COMMIT:
             self.crash()
             return
@@ -255,6 +260,8 @@ class Driver:
         if point is CrashPoint.BEFORE_STORE:
             self.crash()
             return
+        if checkpoint.batch is not None:
+            checkpoint.batch.settle()
         inputs = {f"{topic}/{part}": offset for (topic, part), offset in checkpoint.positions.items()}
         meta = StoreMeta(changelog=offsets, inputs=inputs, progress=checkpoint.progress)
         self._flights[stage.name, partition] = checkpoint, meta
@@ -288,7 +295,7 @@ class Driver:
             now_ms=self.now_ms,
             positions={place: offset for place, (offset, _) in committed.items()},
             tables=self._global.tables,
-            models=self._models,
+            resources=self._resources,
             bus=self._bus,
         )
         if self._ends is not None:

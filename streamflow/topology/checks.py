@@ -8,7 +8,8 @@ from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
-_ENDS = {"sink", "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
+_SINKS = {"sink", "file_sink", "sql_sink"}
+_ENDS = {*_SINKS, "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 
@@ -56,8 +57,8 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
             elif name in parted and not node.output_of:
                 outputs = ", ".join(each.name for each in spec.nodes if each.output_of == name)
                 problems.append(Problem(place, f"input {name!r} has several outputs", f"name one of {outputs}"))
-            elif kinds[name] == "sink":
-                message = f"input {name!r} is a sink and gives nothing"
+            elif kinds[name] in _SINKS:
+                message = f"input {name!r} is a {kinds[name]} and gives nothing"
                 problems.append(Problem(place, message, "take the sink's input"))
             elif kinds[name] == "global_table":
                 message = f"input {name!r} is a global table and gives no rows of its own"

@@ -16,6 +16,11 @@ def changelog_topic(topology: str, table: str) -> str:
     return f"{topology}.{table}.changelog"
 
 
+def feed_topic(topology: str, sink: str) -> str:
+    """Topic from which a sink outside of Kafka takes its rows."""
+    return f"{topology}.{sink}.feed"
+
+
 def dead_letter_topic(topology: str) -> str:
     """Topic of events that could not be used."""
     return f"{topology}.dead_letters"
@@ -69,5 +74,6 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
             *(decisions_topic(spec.topology, name) for name in approvals),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
+            *(feed_topic(spec.topology, node.name) for node in spec.nodes if node.kind in ("file_sink", "sql_sink")),
         ]
     )

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
+from streamflow.model.schema import MASKED_MARK
+
 NODES_MAX = 200
 
 
@@ -45,7 +47,9 @@ class TopologySpec(BaseModel):
     version: int = Field(1, ge=1, description="raise it with every change")
     guarantee: Literal["exactly_once", "at_least_once"] = Field("exactly_once", description="what a crash may do")
     description: str = Field("", description="for people")
-    schemas: Mapping[str, Mapping[str, str]] = Field(description="field types per schema, such as `float?`")
+    schemas: Mapping[str, Mapping[str, str]] = Field(
+        description="types of fields per schema, as `float?`, `str secret`"
+    )
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
 
     @property
@@ -53,6 +57,12 @@ class TopologySpec(BaseModel):
         """SHA-256 of everything that was declared, hexadecimal."""
         declared = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return sha256(declared.encode()).hexdigest()
+
+    @property
+    def secret_fields(self) -> frozenset[str]:
+        """Names of fields that some schema marks as secret."""
+        fields = (field for schema in self.schemas.values() for field in schema.items())
+        return frozenset(name for name, text in fields if text.endswith(MASKED_MARK))
 
     def node(self, name: str) -> NodeSpec | None:
         """Node by name."""

@@ -7,6 +7,8 @@ import pytest
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, QueuedEvents
 from streamflow.errors import InternalError
+from streamflow.plan.planner import make_plan
+from streamflow.topology.yaml_file import parse_topology
 
 
 def _stopped(log: QueuedEvents, worker: str) -> str:
@@ -62,3 +64,22 @@ def test_wrong_data_is_a_mistake_of_the_program_even_when_the_queue_is_full() ->
 
 def test_where_events_are_off_nothing_is_taken() -> None:
     assert NO_EVENTS.emit(EventType.WORKER_STOPPED, "t", {"worker": "w"}) == ""
+
+
+def test_fields_that_a_schema_marks_are_masked() -> None:
+    spec = parse_topology(
+        """
+        topology: t
+        schemas: {Payment: {time: timestamp, iban: str? secret, amount: int}, Person: {name: str secret}}
+        nodes:
+          paid: {kind: source, topic: paid, schema: Payment, event_time: time}
+          out: {kind: sink, input: paid, topic: out}
+        """
+    )
+    assert spec.secret_fields == {"iban", "name"}
+    assert [str(field) for field in make_plan(spec).stages[0].entries[0].schema.fields][1] == "iban: str?"
+    log = QueuedEvents("w", secret_fields=spec.secret_fields)
+    parameters = {"iban": "DE12", "amount": 5, "payer": [{"name": "Ann", "token": "x"}]}
+    log.emit(EventType.EXECUTION_STARTED, "t", {"execution": "e", "version": 1, "parameters": parameters})
+    masked = {"iban": "***", "amount": 5, "payer": [{"name": "***", "token": "***"}]}
+    assert log.take(1)[0].data["parameters"] == masked

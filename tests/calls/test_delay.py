@@ -50,16 +50,16 @@ def test_rows_leave_when_their_time_has_come() -> None:
         waiting = AsyncEntry(task, 0, "a", guarded, operator, "t")
         serving = asyncio.create_task(waiting.serve(unpaced))
         now_ms = int(time.time() * 1_000)
-        mark = Mark(3, b'{"producer":0,"watermark":5,"idle":false}')
-        waiting.offer(_chunk([0, now_ms, now_ms + 200], [mark]))
+        marks = [Mark(at, b'{"producer":0,"watermark":%d,"idle":false}' % at) for at in (2, 3)]
+        waiting.offer(_chunk([0, now_ms, now_ms + 200], marks))
         await until(lambda: task.positions.get(("t.a.queue", 0)) == 1)
-        assert numbers(task) == [0], "written long ago"
+        assert (numbers(task), task.watermark_ms) == ([0], NO_TIME), "written long ago; the watermark waits"
         await until(lambda: task.positions["t.a.queue", 0] == 2)
         assert time.time() * 1_000 >= now_ms + 300
-        assert task.watermark_ms == NO_TIME, "the watermark waits behind the last row"
+        assert task.watermark_ms == 2, "what lies between two rows does not wait for the second"
         await until(lambda: task.positions["t.a.queue", 0] == 3)
         assert time.time() * 1_000 >= now_ms + 500
-        assert (numbers(task), task.watermark_ms) == ([1, 2], 5)
+        assert (numbers(task), task.watermark_ms) == ([1, 2], 3)
         serving.cancel()
 
     asyncio.run(run())

@@ -193,6 +193,7 @@ def test_hosts_are_compared_without_case() -> None:
         ({"url": "https://example.com{path}"}, "scheme, host and port must stand in the text"),
         ({"url": "https://user:pass@example.com/"}, "a password in a URL would be seen"),
         ({"url": "https://example.com/?q={path}"}, "parameters do not belong into the URL"),
+        ({"url": "https://example.com/{path}?q={number}"}, "parameters do not belong into the URL"),
         ({"url": "https://example.com:99999/"}, "scheme, host and port must stand in the text"),
         ({"headers": {"Authorization": "Bearer abc"}}, "Authorization is a secret"),
         ({"headers": {"Host": "other"}}, "set by the client"),

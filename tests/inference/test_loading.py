@@ -29,7 +29,7 @@ from streamflow.inference.content import format_of, refuse_external_data
 from streamflow.inference.drift import WINDOW_ROWS, Drift
 from streamflow.inference.models import Models, load
 from streamflow.testing.sample_models import MemoryFiles, linear_model
-from tests.inference.trained import data, numbers, regression
+from tests.inference.trained import classification, data, numbers, regression
 
 
 def skops_card(files: MemoryFiles, model: Any, task: Task, inputs: tuple[ModelInput, ...], **options: Any) -> ModelCard:
@@ -91,11 +91,16 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
 def test_a_card_that_lies_is_refused() -> None:
     trained, files = regression(), MemoryFiles()
     digest, size = files.add(trained.data), len(trained.data)
+    trees = classification()
+    wrong = ModelCard(
+        "m", "1", "onnx", Task.CLASSIFICATION, files.add(trees.data), len(trees.data), numbers(4), labels=("a", "b")
+    )
     for card, said in (
+        (wrong, "has 3 classes, its card 2 labels"),
         (ModelCard("m", "1", "skops", Task.REGRESSION, digest, size, numbers(4)), "is called skops, its file is onnx"),
         (
             ModelCard("m", "1", "onnx", Task.REGRESSION, digest, size, numbers(3)),
-            "does not take the inputs of its card",
+            "does not do what its card says",
         ),
         (
             ModelCard("m", "1", "keras", Task.REGRESSION, files.add(b"\x89HDF"), 4, ()),

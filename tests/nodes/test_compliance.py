@@ -206,6 +206,8 @@ def test_examples_have_something_to_do() -> None:
         from streamflow.testing.compliance import _outcome
 
         for name, kind in KINDS.items():
+            if name in ("file_sink", "sql_sink"):  # tests/sinks
+                continue
             found = _outcome(type(kind), chunk_size=1_000)
             assert len(found["dead letters"]) >= 4
             if name in ("http_request", "enrich", "webhook"):  # nobody is there to answer: all rows are put aside

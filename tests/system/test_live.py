@@ -105,15 +105,18 @@ def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row.get("start", 0), row["key"]))
 
 
-async def _follow_by_socket(product: Product, table: str, mirror: Mirror) -> None:
-    """A WebSocket at worker 0 until that ends it."""
+async def _follow_by_socket(product: Product, table: str, mirror: Mirror, events: set[str]) -> None:
+    """A WebSocket at worker 0, for a table and the bus, until that ends it."""
     async with connect(f"ws://127.0.0.1:{product.ports[0]}/v1/ws", max_size=None) as socket:
         await socket.send(json.dumps({"type": "subscribe", "id": "a", "table": table, "window": 2}))
+        await socket.send(json.dumps({"type": "subscribe_events", "id": "bus", "topology": product.name}))
         async for text in socket:
             message = json.loads(text)
             if message["type"] in ("snapshot", "delta"):
                 mirror.apply(message)
                 await socket.send(json.dumps({"type": "ack", "id": "a", "number": message["number"]}))
+            elif message["type"] == "events":
+                events.update(event["type"] for event in message["events"])
 
 
 def _check_refusals(product: Product) -> None:
@@ -134,8 +137,8 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
 
     async def main() -> None:
         stays, moves, ends, never = _Watch(product), _Watch(product), asyncio.Event(), asyncio.Event()
-        beside = Mirror()
-        socket = asyncio.create_task(_follow_by_socket(product, "totals", beside))
+        beside, events = Mirror(), set[str]()
+        socket = asyncio.create_task(_follow_by_socket(product, "totals", beside, events))
         staying, moving = asyncio.create_task(stays.on(0, ends)), asyncio.create_task(moves.on(1, never))
         for watch, number in ((stays, 0), (moves, 1)):
             await watch.until_it_is_the_table(number, token)
@@ -151,6 +154,7 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
             await watch.until_it_is_the_table(0, after[-1]["token"])
             counts = [row["value"]["n"] for row in watch.mirrors["totals"].rows()]
             assert sum(counts) == 1_200, "every event once"
+        await until(lambda: "PARTITION_ASSIGNED" in events)  # those of the worker that was killed
         await until(lambda: _ordered(beside.rows()) == _ordered(stays.mirrors["totals"].rows()))
         resets = {table: mirror.reset_count for table, mirror in stays.mirrors.items()}
         assert all(3 <= count <= 6 for count in resets.values()), f"what worker 0 has was never read anew: {resets}"

@@ -14,6 +14,8 @@ from pathlib import Path
 BUSY = 0.8
 #: Rest per work while it is busy. With what is not measured here, such as turns of the loop, readers get a tenth.
 _REST = 12
+#: However many read snapshots at once, nobody waits longer for a turn.
+_REST_MAX_S = 2.0
 #: How often the load is looked at; sending is worth so much at most, more is waiting for the client.
 _LOOK_S = 0.05
 _SEND_S = 0.001
@@ -58,7 +60,7 @@ class Pace:
         now = time.monotonic()
         self._look(now)
         if self.is_busy:
-            self._free_at = max(self._free_at, now) + _REST * seconds
+            self._free_at = min(max(self._free_at, now) + _REST * seconds, now + _REST_MAX_S)
 
     async def rest(self) -> None:
         """Give the loop a turn, and wait until readers may work again."""

@@ -1,7 +1,7 @@
-"""/v1/ws: live tables over one WebSocket, several at a time. docs/live.md has the messages.
+"""/v1/ws: live tables and the bus over one WebSocket, several at a time. docs/live.md has the messages.
 
     client ── subscribe, unsubscribe, ack, ping ──► read by one task, one message after the other
-    client ◄── subscribed, snapshot, delta, bye ─── one task per subscription, sent in turn
+    client ◄── subscribed, snapshot, delta, bye … ─ one task per subscription, sent in turn
 
 The server pings every 20 s and cuts off who does not answer within 20 s. A client may have `SUBSCRIPTIONS_MAX`
 subscriptions, and says with `window` how many messages it takes without an ack; what comes meanwhile waits, the latest
@@ -12,18 +12,21 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import orjson
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from streamflow.errors import UserError
+from streamflow.bus.filter import EventFilter
+from streamflow.errors import BrokerUnavailable, UserError
 from streamflow.web.fanout import SLOW_READER
 from streamflow.web.guard import is_seated, require
+from streamflow.web.live.event_subscription import EventSubscription
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import wish_of
+from streamflow.web.live.socket_messages import Ack, Ping, Subscribe, SubscribeEvents, Unsubscribe, decode
 from streamflow.web.live.subscription import Message, Subscription
 from streamflow.web.problems import Refusal
 from streamflow.web.server_sent_events import WRITE_S
@@ -36,41 +39,6 @@ MESSAGE_MAX_BYTES = 64 << 10
 PING_S = 20.0
 #: Close codes: the server goes away, the client was too slow.
 _RESTART, _SLOW = 1012, 1013
-
-
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Subscribe(
-    msgspec.Struct, tag_field="type", tag="subscribe", forbid_unknown_fields=True, rename={"start": "from"}
-):
-    id: str
-    table: str
-    topology: str | None = None
-    key: _Text | None = None
-    prefix: _Text | None = None
-    start: str | int | None = None
-    to: str | int | None = None
-    every_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 0
-    snapshot: bool = True
-    resume: str | None = None
-    window: Annotated[int, msgspec.Meta(ge=1)] | None = None
-
-
-class _Unsubscribe(msgspec.Struct, tag_field="type", tag="unsubscribe", forbid_unknown_fields=True):
-    id: str
-
-
-class _Ack(msgspec.Struct, tag_field="type", tag="ack", forbid_unknown_fields=True):
-    id: str
-    number: int
-
-
-class _Ping(msgspec.Struct, tag_field="type", tag="ping", forbid_unknown_fields=True):
-    pass
-
-
-_decode = msgspec.json.Decoder(_Subscribe | _Unsubscribe | _Ack | _Ping).decode
 
 
 def socket_routes(tables: LiveTables) -> APIRouter:
@@ -95,7 +63,7 @@ def socket_routes(tables: LiveTables) -> APIRouter:
 class _Followed:
     """A subscription of a conversation. `number`: of the last message sent, `acked`: of the last one acknowledged."""
 
-    def __init__(self, subscription: Subscription, window: int | None) -> None:
+    def __init__(self, subscription: Subscription | EventSubscription, window: int | None) -> None:
         self.subscription, self._window = subscription, window
         self.number = self._acked = 0
         self._open = asyncio.Event()
@@ -172,54 +140,64 @@ class _Conversation:
         while True:
             text = await self._socket.receive_text()
             try:
-                message = _decode(text)
+                message = decode(text)
             except msgspec.MsgspecError as error:
                 await self._say({"type": "error", "status": 422, "title": "bad_message", "detail": str(error)})
                 continue
             match message:
-                case _Ping():
+                case Ping():
                     await self._say({"type": "pong"})
-                case _Ack():
+                case Ack():
                     if message.id in self._followed:
                         self._followed[message.id].ack(message.number)
-                case _Unsubscribe():
+                case Unsubscribe():
                     self._drop(message.id)
                     await self._say({"type": "unsubscribed", "id": message.id})
-                case _Subscribe():
+                case Subscribe() | SubscribeEvents():
                     await self._subscribe(message)
 
-    async def _subscribe(self, wanted: _Subscribe) -> None:
+    async def _subscribe(self, wanted: Subscribe | SubscribeEvents) -> None:
         try:
-            subscription = self._subscription(wanted)
-            await subscription.open()
+            if wanted.id in self._followed:
+                raise Refusal(
+                    409, "taken", f"there is a subscription {wanted.id!r}: unsubscribe it, or take another id"
+                )
+            if len(self._followed) >= SUBSCRIPTIONS_MAX:
+                raise Refusal(429, "too_many_subscriptions", f"a client may have {SUBSCRIPTIONS_MAX} subscriptions")
+            found = self._to_table(wanted) if isinstance(wanted, Subscribe) else self._to_events(wanted)
+            await found.open()
+        except UserError as error:
+            await self._refuse(wanted.id, Refusal(422, "bad_parameter", str(error)))
         except Refusal as refusal:
-            problem = {"status": refusal.status, "title": refusal.reason, "detail": refusal.detail}
-            await self._say({"type": "error", "id": wanted.id, **problem, **refusal.more})
-            return
-        followed = self._followed[wanted.id] = _Followed(subscription, wanted.window)
-        await self._say({"type": "subscribed", "id": wanted.id})
-        followed.telling = asyncio.create_task(self._tell(wanted.id, followed), name=f"follow {wanted.table}")
+            await self._refuse(wanted.id, refusal)
+        else:
+            followed = self._followed[wanted.id] = _Followed(found, wanted.window)
+            await self._say({"type": "subscribed", "id": wanted.id})
+            followed.telling = asyncio.create_task(self._tell(wanted.id, followed), name=f"follow {wanted.id}")
 
-    def _subscription(self, wanted: _Subscribe) -> Subscription:
-        if wanted.id in self._followed:
-            raise Refusal(409, "taken", f"there is a subscription {wanted.id!r}: unsubscribe it, or take another id")
-        if len(self._followed) >= SUBSCRIPTIONS_MAX:
-            raise Refusal(429, "too_many_subscriptions", f"a client may have {SUBSCRIPTIONS_MAX} subscriptions")
-        if not (wanted.window or 1) > 0 or not 0 <= wanted.every_ms <= 60_000 or "" in (wanted.key, wanted.prefix):
-            detail = "`window` is at least 1, `every_ms` 0 to 60,000, `key` and `prefix` are not empty"
-            raise Refusal(422, "bad_parameter", detail)
+    async def _refuse(self, name: str, refusal: Refusal) -> None:
+        problem = {"status": refusal.status, "title": refusal.reason, "detail": refusal.detail}
+        await self._say({"type": "error", "id": name, **problem, **refusal.more})
+
+    def _to_table(self, wanted: Subscribe) -> Subscription:
         topology = wanted.topology or self._tables.service.plan.topology
         require(self._socket, "query", topology=topology, table=wanted.table)
         times = {"from": wanted.start, "to": wanted.to}
         texts = {"key": wanted.key, "prefix": wanted.prefix, "partitions": None}
-        texts |= {name: None if time_ is None else str(time_) for name, time_ in times.items()}
+        texts |= {name: None if moment is None else str(moment) for name, moment in times.items()}
         wish = wish_of(
             self._tables, topology, wanted.table, texts, every_ms=wanted.every_ms, with_snapshot=wanted.snapshot
         )
-        try:
-            return Subscription(self._tables, wish, wanted.resume)
-        except UserError as error:
-            raise Refusal(422, "bad_parameter", str(error)) from error
+        return Subscription(self._tables, wish, wanted.resume)
+
+    def _to_events(self, wanted: SubscribeEvents) -> EventSubscription:
+        require(self._socket, "operate")
+        feed = self._tables.service.feed
+        if feed is None:
+            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        types = frozenset(each.value for each in wanted.types)
+        chosen = EventFilter(types, wanted.topology, wanted.node, wanted.key, wanted.severity)
+        return EventSubscription(feed, chosen, wanted.resume)
 
     def _drop(self, name: str) -> None:
         followed = self._followed.pop(name, None)
@@ -244,14 +222,17 @@ class _Conversation:
 
     async def _tell(self, name: str, followed: _Followed) -> None:
         """Send what a subscription gives."""
-        async with aclosing(followed.subscription.messages()) as messages:
-            async for message in messages:
-                if message.kind:  # pings are signs of life enough
-                    await followed.may_send()
-                    started = time.monotonic()
-                    followed.sent()
-                    await self._send(_text(name, followed.number, message))
-                    self._tables.pace.sent(time.monotonic() - started)
+        try:
+            async with aclosing(followed.subscription.messages()) as messages:
+                async for message in messages:
+                    if message.kind:  # pings are signs of life enough
+                        await followed.may_send()
+                        started = time.monotonic()
+                        followed.sent()
+                        await self._send(_text(name, followed.number, message))
+                        self._tables.pace.sent(time.monotonic() - started)
+        except BrokerUnavailable as error:
+            await self._say({"type": "bye", "id": name, "reason": "broker_unavailable", "detail": str(error)})
         if self._followed.get(name) is followed:
             self._drop(name)
 

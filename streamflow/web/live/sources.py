@@ -93,7 +93,7 @@ async def follow_elsewhere(service: Service, feed: Feed, url: str) -> str:
     try:
         async with service.follow(url, path, parameters, {"Last-Event-ID": token}) as (status, lines):
             if status != 200:
-                return Reason.NOT_OWNER
+                return Reason.NOT_OWNER if status == 421 else Reason.OWNER_UNREACHABLE
             heard = _Heard()
             async for event in read_events(lines):
                 if event.event == "bye":

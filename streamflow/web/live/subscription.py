@@ -196,11 +196,13 @@ class Subscription:
             try:
                 async with aclosing(self._pages(partition)) as pages:
                     async for page in pages:
+                        if self._outbox.closed:
+                            return
                         yield Message("snapshot", _body(reset, page))
                         reset = []
             except (_Moved, OwnerUnreachable):
                 self._stale.add(partition)
-            if partition in self._stale or self._outbox.closed:
+            if partition in self._stale:
                 await asyncio.sleep(_RETRY_S)  # it begins again, with a reset of its own
                 return
         changes, token = self._outbox.take(_PIECE_BYTES), ""

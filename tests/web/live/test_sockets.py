@@ -11,8 +11,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from streamflow.bus.feed import encode_cursor
 from streamflow.web.live import sockets
 from streamflow.web.live.hub import LiveLimits
+from tests.web.event_feed import MemoryFeed
 from tests.web.live.mirror import DEADLINE_S, Mirror, until
 from tests.web.live.test_live import answered, is_at, sorted_rows
 from tests.web.test_access import Keys
@@ -27,6 +29,7 @@ class Client:
         self.mirrors: dict[str, Mirror] = {}
         self.numbers: dict[str, list[int]] = {}
         self.tokens: dict[str, str] = {}
+        self.events: list[str] = []
         self.said: list[dict[str, Any]] = []
         self.close_code: int | None = None
         self._moved = asyncio.Event()
@@ -38,13 +41,17 @@ class Client:
         try:
             async for text in self.socket:
                 message = orjson.loads(text)
+                name = message.get("id", "")
                 if message["type"] in ("snapshot", "delta"):
-                    name = message["id"]
                     self.mirrors.setdefault(name, Mirror()).apply(message)
-                    self.numbers.setdefault(name, []).append(message["number"])
-                    self.tokens[name] = message.get("token") or self.tokens.get(name, "")
+                elif message["type"] == "events":
+                    self.events += [event["id"] for event in message["events"]]
                 else:
                     self.said.append(message)
+                    name = ""
+                if name:
+                    self.numbers.setdefault(name, []).append(message["number"])
+                    self.tokens[name] = message.get("token") or self.tokens.get(name, "")
                 self._moved.set()
         except ConnectionClosed:
             pass
@@ -107,6 +114,43 @@ def test_several_subscriptions_follow_come_and_go() -> None:
                 await again.say(type="ping")
                 await again.until(again.has(type="pong"))
             await until(lambda: one.live.seats.taken_count == two.live.seats.taken_count == 0)
+
+    asyncio.run(main())
+
+
+def test_the_bus_goes_on_where_a_client_was() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            bus = one.feed
+            assert isinstance(bus, MemoryFeed)
+            bus.add(0)
+            async with connected(one) as client:
+                await client.say(type="subscribe_events", id="e", types=["SCALED"], topology="t", window=2)
+                await client.until(lambda: bool(client.tokens.get("e")))  # from now on
+                for number in range(1, 5):
+                    bus.add(number, number % 2)
+                    bus.add(100 + number, subject="other")
+                await client.until(lambda: len(client.events) > 0)
+                await client.say(type="ping")
+                await client.until(client.has(type="pong"))
+                assert len(client.numbers["e"]) == 2, "the window is full"
+                await client.say(type="ack", id="e", number=2)
+                await client.until(lambda: client.events == ["1", "2", "3", "4"])
+                await client.until(lambda: client.tokens["e"] == encode_cursor({0: 7, 1: 2}))
+                await client.say(type="subscribe_events", id="x", resume="junk")
+                await client.until(client.has(type="error", id="x", status=422))
+            bus.add(5)
+            async with connected(one) as again:
+                await again.say(type="subscribe_events", id="e", topology="t", resume=client.tokens["e"])
+                await again.until(lambda: again.events == ["5"])
+                bus.add(6)
+                await again.until(lambda: again.events == ["5", "6"])
+                await again.say(type="unsubscribe", id="e")
+                await again.until(again.has(type="unsubscribed"))
+                await until(lambda: not bus.listeners)
+                one.feed = None
+                await again.say(type="subscribe_events", id="e")
+                await again.until(again.has(type="error", status=404))
 
     asyncio.run(main())
 

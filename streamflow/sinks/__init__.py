@@ -1,0 +1,1 @@
+"""Where rows go outside of Kafka, each once: files and databases. See decision 0033."""

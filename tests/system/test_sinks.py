@@ -1,0 +1,136 @@
+"""Files, SQLite and PostgreSQL behind a real worker and a real Kafka: kills around the commits, every row once."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as parquet
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tests.sinks import postgres
+from tests.system.test_worker import Product
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+_TOPOLOGY = """
+topology: {name}
+schemas:
+  Sale: {{time: timestamp, id: int, shop: str}}
+nodes:
+  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 2}}
+  wanted:  {{kind: filter, input: sales, where: id % 10 != 0}}
+  lines:   {{kind: file_sink, input: wanted, roll_every: 300ms}}
+  columns: {{kind: file_sink, input: wanted, format: parquet, roll_every: 300ms}}
+  rows:    {{kind: sql_sink, input: wanted, url_env: SALES_URL, table: sales, roll_every: 50ms}}
+  served:  {{kind: sql_sink, input: wanted, url_env: SERVED_URL, table: sales, roll_every: 50ms}}
+"""
+_BATCH = 3_000
+
+
+@pytest.fixture
+def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
+    made = Product(kafka, tmp_path, unique, _TOPOLOGY)
+    yield made
+    for worker in made.workers.values():
+        worker.kill()
+        worker.wait()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """URL of PostgreSQL; of another SQLite, with a loud warning, where there is no server."""
+    if postgres.installed():
+        with postgres.server() as url:
+            yield url
+    else:
+        warnings.warn("no PostgreSQL on this machine: its sink is NOT tested", pytest.PytestWarning, stacklevel=1)
+        yield f"sqlite:///{tmp_path / 'served.db'}"
+
+
+async def _publish(kafka: str, topic: str, ids: range) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, max_batch_size=1 << 18, linger_ms=5)
+    await producer.start()
+    try:
+        for number in ids:
+            value = json.dumps({"time": 1_000 + number, "id": number, "shop": f"s{number % 50}"}).encode()
+            await producer.send(topic, value, key=f"s{number % 50}".encode())
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+def _ids(url: str) -> list[int]:
+    if url.startswith("sqlite:///"):
+        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=30) as database:
+            return [number for (number,) in database.execute("SELECT id FROM sales")]
+    with psycopg.connect(url) as connection:
+        return [number for (number,) in connection.execute("SELECT id FROM sales").fetchall()]
+
+
+def _in_files(folder: Path) -> list[int]:
+    found: list[int] = []
+    for path in folder.glob("[!.]*"):
+        if path.suffix == ".parquet":
+            found += parquet.read_table(path).column("id").to_pylist()
+        else:
+            found += [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    return found
+
+
+def test_every_row_is_outside_once_whatever_is_killed(
+    product: Product, kafka: str, tmp_path: Path, served: str
+) -> None:
+    rows = f"sqlite:///{tmp_path / 'sales.db'}"
+    places: dict[str, Callable[[], list[int]]] = {
+        "lines": lambda: _in_files(tmp_path / "files" / f"{product.name}.lines"),
+        "columns": lambda: _in_files(tmp_path / "files" / f"{product.name}.columns"),
+        "rows": lambda: _ids(rows),
+        "served": lambda: _ids(served),
+    }
+    environment: dict[str, Any] = {
+        "STREAMFLOW_FILES_DIR": str(tmp_path / "files"), "SALES_URL": rows, "SERVED_URL": served,
+    }  # fmt: skip
+    product.start(0, **environment)
+    asyncio.run(_publish(kafka, f"{product.name}.sales", range(_BATCH)))
+    wanted = sum(number % 10 != 0 for number in range(_BATCH))
+    _wait(lambda: len(places["rows"]()) >= wanted // 2, "rows come")
+    product.stop(0, signal.SIGKILL)
+    sent = _BATCH
+    # Dies between what is prepared outside and Kafka's commit, and between the commit and what settles it.
+    for faults in ("before_commit=crash:12", "after_commit=crash:25"):
+        product.launch(0, STREAMFLOW_FAULTS=faults, **environment)
+        asyncio.run(_publish(kafka, f"{product.name}.sales", range(sent, sent + _BATCH)))
+        sent += _BATCH
+        product.workers[0].wait(60)
+        product.workers.pop(0)
+    product.start(0, **environment)
+    asyncio.run(_publish(kafka, f"{product.name}.sales", range(sent, sent + 100)))
+    expected = Counter(number for number in range(sent + 100) if number % 10)
+    for name, read in places.items():
+        _wait(lambda read=read: len(read()) >= len(expected), f"all rows of {name}")  # type: ignore[misc]
+    assert product.stop(0) == 0
+    for name, read in places.items():
+        found = Counter(read())
+        assert found == expected, (name, list((found - expected).items())[:5], list((expected - found).items())[:5])
+    assert [path.name for path in (tmp_path / "files").rglob(".*")] == []
+
+
+def _wait(until: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if until():
+                return
+        except (sqlite3.Error, psycopg.Error, OSError) as error:  # not there yet
+            what = f"{what} ({error})"
+        assert time.monotonic() < deadline, f"not within 60 s: {what}"
+        time.sleep(0.2)
