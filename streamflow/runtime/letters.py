@@ -190,7 +190,9 @@ class KafkaLetters:
             return "unknown_source"
         if self._kinds[topic] is EntryKind.REPARTITION and letter.header("sf-version") != str(self._plan.version):
             return "other_version"  # rows of our own topics mean something by their place
-        if len(letter.record.key or b"") + len(letter.value or b"") + _ADDED_BYTES > self._limits.bytes_for(topic):
+        own = sum(len(name) + len(value or b"") for name, value in _own_headers(letter))
+        size = len(letter.record.key or b"") + len(letter.value or b"") + own + _ADDED_BYTES
+        if size > self._limits.bytes_for(topic):
             return "too_large"
         return ""
 
@@ -207,7 +209,8 @@ class KafkaLetters:
         for done in range(0, len(letters), together):
             some = letters[done : done + together]
             if done and (producer.is_spent or time.monotonic() - began > _REQUEST_S):
-                return Decided(letters[:done], refused, letters[done].number, page.end)
+                first = letters[done].number
+                return Decided(letters[:done], [each for each in refused if each[0] < first], first, page.end)
             await producer.transact(lambda send, some=some: self._write(producer, send, some))  # type: ignore[misc]
             if per_s is not None:
                 await asyncio.sleep(began + (done + len(some)) / per_s - time.monotonic())
@@ -267,11 +270,15 @@ def _redriven(letter: Letter, by: str) -> Letter:
 def _record(letter: Letter, now_ms: int) -> Sendable:
     """The event as it goes out again. Its first time goes with it: by that it is judged to be near enough or not."""
     assert letter.decision is not None
-    own = [(name, value) for name, value in letter.record.headers if not name.startswith("sf-")]
     ours = [
         (LETTER, b"%d" % letter.number),
         (ATTEMPTS, b"%d" % letter.attempts),
         (TIME, letter.header(TIME).encode()),
         (CORRELATION, letter.decision.execution.encode()),
     ]
-    return letter.record.key, letter.value, [*own, *ours], now_ms
+    return letter.record.key, letter.value, [*_own_headers(letter), *ours], now_ms
+
+
+def _own_headers(letter: Letter) -> list[tuple[str, bytes]]:
+    """Those that the event came with."""
+    return [(name, value) for name, value in letter.record.headers if not name.startswith("sf-")]
