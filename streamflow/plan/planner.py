@@ -77,7 +77,15 @@ def check_partitions(plan: Plan, counts: Mapping[str, int]) -> list[Problem]:
         found = {topic: counts[topic] for topic in stage.input_topics if topic in counts}
         if len(set(found.values())) > 1:
             shown = ", ".join(f"{topic} has {count}" for topic, count in sorted(found.items()))
-            remedy = "inputs that meet need equally many partitions: recreate one, or put a key_by before the merge"
+            real = [
+                f"{entry.node}: partitions: {counts[entry.topic]}"
+                for entry in stage.entries
+                if entry.kind is EntryKind.SOURCE and entry.topic in counts
+            ]
+            remedy = (
+                f"declare what is real ({', '.join(real)}), and a join gets the repartition that it needs; or put a "
+            )
+            remedy += "key_by before they meet, or recreate one"
             problems.append(Problem(f"stage {stage.name}", f"partition counts differ: {shown}", remedy))
     return problems
 

@@ -1,4 +1,4 @@
-"""The long form: `python -m tests.chaos [--orders N] [--seed S]`.
+"""The long form: `python -m tests.chaos [--scenario trades] [--orders N] [--seed S]`.
 
 Exit code 0 only when everything is exact, every kill and stall reached a living worker, and every fault point fired.
 """
@@ -14,8 +14,11 @@ from streamflow.runtime.embedded.broker import EmbeddedBroker
 from streamflow.runtime.faults import POINTS
 from tests.chaos.attacks import point_attack, random_attack
 from tests.chaos.harness import Run, new_run
+from tests.chaos.orders import ORDERS
+from tests.chaos.trades import TRADES
 
 KILLS, STALLS = 30, 5
+SCENARIOS = {"orders": ORDERS, "trades": TRADES}
 
 
 async def _attack(run: Run) -> None:
@@ -37,12 +40,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="exactly once under kills and stalls")
     parser.add_argument("--orders", type=int, default=200_000)
     parser.add_argument("--pace", type=int, default=1_000, help="orders per second")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="orders")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         broker = EmbeddedBroker.start(Path(folder) / "kafka", 0, print)
         try:
-            run = new_run(broker.bootstrap, Path(folder) / "state", chosen.orders, chosen.pace, chosen.seed, print)
+            scenario = SCENARIOS[chosen.scenario]
+            state = Path(folder) / "state"
+            run = new_run(broker.bootstrap, state, chosen.orders, chosen.pace, chosen.seed, print, scenario=scenario)
             verdict = asyncio.run(run.execute(_attack))
         finally:
             broker.stop()

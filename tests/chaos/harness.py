@@ -32,10 +32,10 @@ from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
 from tests.chaos.bus import bus_faults
-from tests.chaos.orders import CLOSING, START_MS, Verdict, Windows, expected_windows, judge, make_orders
+from tests.chaos.orders import CLOSING, ORDERS, Verdict
+from tests.chaos.scenario import Scenario
 from tests.ports import free_ports
 
-TOPOLOGY = Path(__file__).parent / "topology.yaml"
 SESSION_MS = 6_000
 STALL_S = 8.0
 EXIT_REFUSED = 78
@@ -77,6 +77,7 @@ class Run:
     say: Callable[[str], None]
     mistake: str = ""
     workers: int = 3
+    scenario: Scenario = ORDERS
     #: Where each worker finds the broker, when not all find it at `bootstrap`.
     routes: list[str] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
@@ -92,7 +93,7 @@ class Run:
         )
         (self.folder / "audit.pem").write_bytes(Signer.new().private_pem())
         settings = load_settings(brokers=self.bootstrap, audit_key=self._audit_key)
-        await ensure_topics(make_plan(load_topology(TOPOLOGY)), settings)
+        await ensure_topics(make_plan(load_topology(self.scenario.topology)), settings)
         self.slots = [Slot(number, port) for number, port in enumerate(free_ports(self.workers))]
         tasks = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._read())]
         try:
@@ -100,10 +101,10 @@ class Run:
             attacker = asyncio.create_task(attack(self))
             await self._publish(attacker)
             await self._publish_closing()
-            expected = expected_windows(self.orders)
+            expected = self.scenario.expected(self.orders)
             verdict = await self._settled(expected)
             verdict.refused = sum(slot.refusals for slot in self.slots)
-            if verdict.is_exact:
+            if verdict.is_exact and self.scenario.table:
                 verdict.table_wrong = await self._compare_table(expected)
                 verdict.bus_wrong = await bus_faults(settings, self.outputs)
             return verdict
@@ -151,7 +152,7 @@ class Run:
             shutil.rmtree(self._state_of(slot), ignore_errors=True)
         slot.faults, slot.without_disk = "", False
         with self._log_of(slot).open("ab") as log:
-            command = [sys.executable, "-m", "streamflow", "run", str(TOPOLOGY), "--worker"]
+            command = [sys.executable, "-m", "streamflow", "run", str(self.scenario.topology), "--worker"]
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     @property
@@ -242,9 +243,10 @@ class Run:
                 if start >= len(self.orders):
                     if attacker.done():
                         break
-                    self.orders += make_orders(step, self.seed, len(self.orders))
+                    self.orders += self.scenario.make(step, self.seed, len(self.orders))
                 for order in self.orders[start : start + step]:
-                    await producer.send("orders.in", orjson.dumps(order), key=order["account"].encode())
+                    for topic, key, body in self.scenario.records(order):
+                        await producer.send(topic, orjson.dumps(body), key=key.encode())
                 ahead = (start + step) / self.pace_per_s - (time.monotonic() - started)
                 await asyncio.sleep(max(0.0, ahead))
             await attacker
@@ -253,18 +255,16 @@ class Run:
 
     async def _publish_closing(self) -> None:
         """Push every source partition's time past all windows, so that all of them close."""
-        far_ms = START_MS + 2 * len(self.orders) + 3_600_000
-        body = {"time": far_ms, "account": CLOSING, "region": CLOSING, "amount": 50}
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
         await producer.start()
-        for partition in range(8):
-            await producer.send_and_wait("orders.in", orjson.dumps(body), key=CLOSING.encode(), partition=partition)
+        for topic, partition, key, body in self.scenario.closing(self.orders):
+            await producer.send_and_wait(topic, orjson.dumps(body), key=key.encode(), partition=partition)
         await producer.stop()
 
     async def _read(self) -> None:
         """Results as a consumer of ours sees them, while everything happens."""
         consumer = AIOKafkaConsumer(
-            "orders.totals",
+            *self.scenario.read,
             bootstrap_servers=self.bootstrap,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
@@ -272,28 +272,29 @@ class Run:
         await consumer.start()
         try:
             async for record in consumer:
-                self.outputs.append(orjson.loads(record.value))
+                self.outputs.append(orjson.loads(record.value) | {"_topic": record.topic})
         finally:
             await consumer.stop()
 
-    async def _settled(self, expected: Windows) -> Verdict:
+    async def _settled(self, expected: Any) -> Verdict:
         """Wait until every window has come, or nothing more comes; then a little longer, for duplicates."""
         deadline, count, quiet_since = time.monotonic() + _SETTLE_S, -1, time.monotonic()
         while time.monotonic() < deadline:
-            verdict = judge(self.outputs, expected)
+            verdict: Verdict = self.scenario.judge(self.outputs, expected)
             if len(self.outputs) != count:
                 count, quiet_since = len(self.outputs), time.monotonic()
             if not verdict.lost or time.monotonic() - quiet_since > 45 or any(slot.refusals > 1 for slot in self.slots):
                 break
             await asyncio.sleep(0.5)
         await asyncio.sleep(3)
-        return judge(self.outputs, expected)
+        settled: Verdict = self.scenario.judge(self.outputs, expected)
+        return settled
 
-    async def _compare_table(self, expected: Windows) -> list[tuple[str, int]]:
+    async def _compare_table(self, expected: Any) -> list[tuple[str, int]]:
         """Rows of the table over HTTP, gathered from all workers, that differ from the model."""
         rows: dict[tuple[str, int], dict[str, Any]] = {}
         cursor: str | None = None
-        url = f"http://127.0.0.1:{self.slots[0].port}/v1/topologies/orders/tables/totals"
+        url = f"http://127.0.0.1:{self.slots[0].port}/v1/topologies/orders/tables/{self.scenario.table}"
         deadline = time.monotonic() + _TABLE_S
         async with httpx.AsyncClient(timeout=10) as client:
             while True:
@@ -322,8 +323,16 @@ class Run:
 
 
 def new_run(
-    bootstrap: str, folder: Path, count: int, pace_per_s: int, seed: int, say: Callable[[str], None], mistake: str = ""
+    bootstrap: str,
+    folder: Path,
+    count: int,
+    pace_per_s: int,
+    seed: int,
+    say: Callable[[str], None],
+    mistake: str = "",
+    scenario: Scenario = ORDERS,
 ) -> Run:
     """A run over fresh orders."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Run(bootstrap, folder, make_orders(count, seed), pace_per_s, seed, say, mistake)
+    orders = scenario.make(count, seed, 0)
+    return Run(bootstrap, folder, orders, pace_per_s, seed, say, mistake, scenario=scenario)

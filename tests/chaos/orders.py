@@ -2,7 +2,10 @@
 
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from tests.chaos.scenario import Scenario
 
 WINDOW_MS = 1_000
 START_MS = 1_700_000_000_000
@@ -43,10 +46,10 @@ def expected_windows(orders: list[dict[str, Any]]) -> Windows:
 class Verdict:
     """Differences between what came out and the model."""
 
-    lost: list[tuple[str, int]] = field(default_factory=list)
-    duplicated: list[tuple[str, int]] = field(default_factory=list)
-    wrong: list[tuple[str, int]] = field(default_factory=list)
-    table_wrong: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[tuple[Any, ...]] = field(default_factory=list)
+    duplicated: list[tuple[Any, ...]] = field(default_factory=list)
+    wrong: list[tuple[Any, ...]] = field(default_factory=list)
+    table_wrong: list[tuple[Any, ...]] = field(default_factory=list)
     bus_wrong: list[str] = field(default_factory=list)
     refused: int = 0
 
@@ -77,3 +80,22 @@ def judge(outputs: list[dict[str, Any]], expected: Windows) -> Verdict:
             verdict.wrong.append(key)
     verdict.lost = sorted(expected.keys() - seen)
     return verdict
+
+
+def closing(orders: list[dict[str, Any]]) -> list[tuple[str, int, str, dict[str, Any]]]:
+    """One order beyond all windows per partition."""
+    far_ms = START_MS + 2 * len(orders) + 3_600_000
+    body = {"time": far_ms, "account": CLOSING, "region": CLOSING, "amount": 50}
+    return [("orders.in", partition, CLOSING, body) for partition in range(8)]
+
+
+ORDERS = Scenario(
+    topology=Path(__file__).parent / "topology.yaml",
+    read=("orders.totals",),
+    make=make_orders,
+    records=lambda order: [("orders.in", order["account"], order)],
+    closing=closing,
+    expected=expected_windows,
+    judge=judge,
+    table="totals",
+)

@@ -14,7 +14,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def _run(
-    folder: Path, count: int, pace: int, attack: Attack, mistake: str = "", workers: int = 3
+    folder: Path,
+    count: int,
+    pace: int,
+    attack: Attack,
+    mistake: str = "",
+    workers: int = 3,
 ) -> tuple[Run, Verdict]:
     broker = EmbeddedBroker.start(folder / "kafka")
     try:

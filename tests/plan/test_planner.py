@@ -129,6 +129,25 @@ def test_real_partition_counts_are_compared_where_topics_meet() -> None:
     assert "t.by_sensor.repartition has 3, t.second has 7" in problem.message
 
 
+def test_topics_that_differ_are_joined_when_their_real_partitions_are_declared() -> None:
+    """As the problem says: what is declared decides on repartitions, not what a cluster happens to have."""
+    text = """
+topology: t
+schemas: {{A: {{time: timestamp, k: str}}}}
+nodes:
+  a: {{kind: source, topic: t.a, schema: A, event_time: time, key: k{a}}}
+  b: {{kind: source, topic: t.b, schema: A, event_time: time, key: k{b}}}
+  j: {{kind: join, inputs: [a, b], within: 1s, prefix: {{b: b_}}}}
+  o: {{kind: sink, input: j, topic: t.out}}
+"""
+    real = {"t.a": 2, "t.b": 3}
+    (problem,) = check_partitions(make_plan(parse_topology(text.format(a="", b=""))), real)
+    assert "declare what is real (a: partitions: 2, b: partitions: 3)" in problem.remedy
+    mended = make_plan(parse_topology(text.format(a=", partitions: 2", b=", partitions: 3")))
+    assert [note.partition(",")[0] for note in mended.repairs] == ["j: rows of a are repartitioned by k (j_a_key)"]
+    assert check_partitions(mended, real) == []
+
+
 @pytest.mark.parametrize("find", [Plan.stage, Plan.table])
 def test_stages_and_tables_are_found_by_name(find: Callable[[Plan, str], object]) -> None:
     """A stage that is not there is a mistake of ours, a table one of the asker."""
