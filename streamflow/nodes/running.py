@@ -61,7 +61,7 @@ class Moments(Running):
     """z-score by the mean and the sample deviation of all values of the key so far, this one included.
 
     Welford (1962): mean += (x - mean) / n; squares += (x - mean_before) (x - mean). Null for the first values, until
-    they differ.
+    they differ (by more than 1e-150: squares of less are nothing).
     """
 
     count = Value(int)
