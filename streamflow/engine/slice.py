@@ -61,3 +61,15 @@ def rows_before(index: int, kept: list[int] | None) -> int:
     if kept is None:
         return index
     return sum(1 for place in kept if place < index)
+
+
+def position_behind(chunk: Chunk, stop: int, position: int) -> int:
+    """Offset to go on from when `chunk.values[:stop]` are done; `position` was it before.
+
+    Marks in front of the next value may not have been heard. So they are read again, which changes nothing.
+    """
+    if stop == len(chunk.values):
+        return chunk.next_offset
+    if not chunk.marks:
+        return chunk.offset_at(stop)
+    return max(position, chunk.offset_at(stop - 1) + 1) if stop else position

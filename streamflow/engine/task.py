@@ -34,7 +34,7 @@ from streamflow.engine.letters import Headers, Letters, late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.slice import Slice, record_times, rows_before
+from streamflow.engine.slice import Slice, position_behind, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
@@ -188,7 +188,8 @@ class Task:
                 self._hear(entry_index, clock, chunk, start, stop + 1)
             elif ends:
                 self._hear(entry_index, clock, chunk, stop, stop + 1)
-        self._positions[chunk.topic, chunk.partition] = chunk.next_offset if ends else chunk.offset_at(stop)
+        place = chunk.topic, chunk.partition
+        self._positions[place] = position_behind(chunk, stop, self._positions.get(place, 0))
         self._changed = True
         if self._ending is not None:
             self._look_for_ends()

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,3 +114,60 @@ def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) ->
     progress = Progress(55, entries, (1, 0, 7), ("m=1",), closing)
     assert Progress.decode(progress.encode()) == progress
     assert progress.encode()[0] == ("1" if closing is None else "2")
+
+
+def _behind_marks() -> tuple[Driver, str, int]:
+    """A task with windows behind a repartition topic, whose log has two marks side by side before its last row.
+
+    The first one closes the windows of 40 keys. Gives driver, topic and the offset of the first mark.
+    """
+    text = """
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t}
+  by: {kind: key_by, input: s, key: k}
+  w: {kind: window, input: by, window: {type: tumbling, size: 1s}, aggregate: {n: count()}}
+  o: {kind: sink, input: w, topic: out}
+"""
+    driver = Driver(make_plan(parse_topology(text)), partitions=2)
+    driver.publish("in", [{"t": 400, "k": f"k{n}"} for n in range(80)])
+    driver.run()
+    topic = driver.plan.stages[1].entries[0].topic
+    log = driver.log.partitions[topic, 0]
+    row = next(record for record in log.records if record.value is not None and record.value.startswith(b"["))
+
+    def mark(producer: int, watermark_ms: int) -> None:
+        body = {"producer": producer, "watermark": watermark_ms, "idle": False}
+        log.append(None, orjson.dumps(body), driver.now_ms)
+
+    assert row.value is not None
+    mark(1, 5_000)
+    log.append(row.key, row.value, driver.now_ms)
+    first = log.next_offset
+    mark(0, 5_000)
+    mark(1, 9_000)
+    log.append(row.key, row.value.replace(b"400", b"9500"), driver.now_ms)
+    mark(0, 9_000)
+    return driver, topic, first
+
+
+def test_a_mark_behind_the_one_that_closes_windows_survives_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)
+    driver, topic, _ = _behind_marks()
+    for _ in range(40):
+        driver._pass()
+        driver.crash()
+    driver.run()
+    (task,) = (task for task in driver.tasks() if (topic, 0) in task.positions and task.partition == 0)
+    assert task.watermark_ms == 9_000
+
+
+def test_marks_before_the_first_row_that_was_not_worked_on_are_read_again() -> None:
+    """A checkpoint between two slices of a chunk."""
+    driver, topic, first = _behind_marks()
+    task = driver._task(driver.plan.stages[1], 0)
+    chunk = driver.log.chunk(topic, 0, task.positions[topic, 0], 1_000, True, driver.now_ms)
+    assert chunk is not None
+    assert task.process(0, chunk, 0, len(chunk.values) - 1) == len(chunk.values) - 1
+    assert task.positions[topic, 0] <= first
