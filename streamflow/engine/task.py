@@ -347,7 +347,7 @@ class Task:
 
     def _watermark_now(self) -> int:
         closing = self._tables.progress
-        return self._clock.watermark_ms(self._watermark_ms if closing is None else closing.watermark_ms)
+        return self._clock.watermark_ms(self._watermark_ms) if closing is None else closing.watermark_ms
 
     def _settled_watermark(self) -> int:
         """The watermark up to this event; below every time while tables are being closed, as each will be told."""
@@ -414,10 +414,9 @@ class Task:
             for number in range(len(self._clocks)):
                 self.advance(number, "silence")
         self._changed |= self.scorers.is_stale()
-        for table in self._processes:
-            self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
-        for waiting in self._approvals:
-            self._changed |= waiting.tick(self._clock.now_ms, self._watermark_now())
+        if not self.is_closing:  # clock timers wait for what is being closed, as events do
+            for table in (*self._processes, *self._approvals):
+                self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------
 

@@ -171,3 +171,37 @@ def test_marks_before_the_first_row_that_was_not_worked_on_are_read_again() -> N
     assert chunk is not None
     assert task.process(0, chunk, 0, len(chunk.values) - 1) == len(chunk.values) - 1
     assert task.positions[topic, 0] <= first
+
+
+def test_the_wall_clock_waits_until_windows_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that expires between two slices, for a window that is firing: it is late, and takes no result away."""
+    monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)
+    text = """
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t, key: k}
+  gate: {kind: approval, input: s, deadline: 500ms, time: event}
+  w: {kind: window, input: gate.expired, window: {type: tumbling, size: 1s}, aggregate: {n: count()}}
+  o: {kind: sink, input: w, topic: out}
+  o2: {kind: sink, input: gate.approved, topic: approved}
+  o3: {kind: sink, input: gate.rejected, topic: rejected}
+"""
+    driver = Driver(make_plan(parse_topology(text)))
+    driver.publish("in", [{"t": 400, "k": f"k{n}"} for n in range(10, 50)])
+    driver.run()
+    driver.now_ms += 500
+    (task,) = driver.tasks()
+    task.tick(driver.now_ms)
+    driver.run()
+    driver.publish("in", [{"t": 400, "k": "k40"}])
+    driver.run()
+    driver.publish("in", [{"t": 5_000, "k": "k0"}])
+    driver.now_ms += 500
+    while driver._pass():
+        (task,) = driver.tasks()
+        if task.is_closing and driver.output("out"):
+            task.tick(driver.now_ms)
+    assert sorted((row["k"], row["n"]) for row in driver.output("out")) == [(f"k{n}", 1) for n in range(10, 50)]
+    task.tick(driver.now_ms)
+    assert sum(task.counters.late) == 1
