@@ -46,7 +46,7 @@ from streamflow.state.store import Store
 class Binding:
     """State of the nodes of one task, in the order of the stage; `names` is filled by `bind`.
 
-    answers: what the calls of each async node gave.
+    answers: what the calls of each async node gave. clocked: what the wall clock matters to.
     late: per node number its name, its table and the route to its late topic.
     """
 
@@ -60,7 +60,7 @@ class Binding:
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
     keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
-    approvals: list[ApprovalTable] = field(default_factory=list)
+    clocked: list[ProcessTable | ApprovalTable] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
     scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Binding:
                 names[f"w_{number}"] = self._table(number, node)
             case Park():
                 names[f"w_{number}"] = made = self._approvals(number, node, operator)
-                self.approvals.append(made)
+                self.clocked.append(made)
                 self._add(number, node.name, made, None)
             case Apply():
                 names[f"f_{number}"] = applied(operator.declared, operator.arguments)
@@ -126,6 +126,7 @@ class Binding:
         made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, self.hooks)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
+            self.clocked.append(made)
         self._add(number, node.name, made, getattr(node.operator, "late_topic", None))
         return made
 

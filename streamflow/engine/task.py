@@ -106,7 +106,7 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self._approvals = binding.processes, binding.approvals
+        self._processes, self._clocked = binding.processes, binding.clocked
         self.answers, self.scorers = binding.answers, binding.scorers
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
@@ -415,7 +415,7 @@ class Task:
                 self.advance(number, "silence")
         self._changed |= self.scorers.is_stale()
         if not self.is_closing:  # clock timers wait for what is being closed, as events do
-            for table in (*self._processes, *self._approvals):
+            for table in self._clocked:
                 self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
     # -- called by the fused code, off its usual path -----------------------------------------------------------------

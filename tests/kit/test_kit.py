@@ -1,6 +1,6 @@
 """The kit by itself: what a person's own tests do, the bounds, and that a failed call leaves nothing behind."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -215,8 +215,8 @@ def no_result(row: Reading):
     return row
 
 
-async def slow(row: Reading) -> Silent:
-    return Silent("", 0)
+async def slow(row: Reading) -> AsyncIterator[Silent]:
+    yield Silent("", 0)
 
 
 def bad_field(row: Reading) -> "Odd":
@@ -233,7 +233,7 @@ class Odd(Row):
         (declaration_of_function, find("os:system"), "is no function"),
         (declaration_of_function, find("os:getenv"), "does not say which rows it gives"),
         (declaration_of_function, no_result, "does not say which rows it gives"),
-        (declaration_of_function, slow, "is async"),
+        (declaration_of_function, slow, "is an async generator"),
         (declaration_of_function, bad_field, r"Odd.x is set\[int\]"),
         (declaration_of_function, Silence, "is no function"),
         (declaration_of_node, in_fahrenheit, "is no node class"),
