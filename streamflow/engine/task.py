@@ -516,7 +516,7 @@ class Task:
             dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
-        self._marks.add(watermark_ms, self._clock.is_idle)
+        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
         if self._bus is not None:
             self._bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()

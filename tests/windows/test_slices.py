@@ -205,3 +205,32 @@ nodes:
     assert sorted((row["k"], row["n"]) for row in driver.output("out")) == [(f"k{n}", 1) for n in range(10, 50)]
     task.tick(driver.now_ms)
     assert sum(task.counters.late) == 1
+
+
+def test_who_closes_windows_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both producers have nothing more: the task behind says so too, but only with its last rows."""
+    monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)
+    text = """
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t}
+  by: {kind: key_by, input: s, key: k}
+  w: {kind: window, input: by, window: {type: tumbling, size: 1s}, aggregate: {n: count()}}
+  by_n: {kind: key_by, input: w, key: n}
+  w2: {kind: window, input: by_n, window: {type: tumbling, size: 1s}, aggregate: {keys: count()}}
+  o: {kind: sink, input: w2, topic: out}
+"""
+    driver = Driver(make_plan(parse_topology(text)), partitions=2)
+    driver.publish("in", [{"t": 400, "k": f"k{n}"} for n in range(80)])
+    driver.run()
+    topic, behind = (driver.plan.stages[number].entries[0].topic for number in (1, 2))
+    for producer in (0, 1):
+        body = {"producer": producer, "watermark": 5_000, "idle": True}
+        driver.log.partitions[topic, 0].append(None, orjson.dumps(body), driver.now_ms)
+    driver.run()
+    records = driver.log.partitions[behind, 0].records
+    marks = [orjson.loads(each.value) for each in records if each.value is not None and each.value.startswith(b"{")]
+    mine = [(mark["watermark"], mark["idle"]) for mark in marks if mark["producer"] == 0]
+    assert mine[-1] == (5_000, True)
+    assert not any(idle for _, idle in mine[:-1])
