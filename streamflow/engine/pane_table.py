@@ -225,8 +225,14 @@ class PaneTable:
         if self._fold.corrects:
             self._correct(self._closed_to, before, fire)  # before some of them close
             self._settle_to(before)
+        is_all = self._fire_windows(upto_ms, fire)
+        if self._fold.corrects:
+            self._settle_to(self._fired_to)
+        return is_all
+
+    def _fire_windows(self, upto_ms: int, fire: Fire) -> bool:
         room = fold_table.CLOSING_ROWS
-        for start, end in self._windows(before, upto_ms):
+        for start, end in self._windows(self._fired_to, upto_ms):
             if room <= 0:
                 return False
             fired, is_whole = self._fire_window(start, end, fire)
@@ -235,8 +241,6 @@ class PaneTable:
             room -= fired
             self._fired_to = end
         self._fired_to = upto_ms
-        if self._fold.corrects:
-            self._settle_to(upto_ms)
         return True
 
     def _settle_to(self, upto_ms: int) -> None:

@@ -234,3 +234,32 @@ nodes:
     mine = [(mark["watermark"], mark["idle"]) for mark in marks if mark["producer"] == 0]
     assert mine[-1] == (5_000, True)
     assert not any(idle for _, idle in mine[:-1])
+
+
+@pytest.mark.parametrize(
+    "window", ["type: tumbling, size: 20ms", "type: sliding, size: 40ms, slide: 20ms", "type: session, gap: 5ms"]
+)
+@pytest.mark.parametrize("keys", ["ab", "abcdefg"])
+@pytest.mark.parametrize("crashes", [{}, dict.fromkeys(range(1, 40, 2), CrashPoint.BEFORE_STORE)])
+def test_windows_that_fire_in_slices_are_not_corrected_for_it(
+    window: str, keys: str, crashes: dict[int, CrashPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of all came in the chunk that closes them, so each result is told once."""
+    text = f"""
+topology: t
+schemas: {{A: {{t: timestamp, k: str}}}}
+nodes:
+  s: {{kind: source, topic: in, schema: A, event_time: t, watermark_delay: 1s, key: k}}
+  w: {{kind: window, input: s, window: {{{window}}}, allowed_lateness: 10s, aggregate: {{n: count()}}}}
+  o: {{kind: sink, input: w, topic: out}}
+"""
+    results = []
+    for closing_rows in (3, 1_000):
+        monkeypatch.setattr(fold_table, "CLOSING_ROWS", closing_rows)
+        driver = Driver(make_plan(parse_topology(text)))
+        driver.crash_at = dict(crashes)
+        driver.publish("in", [*({"t": t, "k": k} for t in range(0, 200, 10) for k in keys), {"t": 5_000, "k": "a"}])
+        driver.publish("in", [{"t": 30, "k": "a"}])
+        driver.run()
+        results.append(sorted((row["start"], row["k"], row["n"], row["revision"]) for row in driver.output("out")))
+    assert results[0] == results[1]
