@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from streamflow.errors import SettingsError
 from streamflow.web.access import KNOWN, PUBLIC
 from streamflow.web.approvals import approval_routes
+from streamflow.web.bodies import BoundedBodies
 from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
@@ -111,7 +112,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(status_routes(service))
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
-    app.include_router(letter_routes(service, limits))
+    app.include_router(letter_routes(service))
     app.include_router(control_routes(service))
     app.include_router(approval_routes(service))
     app.include_router(node_routes())
@@ -120,6 +121,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     _add_health(app, service)
     _add_documents(app)
     app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    app.add_middleware(BoundedBodies, max_bytes=limits.body_bytes)
     app.add_middleware(Guard, access=access)
     app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
     app.add_middleware(AnswerHeaders)

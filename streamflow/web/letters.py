@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
-from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publishing import body_of, targets_of, validated
@@ -57,7 +56,7 @@ def letter_filter(
 Wanted = Annotated[LetterFilter, Depends(letter_filter)]
 
 
-def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
+def letter_routes(service: Service) -> APIRouter:
     """Routes of the topology's dead letters."""
     router = APIRouter(tags=["dead letters"], dependencies=[Depends(_known(service))])
 
@@ -75,7 +74,7 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
     @router.put(_PATH + "/{number:int}/value", operation_id="edit_letter")
     async def edit_letter(request: Request, number: Number, comment: Comment = "") -> Response:
         """Keep another event beside the original, for the next redrive. The source's schema must take it."""
-        value = await body_of(request, limits.body_bytes)
+        value = await body_of(request)
         letter = _found(number, await _asked(service.letters.letter(number)))
         _check_event(service, letter, value)
         edited = await _asked(service.letters.edit(number, value, caller_of(request).name, comment))
