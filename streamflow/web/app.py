@@ -39,6 +39,7 @@ from streamflow.web.problems import (
     answer_bad_parameters,
     answer_http_error,
     answer_refusal,
+    json_answer,
 )
 from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
@@ -145,19 +146,25 @@ def _add_looks(app: FastAPI, service: Service) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", tags=["health"], operation_id="healthz")
+    @app.get("/healthz", tags=["health"], operation_id="healthz", responses={503: json_answer("No progress is made.")})
     async def healthz() -> Response:
         """200 while progress is made or nothing waits, else 503."""
         ok, details = service.health()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/readyz", tags=["health"], operation_id="readyz")
+    @app.get("/readyz", tags=["health"], operation_id="readyz", responses={503: json_answer("It is not ready.")})
     async def readyz() -> Response:
         """200 when assigned, restored and serving, else 503."""
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/metrics", tags=["health"], operation_id="metrics", responses={200: {"content": {"text/plain": {}}}})
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        operation_id="metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -12,7 +12,7 @@ from streamflow.query.why_text import moment
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, json_answer
 
 TIMEOUT_MAX_MS = 30_000
 
@@ -49,6 +49,7 @@ def control_routes(service: Service) -> APIRouter:
             f"/v1/topologies/{{topology}}/{verb}",
             tags=["control"],
             operation_id=verb,
+            responses={202: json_answer("The same; some tasks have not obeyed yet.")},
             description=f"{text} 200 when every task on every worker has obeyed, 202 while some have not; workers that "
             "start later obey too. Giving the order that holds again changes nothing. 409 when it cannot follow.",
         )(_ordering(service, wish))

@@ -12,7 +12,8 @@ from streamflow.plan.plan import EntryKind, Plan
 from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import Target, admitted, targets_of, validated
 from streamflow.web.tracing import traced
 
@@ -26,7 +27,15 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
     targets = targets_of(service)
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
 
-    @router.post("/v1/topologies/{topology}/execute", tags=["execute"], operation_id="execute")
+    later = {202: json_answer("What is known so far; ask at the Location again.")}
+
+    @router.post(
+        "/v1/topologies/{topology}/execute",
+        tags=["execute"],
+        operation_id="execute",
+        responses=later,
+        openapi_extra=request_body({topic: target.schema for topic, target in targets.items()}, one=True),
+    )
     async def execute(
         request: Request,
         topology: str,
@@ -56,7 +65,12 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         outcome = await service.executions.wait(execution, timeout_ms / 1_000)
         return _answer(topology, execution, outcome, {"token": encode_token({topic: ends}), "tables": tables[topic]})
 
-    @router.get("/v1/topologies/{topology}/executions/{execution}", tags=["execute"], operation_id="show_execution")
+    @router.get(
+        "/v1/topologies/{topology}/executions/{execution}",
+        tags=["execute"],
+        operation_id="show_execution",
+        responses=later,
+    )
     async def show_execution(
         topology: str,
         execution: str,

@@ -11,6 +11,7 @@ from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import body_of, targets_of, validated
 from streamflow.web.tables import moment_ms
 
@@ -71,7 +72,11 @@ def letter_routes(service: Service) -> APIRouter:
         """One letter with its event, as it came and as edited, and its stack."""
         return JsonResponse(_found(number, await _asked(service.letters.letter(number))).view(whole=True))
 
-    @router.put(_PATH + "/{number:int}/value", operation_id="edit_letter")
+    @router.put(
+        _PATH + "/{number:int}/value",
+        operation_id="edit_letter",
+        openapi_extra=request_body({topic: target.schema for topic, target in targets_of(service).items()}, one=True),
+    )
     async def edit_letter(request: Request, number: Number, comment: Comment = "") -> Response:
         """Keep another event beside the original, for the next redrive. The source's schema must take it."""
         value = await body_of(request)

@@ -32,6 +32,11 @@ PROBLEM: dict[str, Any] = {
 }
 
 
+def json_answer(description: str) -> dict[str, Any]:
+    """An answer that is no 200 and no problem, for the OpenAPI document."""
+    return {"description": description, "content": {"application/json": {}}}
+
+
 class JsonResponse(Response):
     """JSON by orjson."""
 

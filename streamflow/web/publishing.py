@@ -52,6 +52,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
     """Routes that publish events to source topics, and rows to global tables."""
     router = APIRouter()
     targets = targets_of(service) | _tables_of(service)
+    bodies = request_body({topic: target.schema for topic, target in targets.items()})
 
     @router.post(
         "/v1/topics/{topic}/events",
@@ -59,7 +60,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         tags=["publish"],
         operation_id="publish",
         responses=RESPONSES,
-        openapi_extra=request_body({topic: target.schema for topic, target in targets.items()}),
+        openapi_extra=bodies,
     )
     async def publish(
         request: Request,
@@ -76,7 +77,9 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`."""
         return await answer(request, topic, key, idempotency_key, is_owner=False)
 
-    @router.post(OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES)
+    @router.post(
+        OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES, openapi_extra=bodies
+    )
     async def publish_as_owner(request: Request, topic: str, idempotency_key: OwnersKey, key: Key = None) -> Response:
         """The same with an Idempotency-Key that this worker should decide about (between workers)."""
         return await answer(request, topic, key, idempotency_key, is_owner=True)

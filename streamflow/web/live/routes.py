@@ -50,7 +50,9 @@ def live_routes(tables: LiveTables) -> APIRouter:
         every_ms: int = Query(0, ge=0, le=60_000, description="least time between messages; the latest value wins"),
         snapshot: bool = Query(True, description="begin with the rows that are there"),
         resume: str | None = Query(None, description="id of the last event, as the header Last-Event-ID"),
-        partitions: str | None = Query(None, description="own partitions, such as 0,3 (between workers: needs `operate`)"),
+        partitions: str | None = Query(
+            None, description="own partitions, such as 0,3 (between workers: needs `operate`)"
+        ),
         last_event_id: str | None = Header(None),
     ) -> Response:
         """The rows of a table, then every change, as soon as it is committed.
