@@ -52,6 +52,8 @@ def test_what_is_no_order_is_refused() -> None:
                 {"actor": "x" * 201},
                 {"reason": "x" * 2_001},
                 {"why": "?"},
+                {"actor": "ann\n2026-01-01 INFO forged"},
+                {"reason": "\x1b[2J"},
                 {"version": "1"},
                 {"version": -1},
             ):
