@@ -33,8 +33,7 @@ class AddressGuard:
             return None
         if self.only_listed:
             return f"{found} without encryption, {_REFUSED}; use https, or let the worker allow its network"
-        # Multicast addresses are global to ipaddress.
-        if not found.is_global or found.is_multicast:
+        if not found.is_global or _is_inner(found):
             return f"{found} is an inner address, {_REFUSED}; the worker can allow its network"
         return None
 
@@ -45,6 +44,13 @@ class AddressGuard:
         if problem is not None:
             raise AddressRefused(problem)
         return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def _is_inner(address: IPv4Address | IPv6Address) -> bool:
+    """Whether ipaddress calls an address global that is none: of groups, of a site, or of no use that IANA knows, as
+    the NAT64 networks of one's own (64:ff9b:1::/48) and ::127.0.0.1."""
+    site = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_multicast or address.is_reserved or site
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

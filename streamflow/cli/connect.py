@@ -17,6 +17,12 @@ def trust(authorities: Path | None) -> ssl.SSLContext:
         raise SettingsError(f"{authorities} has no certificates of authorities: {error}") from error
 
 
+def between_workers(authorities: Path | None, limits: httpx.Limits, timeout_s: float = 5.0) -> httpx.AsyncClient:
+    """How workers ask one another: never through a proxy of the environment, which is for what is outside and would see
+    rows and tokens. Raises SettingsError."""
+    return httpx.AsyncClient(timeout=timeout_s, limits=limits, verify=trust(authorities), trust_env=False)
+
+
 def connect(url: str, timeout_s: float = 30.0) -> httpx.Client:
     """A client of a worker, with the key or token of STREAMFLOW_API_KEY or STREAMFLOW_API_KEY_FILE, checking its
     certificate by STREAMFLOW_HTTP_CA_FILE. Raises SettingsError."""

@@ -178,6 +178,7 @@ def _ask(
         raise typer.Exit(EXIT_FAILED) from error
     answer: dict[str, Any] = response.json()
     if response.status_code >= 400:
-        error_console.print(f"[red]✗[/] {answer.get('title')}: {answer.get('detail')}", highlight=False)
+        said = escape(f"{answer.get('title')}: {answer.get('detail')}")
+        error_console.print(f"[red]✗[/] {said}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return answer

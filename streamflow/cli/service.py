@@ -16,7 +16,7 @@ from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
-from streamflow.cli.connect import trust
+from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
 from streamflow.engine.global_table import FollowedTable
@@ -69,12 +69,11 @@ class WorkerService:
         self._feed = None if worker.settings.events_detail == "off" else KafkaEventFeed(worker.settings)
         self.feed: EventFeed | None = self._feed
         self._publisher = Publisher(worker.settings)
-        self._client = httpx.AsyncClient(
-            timeout=ASK_S, limits=httpx.Limits(max_connections=100), verify=trust(worker.settings.http_ca_file)
-        )
+        authorities = worker.settings.http_ca_file
+        self._client = between_workers(authorities, httpx.Limits(max_connections=100), ASK_S)
         # Connections that stay: as many as there are partitions of followed tables elsewhere.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._streams = httpx.AsyncClient(limits=limits, verify=trust(worker.settings.http_ca_file))
+        self._streams = between_workers(authorities, limits)
         self.executions = Executions()
         self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
         self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)

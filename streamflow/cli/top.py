@@ -1,8 +1,9 @@
 """streamflow top: a topology as it runs, all its workers together."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -20,6 +21,7 @@ _URL = "http://127.0.0.1:8080"
 #: Workers that are asked, and how long each may take.
 WORKERS_MAX = 100
 _ASK_S = 5.0
+_SHARE = "give the API key to all workers, at whatever addresses they announced in Kafka"
 
 
 @dataclass(frozen=True)
@@ -38,33 +40,38 @@ def top(
     every: Annotated[float, typer.Option(min=0.2, max=60, help="seconds between looks")] = 2.0,
     once: Annotated[bool, typer.Option(help="two looks, then end")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs; implies --once")] = False,
+    share_key: Annotated[bool, typer.Option(help=_SHARE)] = False,
 ) -> None:
     """Watch a topology: rates, lag, watermarks and states of all workers, until Ctrl-C."""
     with connect(url, _ASK_S) as client:
-        before = look(client)
+        see = partial(look, client, share_key=share_key)
+        before = see()
         time.sleep(every)
-        now = look(client)
+        now = see()
         if as_json:
             print_json(summary(before, now))
         elif once or not console.is_terminal:
             console.print(_screen(summary(before, now)))
         else:
-            _watch(client, before, now, every)
+            _watch(see, before, now, every)
 
 
-def _watch(client: httpx.Client, before: Look, now: Look, every_s: float) -> None:
+def _watch(see: Callable[[], Look], before: Look, now: Look, every_s: float) -> None:
     try:
         with Live(_screen(summary(before, now)), console=console, screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(every_s)
-                before, now = now, look(client)
+                before, now = now, see()
                 live.update(_screen(summary(before, now)), refresh=True)
     except KeyboardInterrupt:
         return
 
 
-def look(client: httpx.Client) -> Look:
-    """Ask the worker, and all others that own tasks. The first one must answer."""
+def look(client: httpx.Client, *, share_key: bool = False) -> Look:
+    """Ask the worker, and all others that own tasks. The first one must answer.
+
+    share_key: whether the others get the client's key. Whoever may join the Kafka group can announce an address.
+    """
     name = ask(client, "/v1/topologies", {})["topologies"][0]["name"]
     path = f"/v1/topologies/{name}"
     first = ask(client, path, {})
@@ -72,7 +79,10 @@ def look(client: httpx.Client) -> Look:
     others = sorted(set(first["owners"].values()) - {first["worker"]})[: WORKERS_MAX - 1]
     for url in others:
         try:
-            answer = client.get(url + path)
+            request = client.build_request("GET", url + path)
+            if not share_key:
+                request.headers.pop("Authorization", None)
+            answer = client.send(request)
             answer.raise_for_status()
             views.append(answer.json())
         except (httpx.HTTPError, ValueError):

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from streamflow.errors import SettingsError
 from streamflow.web.access import KNOWN, PUBLIC
 from streamflow.web.approvals import approval_routes
+from streamflow.web.bodies import BoundedBodies
 from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
@@ -38,6 +39,7 @@ from streamflow.web.problems import (
     answer_bad_parameters,
     answer_http_error,
     answer_refusal,
+    json_answer,
 )
 from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import publishing_routes
@@ -111,7 +113,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(status_routes(service))
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
-    app.include_router(letter_routes(service, limits))
+    app.include_router(letter_routes(service))
     app.include_router(control_routes(service))
     app.include_router(approval_routes(service))
     app.include_router(node_routes())
@@ -120,6 +122,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     _add_health(app, service)
     _add_documents(app)
     app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    app.add_middleware(BoundedBodies, max_bytes=limits.body_bytes)
     app.add_middleware(Guard, access=access)
     app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
     app.add_middleware(AnswerHeaders)
@@ -143,19 +146,25 @@ def _add_looks(app: FastAPI, service: Service) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", tags=["health"], operation_id="healthz")
+    @app.get("/healthz", tags=["health"], operation_id="healthz", responses={503: json_answer("No progress is made.")})
     async def healthz() -> Response:
         """200 while progress is made or nothing waits, else 503."""
         ok, details = service.health()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/readyz", tags=["health"], operation_id="readyz")
+    @app.get("/readyz", tags=["health"], operation_id="readyz", responses={503: json_answer("It is not ready.")})
     async def readyz() -> Response:
         """200 when assigned, restored and serving, else 503."""
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
-    @app.get("/metrics", tags=["health"], operation_id="metrics", responses={200: {"content": {"text/plain": {}}}})
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        operation_id="metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -19,7 +19,7 @@ from streamflow.query.request import LIMIT_DEFAULT, LIMIT_MAX, Reason, RowState,
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, json_answer
 from streamflow.web.tables import WAIT_S, Gather
 
 Node = Annotated[str | None, Query(description="the approval; may be left out when there is one only")]
@@ -125,7 +125,10 @@ def approval_routes(service: Service) -> APIRouter:
         return JsonResponse(await desk.waiting(stage, table, query, wanted, token))
 
     @router.post(
-        "/v1/topologies/{topology}/approvals/{approval}/decide", tags=["approvals"], operation_id="decide_approval"
+        "/v1/topologies/{topology}/approvals/{approval}/decide",
+        tags=["approvals"],
+        operation_id="decide_approval",
+        responses={202: json_answer("It is said, and will take effect.")},
     )
     async def decide_approval(
         request: Request,

@@ -12,7 +12,7 @@ from streamflow.query.why_text import moment
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, json_answer
 
 TIMEOUT_MAX_MS = 30_000
 
@@ -24,13 +24,19 @@ _VERBS = {
 }
 
 
+#: Text without control characters: it is shown in logs and on terminals.
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
 class OrderBody(BaseModel):
     """Who gives an order, and why."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    actor: str = Field("", max_length=ACTOR_MAX_CHARS, description="who gives it, where nobody has to say who they are")
-    reason: str = Field("", max_length=REASON_MAX_CHARS, description="why")
+    actor: str = Field(
+        "", max_length=ACTOR_MAX_CHARS, pattern=_LINE, description="who gives it, where nobody has to say who they are"
+    )
+    reason: str = Field("", max_length=REASON_MAX_CHARS, pattern=_LINE, description="why, on one line")
     version: int | None = Field(None, ge=0, description="version that it is based on: refused when another came since")
 
 
@@ -49,6 +55,7 @@ def control_routes(service: Service) -> APIRouter:
             f"/v1/topologies/{{topology}}/{verb}",
             tags=["control"],
             operation_id=verb,
+            responses={202: json_answer("The same; some tasks have not obeyed yet.")},
             description=f"{text} 200 when every task on every worker has obeyed, 202 while some have not; workers that "
             "start later obey too. Giving the order that holds again changes nothing. 409 when it cannot follow.",
         )(_ordering(service, wish))

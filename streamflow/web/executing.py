@@ -12,12 +12,16 @@ from streamflow.plan.plan import EntryKind, Plan
 from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import Target, admitted, targets_of, validated
 from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
 TIMEOUT_MAX_MS = 30_000
+
+_PATH = "/v1/topologies/{topology}"
+_LATER: dict[int | str, dict[str, Any]] = {202: json_answer("What is known so far; ask at the Location again.")}
 
 
 def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
@@ -25,8 +29,9 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
     router = APIRouter()
     targets = targets_of(service)
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
+    events = request_body({topic: target.schema for topic, target in targets.items()}, one=True)
 
-    @router.post("/v1/topologies/{topology}/execute", tags=["execute"], operation_id="execute")
+    @router.post(_PATH + "/execute", tags=["execute"], operation_id="execute", responses=_LATER, openapi_extra=events)
     async def execute(
         request: Request,
         topology: str,
@@ -56,7 +61,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         outcome = await service.executions.wait(execution, timeout_ms / 1_000)
         return _answer(topology, execution, outcome, {"token": encode_token({topic: ends}), "tables": tables[topic]})
 
-    @router.get("/v1/topologies/{topology}/executions/{execution}", tags=["execute"], operation_id="show_execution")
+    @router.get(_PATH + "/executions/{execution}", tags=["execute"], operation_id="show_execution", responses=_LATER)
     async def show_execution(
         topology: str,
         execution: str,
@@ -66,9 +71,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         _check_topology(service, topology)
         age = age_s(execution)
         if age is None:
-            raise Refusal(
-                404, "unknown_execution", f"{execution!r} is no execution: ask for the Location that was given"
-            )
+            raise Refusal(404, "unknown_execution", f"{execution!r} is no execution: ask at the Location given")
         if age > KEPT_S:
             raise Refusal(410, "expired", f"outcomes are kept for {KEPT_S} s; the results are in the sinks")
         if service.executions.is_full:

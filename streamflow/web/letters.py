@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
-from streamflow.web.limits import PublishLimits
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import body_of, targets_of, validated
 from streamflow.web.tables import moment_ms
 
@@ -57,7 +57,7 @@ def letter_filter(
 Wanted = Annotated[LetterFilter, Depends(letter_filter)]
 
 
-def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
+def letter_routes(service: Service) -> APIRouter:
     """Routes of the topology's dead letters."""
     router = APIRouter(tags=["dead letters"], dependencies=[Depends(_known(service))])
 
@@ -72,10 +72,14 @@ def letter_routes(service: Service, limits: PublishLimits) -> APIRouter:
         """One letter with its event, as it came and as edited, and its stack."""
         return JsonResponse(_found(number, await _asked(service.letters.letter(number))).view(whole=True))
 
-    @router.put(_PATH + "/{number:int}/value", operation_id="edit_letter")
+    @router.put(
+        _PATH + "/{number:int}/value",
+        operation_id="edit_letter",
+        openapi_extra=request_body({topic: target.schema for topic, target in targets_of(service).items()}, one=True),
+    )
     async def edit_letter(request: Request, number: Number, comment: Comment = "") -> Response:
         """Keep another event beside the original, for the next redrive. The source's schema must take it."""
-        value = await body_of(request, limits.body_bytes)
+        value = await body_of(request)
         letter = _found(number, await _asked(service.letters.letter(number)))
         _check_event(service, letter, value)
         edited = await _asked(service.letters.edit(number, value, caller_of(request).name, comment))

@@ -32,6 +32,11 @@ PROBLEM: dict[str, Any] = {
 }
 
 
+def json_answer(description: str) -> dict[str, Any]:
+    """An answer that is no 200 and no problem, for the OpenAPI document."""
+    return {"description": description, "content": {"application/json": {}}}
+
+
 class JsonResponse(Response):
     """JSON by orjson."""
 
@@ -71,6 +76,8 @@ async def answer_bad_parameters(_request: Request, error: Exception) -> Response
 async def answer_http_error(_request: Request, error: Exception) -> Response:
     """Problem document of what the framework itself refuses: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Refusal):  # ours, raised while the framework read the body
+        return problem_of(error.__cause__)
     return _problem(error.status_code, "refused", str(error.detail), error.headers)
 
 

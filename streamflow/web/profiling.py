@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Query, Response
 
+from streamflow.errors import UserError
 from streamflow.web.problems import JsonResponse, Refusal
 
 SECONDS_MAX = 60
@@ -24,6 +25,9 @@ def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> APIRouter:
         if lock.locked():
             raise Refusal(409, "busy", "somebody else takes a profile of this worker", retry_after_s=SECONDS_MAX)
         async with lock:
-            return JsonResponse(await asyncio.to_thread(profile, seconds))
+            try:
+                return JsonResponse(await asyncio.to_thread(profile, seconds))
+            except UserError as error:
+                raise Refusal(501, "not_possible", str(error)) from error
 
     return router

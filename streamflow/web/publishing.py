@@ -1,6 +1,5 @@
 """POST /v1/topics/{topic}/events: decode, validate and append events in one batch."""
 
-import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from streamflow.web.keyed_publishing import (
     by_owner,
     published_once,
 )
-from streamflow.web.limits import BODY_S, DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBucket, is_too_deep
+from streamflow.web.limits import DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBucket, is_too_deep
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.publish_document import RESPONSES, request_body
@@ -53,6 +52,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
     """Routes that publish events to source topics, and rows to global tables."""
     router = APIRouter()
     targets = targets_of(service) | _tables_of(service)
+    bodies = request_body({topic: target.schema for topic, target in targets.items()})
 
     @router.post(
         "/v1/topics/{topic}/events",
@@ -60,7 +60,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         tags=["publish"],
         operation_id="publish",
         responses=RESPONSES,
-        openapi_extra=request_body({topic: target.schema for topic, target in targets.items()}),
+        openapi_extra=bodies,
     )
     async def publish(
         request: Request,
@@ -77,7 +77,9 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`."""
         return await answer(request, topic, key, idempotency_key, is_owner=False)
 
-    @router.post(OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES)
+    @router.post(
+        OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES, openapi_extra=bodies
+    )
     async def publish_as_owner(request: Request, topic: str, idempotency_key: OwnersKey, key: Key = None) -> Response:
         """The same with an Idempotency-Key that this worker should decide about (between workers)."""
         return await answer(request, topic, key, idempotency_key, is_owner=True)
@@ -136,7 +138,7 @@ async def admitted(service: Service, request: Request, bucket: TokenBucket, limi
     if wait_s > 0:
         detail = f"a topic takes {limits.events_per_s} events/s here"
         raise Refusal(429, "too_fast", detail, retry_after_s=math.ceil(wait_s))
-    return await body_of(request, limits.body_bytes)
+    return await body_of(request)
 
 
 def _check_headers(request: Request) -> None:
@@ -147,24 +149,12 @@ def _check_headers(request: Request) -> None:
         raise Refusal(415, "media_type", f"{given!r} is not taken: send application/json or application/x-ndjson")
 
 
-async def body_of(request: Request, max_bytes: int) -> bytes:
-    """The body, refused as soon as it is too large or too slow."""
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or len(length) > 18 or int(length) > max_bytes:
-        raise Refusal(413, "too_large", f"a body may have {max_bytes} bytes: send it in parts")
-    parts, size = [], 0
+async def body_of(request: Request) -> bytes:
+    """The body, bounded by `bodies.BoundedBodies`. Raises Refusal."""
     try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > max_bytes:
-                    raise Refusal(413, "too_large", f"a body may have {max_bytes} bytes: send it in parts")
-                parts.append(part)
-    except TimeoutError as error:
-        raise Refusal(408, "slow", f"the body did not arrive within {BODY_S:.0f} s") from error
+        return (await request.body()).strip()
     except ClientDisconnect as error:  # nobody reads this, but it is no fault of ours
         raise Refusal(400, "disconnected", "the connection ended before the body did") from error
-    return b"".join(parts).strip()
 
 
 def _split(body: bytes, max_events: int) -> list[bytes]:

@@ -14,6 +14,10 @@ STATUSES = (401, 403, 429)
 SUM_S = 10.0
 MAX_KINDS = 1_000
 
+#: Of the answers to requests, and to handshakes of WebSockets.
+_STARTS = ("http.response.start", "websocket.http.response.start")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET")
+
 _Kind = tuple[int, str, str]
 
 
@@ -62,9 +66,15 @@ class CountRefused:
         """Pass everything on."""
 
         async def look(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in STATUSES:
-                operation = getattr(scope.get("route"), "operation_id", None) or scope["method"]
-                self._refused.add(message["status"], operation, (scope.get("client") or ("",))[0])
+            if message["type"] in _STARTS and message["status"] in STATUSES:
+                self._refused.add(message["status"], _operation(scope), (scope.get("client") or ("",))[0])
             await send(message)
 
-        await self._app(scope, receive, look if scope["type"] == "http" else send)
+        await self._app(scope, receive, look)
+
+
+def _operation(scope: Scope) -> str:
+    """What was asked for; where the guard refuses that is not known, and a method that nobody knows is not told."""
+    route, method = scope.get("route"), scope.get("method", "WEBSOCKET")
+    found = getattr(route, "operation_id", None) or getattr(route, "name", None)
+    return found or (method if method in _METHODS else "other")

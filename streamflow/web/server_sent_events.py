@@ -19,6 +19,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from streamflow.web.problems import Refusal
+
 log = logging.getLogger(__name__)
 
 #: A source gives a heartbeat when nothing else has come for so long; proxies cut silent connections after 30 to 60 s.
@@ -113,5 +115,5 @@ async def _gone(receive: Receive) -> None:
     try:
         while (await receive())["type"] != "http.disconnect":
             pass
-    except ClientDisconnect:
+    except (ClientDisconnect, Refusal):  # Refusal: it sends a body without end
         return

@@ -122,8 +122,9 @@ async def _forwarded(service: Service, question: WindowQuestion) -> Response:
         raise Refusal(503, Reason.OWNER_UNREACHABLE, detail, retry_after_s=1, owner=url) from error
     if status == 200:
         return JsonResponse(body)
-    retry = 1 if status == 503 else None
-    raise Refusal(status, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=retry)
+    # Anything else, such as that it does not know this worker, is nothing that the client could mend.
+    told, retry = (status, None) if status in (404, 422) else (503, 1)
+    raise Refusal(told, str(body.get("title")), f"{url}: {body.get('detail')}", retry_after_s=retry)
 
 
 async def _explained(service: Service, question: WindowQuestion, local: LocalTable) -> Explanation:

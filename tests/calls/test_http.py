@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamflow.calls.addresses import AddressGuard
 from streamflow.calls.breaker import Circuit
 from streamflow.calls.caller import Answer, Outside
 from streamflow.calls.guarded import GuardedCaller
@@ -106,6 +107,15 @@ def test_a_failure_that_passes_is_tried_again_and_retry_after_is_honoured(server
 def test_a_target_that_cannot_be_reached_is_transient() -> None:
     node = request("http://127.0.0.1:9/{number}", resilience=FAST)
     assert failure(ask(node, [row()])[0])[:2] == ("unreachable", ErrorClass.TRANSIENT)
+
+
+@pytest.mark.parametrize(
+    "address", ["64:ff9b:1::a00:1", "::10.0.0.1", "fec0::1", "ff02::1", "224.0.0.1", "2002:a00:1::"]
+)
+def test_addresses_that_only_look_public_are_inner_ones(address: str) -> None:
+    assert "is an inner address" in (AddressGuard(()).problem(address) or "")
+    assert AddressGuard(()).problem("2606:4700::1111") is None
+    assert AddressGuard(()).problem("64:ff9b::101:101") is None, "1.1.1.1 behind NAT64"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0"])

@@ -1,6 +1,14 @@
 """Publishing from the command line: requests that fit, and patience."""
 
-from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, batches
+import asyncio
+
+import httpx
+import pytest
+import typer
+
+from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
+from streamflow.cli.connect import between_workers
+from tests.web.workers import TABLE, workers
 
 
 def test_lines_are_grouped_by_number_and_by_bytes_and_none_is_left_out() -> None:
@@ -11,3 +19,29 @@ def test_lines_are_grouped_by_number_and_by_bytes_and_none_is_left_out() -> None
     assert [line for group in groups for line in group] == large
     assert [len(group) for group in groups] == [2, 2, 1, 1, 1]
     assert list(batches([])) == []
+
+
+def test_a_refusal_is_shown_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def query(url: str) -> None:
+        with httpx.Client(base_url=url) as client, pytest.raises(typer.Exit):
+            ask(client, TABLE, {"from": "[/soon]"})
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            await asyncio.to_thread(query, one.url)
+
+    asyncio.run(main())
+    assert "'[/soon]' is no time" in capsys.readouterr().err
+
+
+def test_workers_ask_one_another_without_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def main() -> None:
+        async with workers(1) as (one,), between_workers(None, httpx.Limits()) as client:
+            assert (await client.get(one.url + TABLE)).status_code == 200
+
+    asyncio.run(main())

@@ -1,8 +1,16 @@
 """What `top` makes of two looks."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from streamflow.cli.top import Look, summary
+import httpx
+import orjson
+import pytest
+
+from streamflow.cli.top import Look, look, summary
 
 
 def _task(
@@ -47,3 +55,39 @@ def test_rates_are_of_tasks_that_stayed_and_the_rest_is_of_all() -> None:
 def test_a_watermark_is_known_only_when_every_task_tells_one() -> None:
     looks = [_look(at_s, ("one", _task(0, 1, 1)), ("one", _task(1, 1, 1, watermark=None))) for at_s in (1.0, 2.0)]
     assert summary(*looks)["stages"][0]["watermark"] is None
+
+
+@contextmanager
+def _worker(owners: dict[str, str], seen: list[str | None]) -> Iterator[str]:
+    """Address of a server that answers as a worker, and keeps what it was told of who asks."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            body = {"topologies": [{"name": "t"}], "owners": owners, "worker": "", "tasks": []}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(orjson.dumps(body))
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("share_key", [False, True])
+def test_an_address_that_somebody_announced_gets_the_key_only_when_that_is_said(share_key: bool) -> None:
+    told: list[str | None] = []
+    announced: list[str | None] = []
+    key = {"Authorization": "Bearer sfk_1"}
+    with (
+        _worker({}, announced) as other,
+        _worker({"a/0": other}, told) as url,
+        httpx.Client(base_url=url, headers=key) as client,
+    ):
+        assert look(client, share_key=share_key).silent == []
+    assert set(told) == {"Bearer sfk_1"}
+    assert announced == ["Bearer sfk_1" if share_key else None]

@@ -25,7 +25,7 @@ from streamflow.web.attempts import FAILURES, FORGOTTEN_S, Attempts
 from streamflow.web.guard import PUBLIC_PATHS, require
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
-from tests.web.workers import EVENTS, TABLE, StoredWorker, workers
+from tests.web.workers import EVENTS, TABLE, StoredWorker, keys_of, workers
 
 _SECRET = b"s" * 32
 
@@ -75,11 +75,11 @@ def _routes(app: FastAPI) -> list[tuple[str, str, str]]:
     return found
 
 
-async def _status(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> int:
+async def _status(app: FastAPI, method: str, path: str, headers: dict[str, str], query: bytes = b"seconds=0.01") -> int:
     """Status of a request, without waiting for what follows; of a WebSocket, that of its handshake, 101 when it opens."""
     kind = "websocket" if method == "WEBSOCKET" else "http"
     scope = {
-        "type": kind, "method": method, "path": path, "raw_path": path.encode(), "query_string": b"seconds=0.01",
+        "type": kind, "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
         "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()], "root_path": "",
         "client": ("127.0.0.1", 1), "subprotocols": [], "extensions": {"websocket.http.response": {}},
     }  # fmt: skip
@@ -315,6 +315,27 @@ def test_workers_ask_one_another_and_nobody_else_can_as_them(keys: Keys) -> None
             assert (await client.get(two.url + mine, headers=stolen)).status_code == 200
             assert (await client.get(f"{two.url}{TABLE}?partitions=3", headers=stolen)).status_code == 401
             assert (await client.get(two.url + "/v1/topologies", headers=stolen)).status_code == 401
+
+    asyncio.run(main())
+
+
+def test_what_workers_do_not_take_from_one_another_is_not_the_clients_fault(keys: Keys) -> None:
+    async def main() -> None:
+        async with workers(2, access=keys.access) as (one, two), httpx.AsyncClient(base_url=one.url) as client:
+            two.access.worker_secret = b"o" * 32
+            for path in (TABLE, TABLE + "/why?window=0&key=" + keys_of(1, 1)[0]):
+                answer = await client.get(path, headers=keys.bearer("viewer"))
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
+
+    asyncio.run(main())
+
+
+def test_the_seats_of_workers_are_not_for_those_who_only_look(keys: Keys) -> None:
+    async def main() -> None:
+        app = _app(keys.access(""))
+        for role, whole, part in (("viewer", 503, 403), ("operator", 503, 421)):
+            assert await _status(app, "GET", TABLE + "/live", keys.bearer(role)) == whole
+            assert await _status(app, "GET", TABLE + "/live", keys.bearer(role), b"partitions=0") == part
 
     asyncio.run(main())
 

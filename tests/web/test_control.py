@@ -1,10 +1,13 @@
 """Orders over HTTP: what is answered while tasks obey, what is refused, and what a client may say."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 
+from streamflow.web.limits import PublishLimits
 from tests.web.workers import LocalControls, StoredWorker, workers
 
 _STATE = "/v1/topologies/t/state"
@@ -49,6 +52,8 @@ def test_what_is_no_order_is_refused() -> None:
                 {"actor": "x" * 201},
                 {"reason": "x" * 2_001},
                 {"why": "?"},
+                {"actor": "ann\n2026-01-01 INFO forged"},
+                {"reason": "\x1b[2J"},
                 {"version": "1"},
                 {"version": -1},
             ):
@@ -56,3 +61,25 @@ def test_what_is_no_order_is_refused() -> None:
             assert (await worker.get(_STATE)).json()["version"] == 0
 
     asyncio.run(act())
+
+
+@pytest.mark.parametrize("path", ["/v1/topologies/t/pause", "/v1/topologies/t/approvals/1/decide"])
+def test_bodies_that_the_framework_reads_are_bounded_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(pause_s: float) -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield b" " * 65_536
+            await asyncio.sleep(pause_s)
+
+    async def main() -> None:
+        limits = PublishLimits(body_bytes=1 << 20)
+        async with workers(1, limits) as (one,), httpx.AsyncClient(base_url=one.url, timeout=60) as client:
+            headers = {"content-type": "application/json"}
+            for body in (b" " * (limits.body_bytes + 1), endless(0)):
+                large = await client.post(path, content=body, headers=headers)
+                assert (large.status_code, large.json()["title"]) == (413, "too_large")
+            monkeypatch.setattr("streamflow.web.bodies.BODY_S", 0.2)
+            slow = await client.post(path, content=endless(0.1), headers=headers)
+            assert (slow.status_code, slow.json()["title"]) == (408, "slow")
+            assert slow.headers["content-type"] == "application/problem+json"
+
+    asyncio.run(main())

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from streamflow.errors import UserError
 from streamflow.query.request import RowState
 from tests.web.workers import EVENTS, TABLE, StoredWorker, workers
 
@@ -97,5 +98,39 @@ def test_a_fault_of_ours_shows_no_trace(monkeypatch: pytest.MonkeyPatch, caplog:
             assert answer.headers["x-request-id"] in answer.json()["detail"]
             assert answer.headers["x-request-id"] in caplog.text
             assert "secret detail" in caplog.text
+
+    asyncio.run(main())
+
+
+def test_the_document_knows_every_answer_that_is_json_and_every_body() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            paths = (await one.get("/openapi.json")).json()["paths"]
+            operations = {each["operationId"]: each for methods in paths.values() for each in methods.values()}
+            also = {
+                202: ["execute", "show_execution", "pause", "resume", "stop", "cancel", "decide_approval"],
+                503: ["healthz", "readyz"],
+            }
+            for status, names in also.items():
+                for name in names:
+                    assert "application/json" in operations[name]["responses"][str(status)]["content"], name
+            assert list(operations["metrics"]["responses"]["200"]["content"]) == ["text/plain"]
+            with_body = {name for name, each in operations.items() if "requestBody" in each}
+            reads = {"publish", "publish_as_owner", "execute", "edit_letter", "decide_approval"}
+            assert with_body == reads | {"pause", "resume", "stop", "cancel"}
+
+    asyncio.run(main())
+
+
+def test_a_profile_that_cannot_be_taken_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("profiles need Linux")
+
+    async def main() -> None:
+        monkeypatch.setattr(StoredWorker, "profile", fail)
+        async with workers(1) as (one,):
+            answer = await one.get("/v1/profile", seconds=1)
+            assert _is_problem(answer, 501)
+            assert answer.json()["detail"] == "profiles need Linux"
 
     asyncio.run(main())

@@ -1,11 +1,18 @@
 """Refused requests are on the bus: who, what, how often; a flood makes few events."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from streamflow.bus.log import QueuedEvents
 from streamflow.web.limits import PublishLimits
 from streamflow.web.refused_requests import MAX_KINDS, RefusedRequests
+from tests.web.test_access import Keys
 from tests.web.workers import StoredWorker, workers
 
 
@@ -43,5 +50,20 @@ def test_clients_beyond_the_bound_are_told_as_one() -> None:
         assert sum(each["count"] for each in told) == MAX_KINDS + 500
         refused.flush()
         assert _refusals(log) == []
+
+    asyncio.run(main())
+
+
+def test_handshakes_are_told_too_and_nothing_that_a_stranger_makes_up(tmp_path: Path) -> None:
+    keys = Keys(tmp_path, viewer="viewer")
+
+    async def main() -> None:
+        async with workers(1, access=keys.access) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            with pytest.raises(InvalidStatus):
+                await connect(one.url.replace("http", "ws") + "/v1/ws")
+            for method in ("GET", "FORGED", "X" * 5_000):
+                assert (await client.request(method, "/v1/topologies")).status_code == 401
+            told = [(each["operation"], each["status"]) for each in _refusals(one.events)]
+            assert told == [("WEBSOCKET", 401), ("GET", 401), ("other", 401)]
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from streamflow.errors import UserError
 from streamflow.model.partitioner import partition_of
-from streamflow.web.guard import is_seated
+from streamflow.web.guard import is_seated, require
 from streamflow.web.live.changes import LiveFilter
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.pace import Pace
@@ -50,13 +50,17 @@ def live_routes(tables: LiveTables) -> APIRouter:
         every_ms: int = Query(0, ge=0, le=60_000, description="least time between messages; the latest value wins"),
         snapshot: bool = Query(True, description="begin with the rows that are there"),
         resume: str | None = Query(None, description="id of the last event, as the header Last-Event-ID"),
-        partitions: str | None = Query(None, description="own partitions to follow, such as 0,3 (between workers)"),
+        partitions: str | None = Query(
+            None, description="own partitions, such as 0,3 (between workers: needs `operate`)"
+        ),
         last_event_id: str | None = Header(None),
     ) -> Response:
         """The rows of a table, then every change, as soon as it is committed.
 
         With the id of the last event a client goes on where it was; partitions of which that is not known come anew,
         and say `reset`. docs/live.md has the wire."""
+        if partitions is not None:  # on the seats of workers, and without a least time between messages
+            require(request, "operate", topology=topology, table=table)
         texts = {"key": key, "prefix": prefix, "from": start, "to": to, "partitions": partitions}
         wish = wish_of(tables, topology, table, texts, every_ms=every_ms, with_snapshot=snapshot)
         subscription = await subscribed(tables, wish, last_event_id or resume)
