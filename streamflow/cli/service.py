@@ -11,6 +11,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
+from fastapi import FastAPI
 
 from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
@@ -74,6 +75,7 @@ class WorkerService:
         # Connections that stay: as many as there are partitions of followed tables elsewhere.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._streams = between_workers(authorities, limits)
+        self._app: FastAPI | None = None
         self.executions = Executions()
         self.letters = KafkaLetters(self.plan, worker.settings, worker.partition_counts, worker.record_limits, self.url)
         self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
@@ -101,12 +103,14 @@ class WorkerService:
         self._server.serve(self._app)
 
     async def stop(self) -> None:
-        """Stop serving and disconnect."""
+        """Stop serving and disconnect, however far `start` came."""
         await self._live.stop()
-        self._app.state.event_clients.close()
+        if self._app is not None:
+            self._app.state.event_clients.close()
         await self._server.stop()
         await asyncio.to_thread(self.traces.stop)
-        self._app.state.refused.flush()
+        if self._app is not None:
+            self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
         await self._outcomes.stop()
@@ -276,7 +280,7 @@ class WorkerService:
     @property
     def publishing_is_busy(self) -> bool:
         """Whether a publish should come back later."""
-        return self._publisher.is_busy
+        return self._publisher.is_busy or self._keyed.is_busy
 
     async def publish(
         self,

@@ -37,9 +37,9 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     name = f"{settings.application}.{plan.identity}"
     found.append(Acl("group", name, ("Read",)))
     if settings.audit_key and settings.events_detail != "off":
-        found.append(Acl("group", f"{settings.namespace}.sealer", ("Read",)))
+        found.append(Acl("group", f"{settings.namespace}.bus-sealer", ("Read",)))
     # Of tasks, decisions about dead letters, and publishes with a key: these belong to the sources, also in a run.
-    shared = [f"{settings.application}.{plan.topology}.publish"] if plan.run else []
+    shared = [f"{settings.application}.{plan.topology}.publish-keys"] if plan.run else []
     for each in (name, *shared):
         found.append(Acl("transactional-id", f"sf.{each}.", ("Write", "Describe"), prefixed=True))
     return tuple(found)

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Keys of a shard within the time, some 300 bytes of memory each.
 KEYS_MAX = 100_000
-#: Requests of one transaction.
-TOGETHER_MAX = 64
+#: Requests of one transaction, and requests that may wait; more are refused as busy.
+TOGETHER_MAX, WAITING_MAX = 64, 1_000
 
 Pair = tuple[bytes | None, bytes | None]
 _encode = msgspec.msgpack.Encoder().encode
@@ -56,7 +56,12 @@ class KeyedPublisher:
     ) -> None:
         self._plan, self._settings, self._counts, self._limits = plan, settings, partition_counts, limits
         self._shards: dict[int, _Shard] = {}
-        self._turn = 0
+        self._turn = self._waiting_count = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a further request should come back later."""
+        return self._waiting_count >= WAITING_MAX
 
     def shard_of(self, key: str) -> int:
         """The partition of the topic of keys that decides about a key."""
@@ -84,7 +89,12 @@ class KeyedPublisher:
             self._shards[number] = _Shard(self._plan, self._settings, number)
         answer: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
         self._shards[number].ask(_Request(key.encode(), digest, topic, groups, headers, answer))
+        self._waiting_count += 1
+        answer.add_done_callback(self._forget)
         return await answer
+
+    def _forget(self, _answer: "asyncio.Future[Published]") -> None:
+        self._waiting_count -= 1
 
     async def stop(self) -> None:
         """Finish what is on its way, and disconnect."""
@@ -149,8 +159,10 @@ class _Shard:
     async def _open(self) -> None:
         """Fence every other worker, then read what was published within the time."""
         await self._close()
-        application, topology = self.settings.application, self.plan.topology
-        self._producer = producer = FencedProducer(self.settings, f"sf.{application}.{topology}.publish.{self.number}")
+        # No stage is called so, and the ids of tasks are made of its name: see model/names.py.
+        shard = f"publish-keys.{self.number}"
+        transactional_id = f"sf.{self.settings.application}.{self.plan.topology}.{shard}"
+        self._producer = producer = FencedProducer(self.settings, transactional_id)
         await producer.start()
         faults.reach("decision_made")
         self._known.clear()

@@ -37,13 +37,13 @@ class Life:
     """Life of the worker that holds a state folder."""
 
     def __init__(self, folder: Path, settings: Settings, version: int, digest: str) -> None:
-        self._path = folder / _FILE
+        self._path, self._is_begun = folder / _FILE, False
         self._topology = {"version": version, "digest": digest}
         self._settings = masked(settings.model_dump(mode="json"))
 
     def begin(self) -> Predecessor:
         """Find out about the predecessor, and note that a worker lives here now."""
-        found = self._read()
+        found, self._is_begun = self._read(), True
         self._write("", {})
         if not found:
             return Predecessor()
@@ -65,8 +65,9 @@ class Life:
         self._write("failed", {"error": type(error).__name__, "message": str(error)[:MESSAGE_MAX_CHARS], **blame})
 
     def stopped(self) -> None:
-        """The worker ends in order."""
-        self._write("stopped", {})
+        """The worker ends in order; one that never began leaves what the one before it wrote."""
+        if self._is_begun:
+            self._write("stopped", {})
 
     def _read(self) -> dict[str, Any]:
         try:

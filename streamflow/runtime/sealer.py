@@ -48,31 +48,34 @@ class Sealer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: AIOKafkaConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Begin in the background."""
         self._task = asyncio.create_task(self._run(), name="sealer")
 
     async def stop(self) -> None:
-        """Seal what has come, and leave the group."""
+        """Seal what has come, and leave the group; what cannot be sealed now the next sealer does."""
         if self._task is None:
             return
+        self._is_stopping = True
         self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_stopping:  # a failure to seal while it is cancelled takes the place of the cancellation
             try:
                 await self._seal_on()
             except (KafkaError, StreamflowError, OSError) as error:
                 log.warning("the bus is not sealed at the moment, in %.0f s again: %r", _BACKOFF_S, error)
-            await asyncio.sleep(_BACKOFF_S)
+            if not self._is_stopping:
+                await asyncio.sleep(_BACKOFF_S)
 
     async def _seal_on(self) -> None:
         kafka = connection(self._settings)
         self._consumer = AIOKafkaConsumer(
             **kafka,
-            group_id=f"{self._settings.namespace}.sealer",
+            group_id=f"{self._settings.namespace}.bus-sealer",  # no topology, and so none of their groups, is called so
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",

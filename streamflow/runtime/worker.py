@@ -194,24 +194,25 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
-        await self._or_fail(self._prepare())
-        (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
-        self.watchdog.start()
-        watchers = [asyncio.create_task(self._tick(), name="tick")]
-        await self._or_fail(self.control_topic.start(self.partition_counts))
-        await self._or_fail(self.global_tables.catch_up(self.partition_counts, self._stop))
+        await self._unless_stopped(self._prepare())
+        watchers: list[asyncio.Task[None]] = []
+        if not self._stop.is_set():
+            (self.settings.state_dir / "faust").mkdir(parents=True, exist_ok=True)  # Faust makes only the last folder
+            self.watchdog.start()
+            watchers.append(asyncio.create_task(self._or_fail(self._tick()), name="tick"))
+            await self._unless_stopped(self._catch_up())
         if not self._stop.is_set():
             tune_collector()
             watchers.append(asyncio.create_task(self._or_fail(self.control_topic.follow()), name="control topic"))
             watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
-            watchers.append(asyncio.create_task(self._watch_group(), name="group"))
+            watchers.append(asyncio.create_task(self._or_fail(self._watch_group()), name="group"))
             await self.app.start()
             log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
         for watcher in watchers:
             watcher.cancel()
-        await self._shut_down()
+        await self._or_fail(self._shut_down())
 
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
@@ -222,6 +223,10 @@ class Worker:
         self._say_started()
         for companion in self.companions:
             await companion.start()
+
+    async def _catch_up(self) -> None:
+        await self.control_topic.start(self.partition_counts)
+        await self.global_tables.catch_up(self.partition_counts, self._stop)
 
     def _say_started(self) -> None:
         before, topology = self._life.begin(), self.plan.topology
@@ -244,12 +249,23 @@ class Worker:
         except Exception as error:
             self.fail(error)
 
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """End the worker when this fails; give it up when a stop is asked for: Kafka may be away for long."""
+        doing = asyncio.create_task(self._or_fail(work), name="start")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for each in (doing, stopping):
+            each.cancel()
+        await asyncio.wait([doing, stopping])
+
     def request_stop(self) -> None:
-        """Ask for a stop in order; a second time ends at once."""
+        """Ask for a stop in order, which has its deadline from now on; a second time ends at once."""
         if self._stop.is_set():
             _exit(EXIT_FAILED)
         log.info("stopping")
         self._stop.set()
+        deadline_s = self.settings.shutdown_deadline_ms / 1_000
+        asyncio.get_running_loop().call_later(deadline_s, self._overdue, deadline_s)
 
     @property
     def is_stopping(self) -> bool:
@@ -257,8 +273,6 @@ class Worker:
         return self._stop.is_set()
 
     async def _shut_down(self) -> None:
-        deadline_s = self.settings.shutdown_deadline_ms / 1_000
-        asyncio.get_running_loop().call_later(deadline_s, lambda: self._overdue(deadline_s))
         await self.host.stop()
         await self.calls.close()
         for companion in reversed(self.companions):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import jwt
 
 from streamflow.errors import ExternalError, Lasting, UserError
 from streamflow.web.access import Caller, Grant, parse_grant
@@ -76,6 +75,8 @@ class Verifier:
 
     async def verify(self, token: str) -> Caller:
         """Who the token is of. Raises BadToken, ProviderUnavailable."""
+        import jwt  # with its cryptography, some 60 ms of start-up that only users of OpenID need
+
         if len(token) > TOKEN_MAX_BYTES:
             raise BadToken("it is too large")
         try:

@@ -13,6 +13,6 @@ def test_a_run_may_decide_about_its_own_letters_and_about_publishes_to_the_sourc
     """Whatever the guarantee: both are transactions also where tasks have none."""
     for name in ("readings", "readings_at_least_once"):
         plan = make_plan(load_topology(root / "topologies" / name))
-        for each, more in ((plan, []), (into_run(plan, "r"), [f"sf.streamflow.{plan.topology}.publish."])):
+        for each, more in ((plan, []), (into_run(plan, "r"), [f"sf.streamflow.{plan.topology}.publish-keys."])):
             ids = [acl.name for acl in acls_of(each, load_settings()) if acl.kind == "transactional-id"]
             assert ids == [f"sf.streamflow.{each.identity}.", *more]
