@@ -45,12 +45,14 @@ class ClosingProgress:
     """Tables are being closed to `watermark_ms`: those before number `table` are, it is so to `reached_ms`.
 
     rows: of the next window of that table have left. The position of the input is that of the event that brought it.
+    check: of the tables' names up to that one, as numbers change with the topology; 0 when not known.
     """
 
     watermark_ms: int
     table: int = 0
     reached_ms: int = NO_TIME
     rows: int = 0
+    check: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Progress:
         if self.closing is not None:
             closing = self.closing
             times = (_time(each, 0) for each in (closing.watermark_ms, closing.reached_ms))
-            text += f"~{','.join(times)},{closing.table},{closing.rows}"
+            text += f"~{','.join(times)},{closing.table},{closing.rows},{closing.check}"
         if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
@@ -122,8 +124,8 @@ class Progress:
 def _closing(text: str) -> ClosingProgress | None:
     if not text:
         return None
-    watermark, reached, table, rows = text.split(",")
-    return ClosingProgress(_parse(watermark, 0), int(table), _parse(reached, 0), int(rows))
+    watermark, reached, table, rows, *check = text.split(",")
+    return ClosingProgress(_parse(watermark, 0), int(table), _parse(reached, 0), int(rows), *map(int, check))
 
 
 def _entry(text: str, base: int) -> EntryProgress:

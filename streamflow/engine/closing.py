@@ -11,8 +11,11 @@ else happens between the slices, so the results are those of closing at once. A 
 last checkpoint was.
 """
 
+from zlib import crc32
+
 from streamflow.checkpoint.progress import ClosingProgress
 from streamflow.engine.fold_table import Fire, FoldTable, Reached
+from streamflow.errors import StateMismatch
 
 #: Of a fold: node number, table, what fires.
 Folds = list[tuple[int, FoldTable, Fire]]
@@ -46,10 +49,22 @@ class Closer:
             _, table, fire = self._folds[number]
             reached = table.close(watermark_ms, fire)
             if reached is not None:
-                self._progress = ClosingProgress(watermark_ms, number, *reached)
+                self._progress = ClosingProgress(watermark_ms, number, *reached, self._check(number))
                 return False
         self._progress = None
         return True
+
+    def check_resumed(self) -> None:
+        """Raises StateMismatch when what was going on was about other tables."""
+        closing = self._progress
+        if closing is not None and closing.check not in (0, self._check(closing.table)):
+            raise StateMismatch(
+                "windows were being closed when the tables of the topology were changed: "
+                "run the topology as it was until they are closed, then change it"
+            )
+
+    def _check(self, number: int) -> int:
+        return crc32(",".join(table.name for _, table, _ in self._folds[: number + 1]).encode())
 
 
 def opened_at(number: int, watermark_ms: int, closing: ClosingProgress | None) -> Reached:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamflow.checkpoint.progress import ClosingProgress, EntryProgress, ProducerMark, Progress
 from streamflow.engine import fold_table
+from streamflow.errors import StateMismatch
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
 from streamflow.testing.driver import CrashPoint, Driver
@@ -108,7 +109,9 @@ nodes:
     assert (task.positions["in", 0], task.watermark_ms) == (102, 5_000)
 
 
-@pytest.mark.parametrize("closing", [None, ClosingProgress(70), ClosingProgress(1 << 50, 3, -(1 << 62) + 5, 1_234_567)])
+@pytest.mark.parametrize(
+    "closing", [None, ClosingProgress(70), ClosingProgress(1 << 50, 3, -(1 << 62) + 5, 1_234_567, 89)]
+)
 def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) -> None:
     entries = EntryProgress(60), EntryProgress(marks=(ProducerMark(50), ProducerMark(70, True)))
     progress = Progress(55, entries, (1, 0, 7), ("m=1",), closing)
@@ -263,3 +266,31 @@ nodes:
         driver.run()
         results.append(sorted((row["start"], row["k"], row["n"], row["revision"]) for row in driver.output("out")))
     assert results[0] == results[1]
+
+
+def test_tables_do_not_change_while_windows_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window in front of the one that is being closed would take its place."""
+    monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)
+    text = """
+topology: t
+schemas: {{A: {{t: timestamp, k: str}}}}
+nodes:
+  s: {{kind: source, topic: in, schema: A, event_time: t, key: k}}
+{more}  w: {{kind: window, input: s, window: {{type: tumbling, size: 1s}}, aggregate: {{n: count()}}}}
+  o: {{kind: sink, input: w, topic: out}}
+"""
+    more = "  a: {kind: window, input: s, window: {type: tumbling, size: 1s}, aggregate: {n: count()}}\n"
+    more += "  oa: {kind: sink, input: a, topic: other}\n"
+    before, after = (Driver(make_plan(parse_topology(text.format(more=each)))) for each in ("", more))
+    before.publish("in", [{"t": 400, "k": f"k{n}"} for n in range(40)])
+    before.run()
+    before.publish("in", [{"t": 5_000, "k": "k0"}])
+    before._pass()
+    assert all(task.is_closing for task in before.tasks())
+    after.log.partitions |= before.log.partitions
+    after.log.committed = before.log.committed
+    with pytest.raises(StateMismatch, match="as it was"):
+        after.run()
+    before.run()
+    after.run()
+    assert len(after.output("out")) == 40
