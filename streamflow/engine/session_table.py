@@ -249,7 +249,11 @@ class SessionTable:
             for session in self._sessions(key, keep=keep)
             if session.last + lag > watermark_ms
         ]
-        self._up = sorted(self._up + found, reverse=True)
+        if len(found) * 16 < len(self._up):  # a few into the heap; to sort them in would touch all that wait
+            for entry in found:
+                heapq.heappush(self._due, entry)
+        else:
+            self._up = sorted(self._up + found, reverse=True)
 
     def _first_due(self) -> tuple[int, Any] | None:
         """(when it fires, key) of the first session that is due."""
