@@ -254,9 +254,8 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
         await consumer.stop()
         return found
 
-    letters = asyncio.run(act())
-    assert [letter["sf-reason"] for letter in letters] == ["decode", "decode", "decode", "event_time_ahead"]
-    assert [letter["sf-offset"] for letter in letters] == ["0", "1", "2", "3"]
+    letters = {letter["sf-offset"]: letter["sf-reason"] for letter in asyncio.run(act())}
+    assert letters == {"0": "decode", "1": "decode", "2": "decode", "3": "event_time_ahead"}
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         rows = product.query("totals", key="Rome").json()["rows"]
