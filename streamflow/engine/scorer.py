@@ -10,9 +10,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from streamflow.engine.global_table import GlobalTable
 from streamflow.errors import EventError, ModelError
@@ -21,9 +19,15 @@ from streamflow.inference.answers import Answer, answers_of, fields_of
 from streamflow.inference.card import InputType, ModelCard, Task, card_of, newest
 from streamflow.inference.drift import Drift
 from streamflow.inference.models import Models
+from streamflow.model.late_import import LateImport
 from streamflow.model.schema import FieldType
 from streamflow.nodes.model import LATEST, SHARES
 from streamflow.nodes.operators import Score
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateImport("numpy")
 
 log = logging.getLogger(__name__)
 

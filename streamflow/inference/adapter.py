@@ -20,16 +20,21 @@ A row's answer must not depend on the other rows of the call.
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streamflow.errors import ModelError
 from streamflow.inference.card import ModelCard
+from streamflow.model.late_import import LateImport
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Column = npt.NDArray[Any]
+else:
+    np, Column = LateImport("numpy"), Any
 
 GROUP = "streamflow.model_adapters"
-Column = npt.NDArray[Any]
 
 
 class Predictor(Protocol):

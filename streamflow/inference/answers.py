@@ -1,14 +1,18 @@
 """What a model gives for a row, by its task: fields of the row, and how they are made of the model's columns."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from streamflow.errors import ModelError
 from streamflow.inference.adapter import Column
 from streamflow.inference.card import Task
+from streamflow.model.late_import import LateImport
 from streamflow.model.schema import Field, FieldType
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateImport("numpy")
 
 #: Values of a row's fields, in the order of `fields_of`.
 Answer = tuple[Any, ...]

@@ -7,13 +7,18 @@ another version. The newest is the greatest, number by number (1.10 is newer tha
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from streamflow.errors import ModelError
+from streamflow.model.late_import import LateImport
 from streamflow.model.schema import Field, FieldType, Schema
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateImport("numpy")
 
 #: Topic of the registry unless a node names another one.
 REGISTRY_TOPIC = "streamflow.models"

@@ -7,11 +7,16 @@ is stable, above 0.25 has moved.
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from streamflow.inference.adapter import Column
 from streamflow.inference.card import ModelInput
+from streamflow.model.late_import import LateImport
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateImport("numpy")
 
 #: Rows that are remembered: at twice as many all counts are halved, so that the index follows what comes now.
 WINDOW_ROWS = 10_000

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from streamflow.errors import ModelError
 from streamflow.inference.adapter import Column, Predictor, adapter
@@ -20,6 +19,12 @@ from streamflow.inference.answers import answers_of
 from streamflow.inference.card import InputType, ModelCard
 from streamflow.inference.content import format_of
 from streamflow.inference.files import Files
+from streamflow.model.late_import import LateImport
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateImport("numpy")
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ A set in front of the sketch keeps repeated values away from it.
 
 from typing import Any
 
+from streamflow.model.late_import import load
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ANY, Aggregate, AggregateKind, Cell
 from streamflow.windows.aggregates.kept_values import abbreviated, json_text, lifted_text
@@ -25,10 +26,10 @@ _TEXT_MAX_CHARS = 64
 
 def _union(*sketches: Any) -> Any:
     """A new sketch of several."""
-    union = datasketches().hll_union(LG_REGISTERS)
+    union = datasketches.hll_union(LG_REGISTERS)
     for sketch in sketches:
         union.update(sketch)
-    return union.get_result(datasketches().HLL_8)
+    return union.get_result(datasketches.HLL_8)
 
 
 class Distinct:
@@ -49,7 +50,7 @@ class Distinct:
 
     def _feed(self) -> None:
         if self.sketch is None:
-            one = datasketches().hll_sketch(LG_REGISTERS, datasketches().HLL_8, True)
+            one = datasketches.hll_sketch(LG_REGISTERS, datasketches.HLL_8, True)
             one.update(next(iter(self.seen)))  # a union passes over empty ones
             self.sketch = _union(one, one)
         update = self.sketch.update
@@ -89,7 +90,7 @@ class Distinct:
         """From what `state` gave."""
         made = cls()
         if isinstance(data, bytes):
-            made.sketch = datasketches().hll_sketch.deserialize(data)
+            made.sketch = datasketches.hll_sketch.deserialize(data)
         else:
             made.seen.update(data)
         return made
@@ -115,7 +116,7 @@ _LIFTS = {
 
 def _distinct(argument: FieldType | None, _given: tuple[float, ...]) -> Aggregate:
     assert argument is not None
-    datasketches()
+    load(datasketches)
     return Aggregate(
         "distinct_count",
         f"distinct/1 {argument}",

@@ -11,6 +11,7 @@ Counts in front of the sketch take up repetitions.
 from collections.abc import Callable
 from typing import Any
 
+from streamflow.model.late_import import load
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ANY, Aggregate, AggregateKind, Cell, Parameter
 from streamflow.windows.aggregates.kept_values import abbreviated, json_text, json_value, lifted_text
@@ -42,7 +43,7 @@ class HeavyHitters:
 
     def _feed(self) -> None:
         if self.sketch is None:
-            self.sketch = datasketches().frequent_strings_sketch(LG_SLOTS)
+            self.sketch = datasketches.frequent_strings_sketch(LG_SLOTS)
         update = self.sketch.update
         for value, count in self.counts.items():
             update(str(value), count)
@@ -52,7 +53,7 @@ class HeavyHitters:
         """Take in what another one has counted."""
         if other.sketch is not None:
             if self.sketch is None:
-                self.sketch = datasketches().frequent_strings_sketch(LG_SLOTS)
+                self.sketch = datasketches.frequent_strings_sketch(LG_SLOTS)
             self.sketch.merge(other.sketch)
         counts = self.counts
         for value, count in other.counts.items():
@@ -66,7 +67,7 @@ class HeavyHitters:
             found = [(value, count, 0) for value, count in self.counts.items()]
         else:
             self._feed()
-            every = datasketches().frequent_items_error_type.NO_FALSE_NEGATIVES
+            every = datasketches.frequent_items_error_type.NO_FALSE_NEGATIVES
             rows = self.sketch.get_frequent_items(every)
             found = [(read(text), count, count - least) for text, count, least, _most in rows]
         found.sort(key=lambda row: (-row[1], row[0]))
@@ -92,7 +93,7 @@ class HeavyHitters:
         """From what `state` gave."""
         made = cls()
         if isinstance(data, bytes):
-            made.sketch = datasketches().frequent_strings_sketch.deserialize(data)
+            made.sketch = datasketches.frequent_strings_sketch.deserialize(data)
         else:
             made.counts.update(data)
         return made
@@ -124,7 +125,7 @@ _READS: dict[FieldType, Callable[[str], Any]] = {FieldType.FLOAT: float, FieldTy
 
 def _top(argument: FieldType | None, given: tuple[float, ...]) -> Aggregate:
     assert argument is not None
-    datasketches()
+    load(datasketches)
     read, k = _READS.get(argument, int), given[0]
     return Aggregate(
         "top_k",

@@ -15,6 +15,7 @@ from array import array
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from streamflow.model.late_import import load
 from streamflow.model.schema import FieldType
 from streamflow.windows.aggregates.aggregate import ORDERED, Aggregate, AggregateKind, Cell, Parameter
 from streamflow.windows.aggregates.sketches import datasketches, numpy
@@ -43,15 +44,15 @@ class Quantiles:
 
     def _feed(self) -> None:
         if self.sketch is None:
-            self.sketch = datasketches().kll_doubles_sketch(K)
-        self.sketch.update(numpy().array(self.values, dtype=numpy().float64))
+            self.sketch = datasketches.kll_doubles_sketch(K)
+        self.sketch.update(numpy.array(self.values, dtype=numpy.float64))
         self.values = array(self._typecode)
 
     def merge(self, other: "Quantiles") -> None:
         """Take in what another one has."""
         if other.sketch is not None:
             if self.sketch is None:
-                self.sketch = datasketches().kll_doubles_sketch(K)
+                self.sketch = datasketches.kll_doubles_sketch(K)
             self.sketch.merge(other.sketch)
         self.values.extend(other.values)
         if len(self.values) > EXACT_MAX:
@@ -92,7 +93,7 @@ class Quantiles:
         made.values.frombytes(values)
         made.values = _little_endian(made.values)
         if sketch is not None:
-            made.sketch = datasketches().kll_doubles_sketch.deserialize(sketch)
+            made.sketch = datasketches.kll_doubles_sketch.deserialize(sketch)
         return made
 
 
@@ -110,7 +111,7 @@ def _at_rank(values: "array[Any]", index: int) -> Any:
     """The value at an index of the sorted values."""
     if len(values) < 64:
         return sorted(values)[index]
-    return numpy().partition(numpy().frombuffer(values, dtype=values.typecode), index)[index].item()
+    return numpy.partition(numpy.frombuffer(values, dtype=values.typecode), index)[index].item()
 
 
 def _little_endian(values: "array[Any]") -> "array[Any]":
@@ -124,7 +125,8 @@ def _little_endian(values: "array[Any]") -> "array[Any]":
 
 def _percentile(name: str, argument: FieldType | None, p: float) -> Aggregate:
     assert argument is not None
-    datasketches(), numpy()
+    load(datasketches)
+    load(numpy)
     exact = Fraction(str(p))
     state = Quantiles if argument is FieldType.FLOAT else IntegerQuantiles
     return Aggregate(

@@ -1,23 +1,9 @@
-"""The door of Apache DataSketches and numpy, which take 0.1 s to load: no command waits for them that does not count.
+"""The door of Apache DataSketches and numpy, which take 0.1 s to load.
 
-An aggregate that may need a sketch loads them when it is declared, so that no event waits either.
+An aggregate that may need a sketch loads them when it is declared, so that no event waits.
 """
 
-from functools import cache
-from typing import Any
+from streamflow.model.late_import import LateImport
 
-
-@cache
-def datasketches() -> Any:
-    """The library."""
-    import datasketches as library
-
-    return library
-
-
-@cache
-def numpy() -> Any:
-    """The library."""
-    import numpy as library
-
-    return library
+datasketches = LateImport("datasketches")
+numpy = LateImport("numpy")
