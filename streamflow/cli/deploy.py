@@ -1,18 +1,27 @@
 """streamflow deploy: a topology on Kubernetes. Those commands that a cluster is asked for are in `releases`."""
 
-import asyncio
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from streamflow.cli import releases
+from streamflow.cli.releases import (
+    Brokers,
+    Chart,
+    Files,
+    HelmCommand,
+    Json,
+    Namespace,
+    ReleaseName,
+    TopologyPath,
+    Workers,
+)
 from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
 from streamflow.deploy.findings import Weight
 from streamflow.deploy.helm import Helm, find_chart
-from streamflow.deploy.preflight import Preflight, inspect, memory_quantity
+from streamflow.deploy.preflight import Preflight, memory_quantity
 from streamflow.errors import UserError
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import load_settings
@@ -24,14 +33,11 @@ deploy.command()(releases.diff)
 deploy.command()(releases.status)
 deploy.command()(releases.rollback)
 
-Topology = Annotated[Path, typer.Argument(help="folder or file of the topology")]
-Workers = Annotated[int, typer.Option(min=1, max=10_000, help="workers to run")]
-Brokers = Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")]
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 @deploy.command()
-def values(topology: Topology, workers: Workers = 2, brokers: Brokers = None) -> None:
+def values(topology: TopologyPath, workers: Workers = 2, brokers: Brokers = None) -> None:
     """Print the chart's values for a topology, for `helm upgrade --install NAME helm/streamflow -f -`."""
     with refusals():
         plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
@@ -40,14 +46,14 @@ def values(topology: Topology, workers: Workers = 2, brokers: Brokers = None) ->
 
 @deploy.command()
 def render(
-    topology: Topology,
-    release: Annotated[str | None, typer.Option(help="name of the release; the topology's when not given")] = None,
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="namespace of Kubernetes")] = "default",
+    topology: TopologyPath,
+    release: ReleaseName = None,
+    namespace: Namespace = "default",
     workers: Workers = 2,
     brokers: Brokers = None,
-    files: Annotated[list[Path] | None, typer.Option("--values", "-f", help="further values of the chart")] = None,
-    chart: Annotated[Path | None, typer.Option(help="the chart; beside the source when not given")] = None,
-    helm: Annotated[str, typer.Option(help="Helm's command")] = "helm",
+    files: Files = None,
+    chart: Chart = None,
+    helm: HelmCommand = "helm",
 ) -> None:
     """Print the manifests of a topology. Needs Helm, and no cluster."""
     with refusals():
@@ -59,24 +65,19 @@ def render(
 
 @deploy.command()
 def preflight(
-    topology: Topology,
+    topology: TopologyPath,
     workers: Workers = 2,
     brokers: Brokers = None,
     memory: Annotated[str | None, typer.Option(help="memory limit of a worker, such as 1Gi")] = None,
     replication: Annotated[int | None, typer.Option(help="STREAMFLOW_REPLICATION_FACTOR")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: Json = False,
 ) -> None:
     """Ask Kafka whether the topology will run well there; exit code 1 when something would break it."""
-    from streamflow.runtime.cluster_facts import read_cluster
-    from streamflow.runtime.topics import wanted_partitions
-
     with refusals():
         plan = make_plan(load_topology(topology))
         settings = load_settings(brokers=brokers, replication_factor=replication)
         limit_bytes = None if memory is None else _bytes(memory)
-        facts = asyncio.run(read_cluster(plan, settings))
-        counts = wanted_partitions(plan, {name: found.partition_count for name, found in facts.topics.items()})
-        result = inspect(plan, settings, facts, counts, workers, limit_bytes)
+        result = releases.preflight_of(plan, settings, workers, limit_bytes)
         print_json(_as_data(result)) if as_json else _show(result, workers)
         if result.error_count:
             raise typer.Exit(EXIT_FAILED)
@@ -84,7 +85,7 @@ def preflight(
 
 @deploy.command()
 def acls(
-    topology: Topology,
+    topology: TopologyPath,
     principal: Annotated[str, typer.Option(help="who the workers are; User:TOPOLOGY when not given")] = "",
     creates: Annotated[bool, typer.Option("--create", help="also for who makes the topics")] = False,
     strimzi: Annotated[str, typer.Option(help="a KafkaUser of this Strimzi cluster instead of commands")] = "",

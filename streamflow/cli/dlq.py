@@ -11,13 +11,13 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from streamflow.cli.client import URL, Url
 from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
 from streamflow.query.why_text import moment
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Number = Annotated[int, typer.Argument(min=0, help="id of the letter")]
-Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 Where = Annotated[
     list[str] | None,
@@ -29,7 +29,6 @@ Where = Annotated[
 All = Annotated[bool, typer.Option("--all", help="every letter that waits")]
 Comment = Annotated[str, typer.Option(help="why")]
 
-_URL = "http://127.0.0.1:8080"
 _PAGE = 500
 
 dlq = typer.Typer(help="Dead letters: look at them, mend them, send them again.", no_args_is_help=True)
@@ -40,7 +39,7 @@ def list_letters(
     topology: Topology,
     where: Where = None,
     limit: Annotated[int, typer.Option(min=1, help="letters at most")] = 50,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Json = False,
 ) -> None:
     """List dead letters, oldest first."""
@@ -66,7 +65,7 @@ def list_letters(
 
 
 @dlq.command()
-def show(topology: Topology, number: Number, url: Url = _URL, as_json: Json = False) -> None:
+def show(topology: Topology, number: Number, url: Url = URL, as_json: Json = False) -> None:
     """Show one letter whole: the event as it came and as edited, the error with its stack, what was decided."""
     with connect(url) as client:
         letter = _ask(client, "GET", f"{_path(topology)}/{number}", {})
@@ -86,7 +85,7 @@ def edit(
     number: Number,
     file: Annotated[Path | None, typer.Argument(help="the event as JSON; standard input when left out")] = None,
     comment: Comment = "",
-    url: Url = _URL,
+    url: Url = URL,
 ) -> None:
     """Keep another event beside the original, for the next redrive."""
     body = file.read_bytes() if file else sys.stdin.buffer.read()
@@ -101,7 +100,7 @@ def redrive(
     where: Where = None,
     everything: All = False,
     per_s: Annotated[float, typer.Option(min=0.1, help="events per second at most")] = 100,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Json = False,
 ) -> None:
     """Send letters that wait to where they came from, oldest first, each once, however often this is repeated."""
@@ -114,7 +113,7 @@ def discard(
     where: Where = None,
     everything: All = False,
     comment: Comment = "",
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Json = False,
 ) -> None:
     """Mark letters that wait as not needed. Nothing is deleted."""

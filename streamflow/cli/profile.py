@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from streamflow.cli.client import Url, ask
+from streamflow.cli.client import URL, Url, ask
 from streamflow.cli.connect import connect
 from streamflow.cli.flame_graph import flame_graph
 from streamflow.cli.show import console, print_json, print_table, refusals
 from streamflow.errors import UserError
 
-_URL = "http://127.0.0.1:8080"
 _ROWS = 15
 
 
@@ -22,7 +21,7 @@ def profile(
     out: Annotated[
         Path | None, typer.Option(help="flame graph (.svg), speedscope (.json) or folded stacks (.txt)")
     ] = None,
-    url: Url = _URL,
+    url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Look at a running worker and show where its processor time goes."""

@@ -55,7 +55,7 @@ def apply(
         plan, settings = make_plan(load_topology(topology)), load_settings(brokers=brokers)
         name, tool = release or release_name(plan), Helm(namespace, helm)
         if not skip_preflight:
-            _refuse_errors(_preflight(plan, settings, workers))
+            _refuse_errors(preflight_of(plan, settings, workers))
         values = values_of(plan, topology, settings, workers)
         try:
             revision = tool.upgrade(name, chart or find_chart(), values, files or [], wait, atomic)
@@ -153,13 +153,14 @@ def values_of(plan: Plan, topology: Path, settings: Settings, workers: int) -> d
     return release_values(plan, topology, settings, wanted_partitions(plan, {}), workers)
 
 
-def _preflight(plan: Plan, settings: Settings, workers: int) -> Preflight:
+def preflight_of(plan: Plan, settings: Settings, workers: int, limit_bytes: int | None = None) -> Preflight:
+    """What Kafka says to a topology. limit_bytes: memory of a worker, when that is known."""
     from streamflow.runtime.cluster_facts import read_cluster
     from streamflow.runtime.topics import wanted_partitions
 
     facts = asyncio.run(read_cluster(plan, settings))
     counts = wanted_partitions(plan, {name: found.partition_count for name, found in facts.topics.items()})
-    return inspect(plan, settings, facts, counts, workers, None)
+    return inspect(plan, settings, facts, counts, workers, limit_bytes)
 
 
 def _refuse_errors(found: Preflight) -> None:

@@ -13,11 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from streamflow.cli.client import Url, ask
+from streamflow.cli.client import URL, Url, ask
 from streamflow.cli.connect import connect
 from streamflow.cli.show import console, print_json
 
-_URL = "http://127.0.0.1:8080"
 #: Workers that are asked, and how long each may take.
 WORKERS_MAX = 100
 _ASK_S = 5.0
@@ -36,7 +35,7 @@ class Look:
 
 
 def top(
-    url: Url = _URL,
+    url: Url = URL,
     every: Annotated[float, typer.Option(min=0.2, max=60, help="seconds between looks")] = 2.0,
     once: Annotated[bool, typer.Option(help="two looks, then end")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs; implies --once")] = False,

@@ -5,19 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field as Option
 
-from streamflow.calls.http import HttpAction
-from streamflow.nodes.http_options import (
-    ResponseConfig,
-    header_templates,
-    output_schema,
-    pairs,
-    response_schema,
-    split_paths,
-    url_template,
-)
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
-from streamflow.nodes.operators import Await
-from streamflow.nodes.resilience import policy_of
+from streamflow.nodes.http_options import ResponseConfig, lowered_call, response_schema
+from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
 
 
 class EnrichConfig(ResponseConfig):
@@ -50,28 +39,6 @@ class Enrich(NodeKind):
 
     def lower(self, config: EnrichConfig, lowering: Lowering) -> Lowered | None:
         """Compile the look-ups; what may be missing may be null."""
-        response = response_schema(config, lowering)
-        shown = response_schema(config, lowering, nullable=config.missing == "null")
-        keep, output = output_schema(config, shown, lowering)
-        action = HttpAction(
-            method="GET",
-            url=url_template(config, lowering),
-            query=pairs(config.query, "query", lowering),
-            headers=header_templates(config, lowering),
-            body=None,
-            whole_row=(),
-            keep=keep,
-            response=response,
-            paths=split_paths(config),
-            output=output,
-            degraded=config.degraded,
-            not_found=config.missing == "null",
-            max_bytes=config.max_bytes,
-            pool=config.connections,
-            connect_timeout_ms=config.connect_timeout,
-        )
-        policy, before = policy_of(config.resilience, shown, lowering), lowering.input
-        if lowering.failed:
-            return None
-        flow = Flow(output, before.key, before.key_name, before.repeats)
-        return Lowered(Await(action, policy, config.concurrency), flow)
+        optional, response = config.missing == "null", response_schema(config, lowering)
+        shown = response_schema(config, lowering, nullable=optional)
+        return lowered_call(config, lowering, response, shown, method="GET", not_found=optional)

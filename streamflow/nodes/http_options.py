@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator
 from pydantic import Field as Option
 
+from streamflow.calls.http import HttpAction
 from streamflow.calls.secrets import refers_to_secret
 from streamflow.calls.template import Template, compile_template
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
-from streamflow.nodes.kind import DurationMs, FieldName, Lowering
-from streamflow.nodes.resilience import AsyncConfig
+from streamflow.nodes.kind import DurationMs, FieldName, Flow, Lowered, Lowering
+from streamflow.nodes.operators import Await
+from streamflow.nodes.resilience import AsyncConfig, policy_of
 
 #: Headers whose values are secrets.
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"})
@@ -154,6 +156,47 @@ def output_schema(config: ResponseConfig, response: Schema, lowering: Lowering) 
 def split_paths(config: ResponseConfig) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Per field the members that lead to it."""
     return tuple((name, tuple(path.split("."))) for name, path in config.paths.items())
+
+
+def lowered_call(
+    config: ResponseConfig,
+    lowering: Lowering,
+    response: Schema,
+    shown: Schema,
+    *,
+    method: str,
+    body: Mapping[str, Any] | None = None,
+    not_found: bool = False,
+) -> Lowered | None:
+    """A call whose response is read; None when something is wrong. shown: `response` as rows have it.
+
+    not_found: whether 404 gives a row.
+    """
+    keep, output = output_schema(config, shown, lowering)
+    if body is not None and method in ("GET", "DELETE"):
+        lowering.problem(f"{method} has no body", "use `query`, or method POST", "body")
+    action = HttpAction(
+        method=method,
+        url=url_template(config, lowering),
+        query=pairs(config.query, "query", lowering),
+        headers=header_templates(config, lowering),
+        body=None if body is None else body_templates(body, "body", lowering),
+        whole_row=(),
+        keep=keep,
+        response=response,
+        paths=split_paths(config),
+        output=output,
+        degraded=config.degraded,
+        not_found=not_found,
+        max_bytes=config.max_bytes,
+        pool=config.connections,
+        connect_timeout_ms=config.connect_timeout,
+    )
+    policy, before = policy_of(config.resilience, shown, lowering), lowering.input
+    if lowering.failed:
+        return None
+    flow = Flow(output, before.key, before.key_name, before.repeats)
+    return Lowered(Await(action, policy, config.concurrency), flow)
 
 
 def _title(lowering: Lowering) -> str:

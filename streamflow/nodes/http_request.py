@@ -5,20 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field as Option
 
-from streamflow.calls.http import HttpAction
-from streamflow.nodes.http_options import (
-    ResponseConfig,
-    body_templates,
-    header_templates,
-    output_schema,
-    pairs,
-    response_schema,
-    split_paths,
-    url_template,
-)
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
-from streamflow.nodes.operators import Await
-from streamflow.nodes.resilience import policy_of
+from streamflow.nodes.http_options import ResponseConfig, lowered_call, response_schema
+from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
 
 
 class HttpRequestConfig(ResponseConfig):
@@ -58,27 +46,4 @@ class HttpRequest(NodeKind):
     def lower(self, config: HttpRequestConfig, lowering: Lowering) -> Lowered | None:
         """Compile the look-ups and put the row together."""
         response = response_schema(config, lowering)
-        keep, output = output_schema(config, response, lowering)
-        if config.body is not None and config.method in ("GET", "DELETE"):
-            lowering.problem(f"{config.method} has no body", "use `query`, or method POST", "body")
-        action = HttpAction(
-            method=config.method,
-            url=url_template(config, lowering),
-            query=pairs(config.query, "query", lowering),
-            headers=header_templates(config, lowering),
-            body=None if config.body is None else body_templates(config.body, "body", lowering),
-            whole_row=(),
-            keep=keep,
-            response=response,
-            paths=split_paths(config),
-            output=output,
-            degraded=config.degraded,
-            max_bytes=config.max_bytes,
-            pool=config.connections,
-            connect_timeout_ms=config.connect_timeout,
-        )
-        policy, before = policy_of(config.resilience, response, lowering), lowering.input
-        if lowering.failed:
-            return None
-        flow = Flow(output, before.key, before.key_name, before.repeats)
-        return Lowered(Await(action, policy, config.concurrency), flow)
+        return lowered_call(config, lowering, response, response, method=config.method, body=config.body)

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,6 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(not os.environ.get("STREAMFLOW_K8S"), reason="THE CHART IS NOT INSTALLED ANYWHERE: make k8s"),
 ]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 class Release:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,16 +24,6 @@ nodes:
   totals: {{kind: window, input: sales, window: {{type: tumbling, size: {size}}}, aggregate: {{total: sum(amount)}}}}
   out:    {{kind: sink, input: totals, topic: shop.totals}}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    made = ControlPlane(tmp_path_factory.mktemp("control-plane"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 class Deployer:
