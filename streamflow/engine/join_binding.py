@@ -14,15 +14,13 @@ from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
 from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.ports import port_watermark
 from streamflow.engine.subscriptions import SettledTable, Subscriptions
 from streamflow.engine.table_pair import PairedTables
 from streamflow.engine.versioned_table import VersionedTable
-from streamflow.engine.watermarks import EntryClock
 from streamflow.model.wire import kept_type
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
-from streamflow.plan.plan import PlannedNode, Stage
+from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
 
@@ -63,19 +61,20 @@ def bind_settle(
 
 
 def bind_join(
-    stage: Stage,
     node: PlannedNode,
     number: int,
     store: Store,
-    clocks: Sequence[EntryClock],
+    watermarks: Sequence[Callable[[], int]],
     of_task: Callable[[], int],
     names: Mapping[str, Any],
     outputs: Outputs,
 ) -> Bound:
-    """`names` has what the nodes before it were bound to."""
+    """watermarks: per port, at this very row; of_task: at which the task closed last, for this node.
+
+    `names` has what the nodes before it were bound to.
+    """
     operator = node.operator
     assert isinstance(operator, Apart)
-    watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
     kept: dict[str, Any] = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
     match operator:
         case Join():

@@ -6,6 +6,7 @@ from streamflow.model.durations import format_duration
 from streamflow.nodes.foreign_operators import Answer, Settle
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
+from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
@@ -21,8 +22,14 @@ def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
     for entry in stage.entries:
         if entry.kind is EntryKind.SOURCE:
             yield from _source_notes(entry, bool(stage.tables), windows)
+    held_ms = held_back_ms(stage.nodes)
     for node in stage.nodes:
         yield from ((node.name, text) for text in _node_notes(node))
+        if held_ms[node.name] > behind_ms(node, held_ms):
+            yield (
+                node.name,
+                f"its rows may come {format_duration(held_ms[node.name])} late: time behind it is held back",
+            )
 
 
 def _source_notes(entry: Entry, has_tables: bool, has_windows: bool) -> Iterator[tuple[str, str]]:
