@@ -13,6 +13,7 @@ from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.held_back import HeldBack, hooks_behind, reading
 from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
+from streamflow.engine.key_endings import EndingVersions, KeyEndings
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
@@ -120,13 +121,17 @@ class Binding:
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, closed_to)
+                border_moved = hooks_behind(self.hooks, behind_ms(node, self._held_ms)).border_moved
+                table, bound = bind_table(node, operator, number, self.store, closed_to, border_moved)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
             case Settle():
                 table, bound = bind_settle(node, operator, number, self.store, closed_to)
         self.names |= bound
-        self.keyed.append(table)
+        if isinstance(table, EndingVersions):
+            self._add(number, node, KeyEndings(table, self.store, node.key_type), None)
+        else:
+            self.keyed.append(table)
 
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
         table = next(table for table in self.program.stage.tables if table.node == node.name)

@@ -10,6 +10,7 @@ from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.combine_table import CombineTable
 from streamflow.engine.fold_table import NEVER, FoldTable
 from streamflow.engine.join_table import JoinTable
+from streamflow.engine.key_endings import EndingVersions
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
@@ -37,10 +38,18 @@ class Bound:
 
 
 def bind_table(
-    node: PlannedNode, upsert: Upsert, number: int, store: Store, of_task: Callable[[], int]
+    node: PlannedNode,
+    upsert: Upsert,
+    number: int,
+    store: Store,
+    of_task: Callable[[], int],
+    border_moved: Callable[[int], None],
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
-    table = VersionedTable(upsert, store, of_task)
+    if upsert.ends_keys:
+        table: VersionedTable = EndingVersions(upsert, store, of_task, border_moved)
+    else:
+        table = VersionedTable(upsert, store, of_task)
     return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
 
 
@@ -56,7 +65,8 @@ def bind_settle(
     node: PlannedNode, settle: Settle, number: int, store: Store, of_task: Callable[[], int]
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """The table of results, and the names that the node's code uses."""
-    table, names = bind_table(node, Upsert(settle.kept, settle.table, NEVER, 1), number, store, of_task)
+    upsert = Upsert(settle.kept, settle.table, NEVER, 1)
+    table, names = bind_table(node, upsert, number, store, of_task, lambda _: None)
     return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 

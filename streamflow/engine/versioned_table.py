@@ -38,7 +38,8 @@ class VersionedTable:
         self._dirty: dict[Any, list[Any]] = {}
         self._complete = next(store.scan(self.name), None) is None
         row: Any = kept_type(upsert.row)
-        self._decode = msgspec.json.Decoder(list[row]).decode
+        #: Versions of a row of the store.
+        self.decode = msgspec.json.Decoder(list[row]).decode
         self._encode = msgspec.json.Encoder().encode
         #: The row that was current before the last `put`, None when there was none.
         self.before: Any = None
@@ -93,7 +94,7 @@ class VersionedTable:
             found = self._live.get(key)
         if found is None:
             raw = None if self._complete else self._store.get(self.name, checked_key_bytes(key))
-            found = [] if raw is None else self._decode(raw)
+            found = [] if raw is None else self.decode(raw)
             if found or not self._complete:
                 self._live[key] = found
         return found
@@ -122,6 +123,11 @@ class VersionedTable:
         if len(self._live) > MAX_LIVE:
             self._live = {}
             self._complete = False
+
+    @property
+    def live_count(self) -> int:
+        """Keys in memory."""
+        return len(self._live)
 
 
 def _time_of(version: Any) -> int:

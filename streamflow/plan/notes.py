@@ -75,7 +75,9 @@ def _join_notes(node: PlannedNode) -> Iterator[str]:
         case Upsert():
             keep = format_duration(node.operator.retention_ms)
             most = f"at most {node.operator.versions} of a key"
-            yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, the newest for ever"
+            ttl = node.operator.ttl_ms
+            newest = f"a key for {format_duration(ttl)} after its newest" if ttl else "the newest for ever"
+            yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, {newest}"
         case Answer():
             yield f"table {node.operator.table} keeps the rows that name a key, at most {node.operator.max_rows} of one"
         case Settle():
