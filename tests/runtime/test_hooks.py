@@ -2,7 +2,11 @@
 
 import asyncio
 import inspect
+import socket
+import ssl
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
@@ -23,10 +27,11 @@ from streamflow.model.chunk import Chunk
 from streamflow.model.trace_context import TraceContext
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.assignor import StageAssignor
-from streamflow.runtime.hooks import drain, taint
+from streamflow.runtime.hooks import drain, group, last_word, taint
 from streamflow.runtime.hooks.faust_app import StageApp
 from streamflow.settings.settings import load_settings
 from streamflow.topology.yaml_file import parse_topology
+from tests.secured import Authority
 
 
 def test_the_pinned_versions_are_installed() -> None:
@@ -206,3 +211,51 @@ def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None
     assert not app.conf.web_enabled
     assert list(strategy.kafka_producer()) == []
     assert list(strategy.web_server()) == []
+
+
+class _WithoutVersions(AIOKafkaConnection):  # type: ignore[misc]
+    async def _do_version_lookup(self) -> None:
+        """The server of this test is no Kafka."""
+
+
+def test_a_connection_over_tls_ends_without_the_brokers_last_word(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.give("broker"))
+    last_word.install()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet_and_say_no_more() -> None:
+            accepted, _ = listening.accept()
+            with context.wrap_socket(accepted, server_side=True):
+                heard.wait(60)
+
+        async def main() -> None:
+            connection = _WithoutVersions(
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ssl_context=ssl.create_default_context(cafile=str(authority.certificate)),
+                security_protocol="SSL",
+            )
+            await connection.connect()
+            await asyncio.wait_for(connection.close(), 20)
+
+        heard = threading.Event()
+        server = threading.Thread(target=greet_and_say_no_more)
+        server.start()
+        try:
+            asyncio.run(main())
+        finally:
+            heard.set()
+            server.join()
+
+
+def test_a_consumer_that_has_not_reached_kafka_yet_has_no_errors_of_its_group() -> None:
+    async def main() -> None:
+        consumer = aiokafka.AIOKafkaConsumer(group_id="g")
+        thread = SimpleNamespace(_consumer=consumer, thread_loop=asyncio.get_running_loop())
+        await group.check(thread, "g", load_settings())
+        thread._consumer = None
+        await group.check(thread, "g", load_settings())
+
+    asyncio.run(main())

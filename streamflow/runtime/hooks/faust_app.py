@@ -143,7 +143,14 @@ class ChunkConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """One message per partition chunk."""
-        chunks, _active = await self._wait_next_records(timeout)
+        try:
+            chunks, _active = await self._wait_next_records(timeout)
+        except Exception as error:
+            # Faust would log it, close the consumer's loop and stay, deaf; whoever met the closed loop first would be
+            # taken for the cause.
+            if not self.app.should_stop:
+                self.app.host.fail(error)
+            raise
         if not chunks or self.should_stop or not self.flow_active:
             return
         for tp, chunk in chunks.items():
