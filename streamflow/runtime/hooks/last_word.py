@@ -22,7 +22,7 @@ _original = AIOKafkaConnection.close
 def _close(self: Any, reason: Any = None, exc: Any = None) -> "asyncio.Future[None]":
     writer = self._writer
     closed: asyncio.Future[None] = _original(self, reason, exc)
-    if writer is not None and writer.get_extra_info("ssl_object") is not None:
+    if writer is not None and self._security_protocol.endswith("SSL"):
         self._loop.call_later(WAIT_S, _abort, closed, writer.transport)
     return closed
 
