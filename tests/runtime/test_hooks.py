@@ -43,9 +43,10 @@ def test_the_pinned_versions_are_installed() -> None:
     ("owner", "names"),
     [
         (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
+        (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
         (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
-        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "crash"]),
+        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
@@ -203,10 +204,14 @@ def test_a_transaction_call_without_an_answer_taints_its_producer(failure: Excep
     assert taint.is_tainted(producer) is tainted
 
 
-def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None:
+def _app(folder: Path) -> StageApp:
     text = "topology: t\nschemas: {R: {n: int}}\nnodes:\n  in: {kind: source, topic: in, schema: R}\n"
     plan = make_plan(parse_topology(text + "  out: {kind: sink, input: in, topic: out}\n"))
-    app = StageApp(plan, load_settings(state_dir=tmp_path), StageAssignor(plan, "http://w"))
+    return StageApp(plan, load_settings(state_dir=folder), StageAssignor(plan, "http://w"))
+
+
+def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None:
+    app = _app(tmp_path)
     strategy = app.boot_strategy
     assert not app.conf.web_enabled
     assert list(strategy.kafka_producer()) == []
@@ -257,5 +262,26 @@ def test_a_consumer_that_has_not_reached_kafka_yet_has_no_errors_of_its_group() 
         await group.check(thread, "g", load_settings())
         thread._consumer = None
         await group.check(thread, "g", load_settings())
+
+    asyncio.run(main())
+
+
+def test_a_rebalance_during_a_stop_leaves_the_consumer_to_its_thread(tmp_path: Path) -> None:
+    """Faust would close its connections from the main thread, whose loop they do not belong to."""
+
+    class _Host:
+        revoked = 0
+
+        async def on_revoked(self) -> None:
+            self.revoked += 1
+
+    async def main() -> None:
+        app: Any = _app(tmp_path)
+        app.host = host = _Host()
+        app.consumer._thread._consumer = consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+        app._stopped.set()
+        await app._on_partitions_revoked(set())
+        assert (host.revoked, consumer._closed) == (1, False)
+        await consumer.stop()
 
     asyncio.run(main())
