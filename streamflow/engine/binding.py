@@ -113,7 +113,8 @@ class Binding:
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, closed_to)
+                dropped = partial(self.names["task"].counters.count_dropped, number)
+                table, bound = bind_table(node, operator, number, self.store, closed_to, dropped)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
             case Settle():
