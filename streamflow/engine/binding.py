@@ -82,6 +82,7 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+                names[f"fire_{number}"] = partial(self.hooks.emit, number, node.name)
             case Park():
                 names[f"w_{number}"] = made = self._approvals(number, node, operator)
                 self.clocked.append(made)
