@@ -186,6 +186,11 @@ class Fold:
         return isinstance(self.window, Counted) and self.retention_ms > 0
 
     @property
+    def waits(self) -> bool:
+        """Whether count windows end by time, too."""
+        return isinstance(self.window, Counted) and self.window.within_ms > 0
+
+    @property
     def triggers(self) -> bool:
         """Whether rows may bring the results of their windows."""
         return self.trigger_rows > 0 or self.trigger_when is not None

@@ -133,6 +133,15 @@ def test_batches_end_by_size_or_by_time(seed: int, size: int, within: int, shape
     }
 
 
+@pytest.mark.parametrize("chunk_size", [1, 100])
+def test_a_batch_that_is_over_when_its_first_row_comes_ends_at_once(chunk_size: int) -> None:
+    times = [1_000, 1_004, 1_009, 985, 986, 1_000]
+    events: list[Event] = [{"t": time, "k": "ab"[time < 1_000], "v": 1, "id": time} for time in times]
+    window = "window: {type: count, size: 9, within: 14ms}"
+    driver = run(window, events, Run(1, chunk_size, True, 100, ()))
+    assert [(row["k"], row["start"], row["n"]) for row in driver.output("out")] == [("b", 985, 1)]
+
+
 def test_a_count_trigger_of_five_tells_after_the_fifth_row() -> None:
     """Before anything closes, and before the sixth is read."""
     events: list[Event] = [{"t": 1_000 + number, "k": "a", "v": 1, "id": number} for number in range(7)]
