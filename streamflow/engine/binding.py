@@ -82,6 +82,7 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+                names[f"fire_{number}"] = partial(self.hooks.emit, number, node.name)
             case Park():
                 names[f"w_{number}"] = made = self._approvals(number, node, operator)
                 self.clocked.append(made)
@@ -113,7 +114,8 @@ class Binding:
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, closed_to)
+                dropped = partial(self.names["task"].counters.count_dropped, number)
+                table, bound = bind_table(node, operator, number, self.store, closed_to, dropped)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
             case Settle():

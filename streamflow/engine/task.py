@@ -94,7 +94,7 @@ class Task:
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
         self._in_flight = self._changed = self._advancing = False
-        self.history = History(now_ms)
+        self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.

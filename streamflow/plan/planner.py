@@ -200,6 +200,7 @@ def _layout(node: LoweredNode) -> str:
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
         parts.append(operator.window.layout + " corrects" * operator.corrects + " seen" * operator.keeps_seen)
+        parts += ["rows"] * bool(operator.trigger_rows)
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
