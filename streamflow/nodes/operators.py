@@ -218,10 +218,14 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name."""
+    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name.
+
+    policy: attempts and fallback; None: one attempt.
+    """
 
     declared: Declaration
     arguments: tuple[tuple[str, Any], ...]
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
+from streamflow.runtime.error_budgets import ErrorBudgets
 from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
 from streamflow.runtime.global_tables import GlobalTables
@@ -209,6 +210,9 @@ class Worker:
             watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
             watchers.append(asyncio.create_task(self._or_fail(self._watch_group()), name="group"))
+            if self.plan.error_budgets:
+                budgets = ErrorBudgets(self.plan.error_budgets, self.host.tasks.values, self.control_topic)
+                watchers.append(asyncio.create_task(self._or_fail(budgets.run()), name="error budgets"))
             await self.app.start()
             log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
