@@ -14,11 +14,12 @@ from streamflow.kit.declaration import Declaration, NotDeclared, declaration_of_
 from streamflow.nodes.call import Call, declared, output_schema
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
-from streamflow.nodes.resilience import AsyncConfig, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
 
 
 class PythonConfig(AsyncConfig):
-    """Configuration of a python node. `concurrency` and `resilience` are for an `async def`, or with `processes`."""
+    """Configuration of a python node. `concurrency`, `order` and `resilience` are for an `async def`, or with
+    `processes`."""
 
     call: Call = Option(description="import path of a function over one row, `package.module:name`; it may be async")
     arguments: dict[str, Any] = Option(
@@ -33,7 +34,7 @@ class Python(NodeKind):
     """Gives the rows that a function makes of each row: none, one, or several. An `async def` is awaited.
 
     Rows of an async function, or of one in `processes`, come by a topic of the node's own; many calls are under way at
-    once, and the order of rows stays.
+    once, and the order of rows stays unless `order` says otherwise.
     """
 
     kind = "python"
@@ -68,13 +69,13 @@ class Python(NodeKind):
         flow = Flow(output_schema(found, lowering.name), before.key, before.key_name, before.repeats)
         arguments = tuple(config.arguments.items())
         operator: Operator = Apply(found, arguments)
-        policy = policy_of(config.resilience, flow.schema, lowering)
+        policy, ordered = policy_of(config.resilience, flow.schema, lowering), is_ordered(config, lowering)
         if found.is_async:
-            operator = Await(CoroutineAction(found, arguments), policy, config.concurrency)
+            operator = Await(CoroutineAction(found, arguments), policy, config.concurrency, ordered=ordered)
         elif config.processes is not None:
             action = ProcessesAction(found, _path(found), arguments, config.processes)
             # What has no process yet waits without its time running.
-            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency)
+            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency, ordered=ordered)
         return None if lowering.failed else Lowered(operator, flow)
 
 
@@ -82,7 +83,11 @@ def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> 
     """Whether the options fit the way that the function is called."""
     if found.is_async and config.processes is not None:
         lowering.problem("an `async def` is awaited, it needs no processes", "leave this out", "processes")
-    elif not found.is_async and config.processes is None and config.model_fields_set & {"concurrency", "resilience"}:
+    elif (
+        not found.is_async
+        and config.processes is None
+        and config.model_fields_set & {"concurrency", "order", "resilience"}
+    ):
         remedy = "write `async def`, give `processes`, or leave this out"
         lowering.problem("the function is called in the worker", remedy, "resilience")
     elif config.processes is not None:
