@@ -42,6 +42,7 @@ from streamflow.nodes.model import Model
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.normalize_running import NormalizeRunning
+from streamflow.nodes.normalize_window import NormalizeWindow
 from streamflow.nodes.pass_through import PassThrough
 from streamflow.nodes.process import Process
 from streamflow.nodes.python import Python
@@ -87,6 +88,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Sample,
     Normalize,
     NormalizeRunning,
+    NormalizeWindow,
     Anomaly,
     Approval,
     HttpRequest,
