@@ -43,13 +43,14 @@ def bind_table(
     number: int,
     store: Store,
     of_task: Callable[[], int],
+    dropped: Callable[[int], None],
     border_moved: Callable[[int], None],
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
-    """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
+    """`of_task`, `dropped` and `border_moved` as the tables have them. `table_…` is for who looks into it."""
     if upsert.ends_keys:
-        table: VersionedTable = EndingVersions(upsert, store, of_task, border_moved)
+        table: VersionedTable = EndingVersions(upsert, store, of_task, dropped, border_moved)
     else:
-        table = VersionedTable(upsert, store, of_task)
+        table = VersionedTable(upsert, store, of_task, dropped)
     return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
 
 
@@ -66,7 +67,7 @@ def bind_settle(
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """The table of results, and the names that the node's code uses."""
     upsert = Upsert(settle.kept, settle.table, NEVER, 1)
-    table, names = bind_table(node, upsert, number, store, of_task, lambda _: None)
+    table, names = bind_table(node, upsert, number, store, of_task, lambda _count: None, lambda _time: None)
     return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 

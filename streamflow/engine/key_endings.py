@@ -33,9 +33,14 @@ class EndingVersions(VersionedTable):
     """A VersionedTable whose keys end. border_moved: told a watermark at which a key ends that may be near."""
 
     def __init__(
-        self, upsert: Upsert, store: Store, of_task: Callable[[], int], border_moved: Callable[[int], None]
+        self,
+        upsert: Upsert,
+        store: Store,
+        of_task: Callable[[], int],
+        dropped: Callable[[int], None],
+        border_moved: Callable[[int], None],
     ) -> None:
-        super().__init__(upsert, store, of_task)
+        super().__init__(upsert, store, of_task, dropped)
         self._ttl = upsert.ttl_ms or NEVER
         self._step = max(1, self._ttl // _BORDERS)
         self._border_moved = border_moved

@@ -29,7 +29,9 @@ class TableConfig(NodeConfig):
     ttl: DurationMs | None = Option(
         None, ge=1, description="how long after its newest row, in event time, a key ends; never when left out"
     )
-    versions: int = Option(100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go")
+    versions: int = Option(
+        100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go, counted"
+    )
     delete_when: str | None = Option(None, description="condition over a row that ends its key, such as gone")
 
 
