@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from streamflow.alerts.rules import AbsenceRule, AnomalyRule, BurnRateRule, RateRule, Rule, ThresholdRule
 from streamflow.alerts.series import History, Labels, Series
-from streamflow.bus.alert_events import AlertSeverity
+from streamflow.model.severity import AlertSeverity, severity_of
 
 _COMBINED: Mapping[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min, "mean": fmean}
 
@@ -75,13 +75,12 @@ def _beyond(rule: ThresholdRule | RateRule, values: Mapping[Labels, float]) -> I
         limit = rule.above if rule.above is not None else rule.below
         assert limit is not None
         if value > limit if rule.above is not None else value < limit:
-            yield group, Reading(value, limit, rule.severity or severity_of(rule, value, limit))
+            yield group, Reading(value, limit, _severity(rule, value, limit))
 
 
-def severity_of(rule: Rule, value: float, limit: float) -> AlertSeverity:
-    """P-30: by how many times the value is beyond the limit; a limit of 0 is passed without measure, so critical."""
-    high, low = (value, limit) if value > limit else (limit, value)
-    return rule.severity_ratios.severity(high / low if low > 0 else float("inf"))
+def _severity(rule: Rule, value: float, limit: float) -> AlertSeverity:
+    ratios = rule.severity_ratios
+    return rule.severity or severity_of(value, limit, ratios.warning, ratios.critical)
 
 
 def _absent(rule: AbsenceRule, history: History, now_ms: int) -> dict[Labels, Reading]:
@@ -102,7 +101,7 @@ def _anomalies(rule: AnomalyRule, history: History, now_ms: int, stale_ms: int) 
         score = robust_z(value, before)
         is_meant = {"both": abs(score), "above": score, "below": -score}[rule.side]
         if is_meant > rule.score:
-            yield each.labels, Reading(value, rule.score, rule.severity or severity_of(rule, abs(score), rule.score))
+            yield each.labels, Reading(value, rule.score, _severity(rule, abs(score), rule.score))
 
 
 def robust_z(value: float, before: list[float]) -> float:

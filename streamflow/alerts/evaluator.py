@@ -14,9 +14,10 @@ from typing import Any
 from streamflow.alerts.conditions import Reading, holding
 from streamflow.alerts.rules import Rule
 from streamflow.alerts.series import History, Labels
-from streamflow.bus.alert_events import EVENT_SEVERITY, SEVERITIES
+from streamflow.bus.alert_events import EVENT_SEVERITY
 from streamflow.bus.alert_table import Alert, AlertTable
 from streamflow.bus.event_types import EventType, Severity
+from streamflow.model.severity import is_worse
 
 #: Metrics that the summary needs besides those of rules, and how far back it looks (P-28).
 SUMMARY_METRICS = (
@@ -84,7 +85,7 @@ class Evaluator:
             for labels, reading in found.items():
                 key, alert = (name, labels), is_open.get((name, labels))
                 if alert is not None:
-                    if SEVERITIES.index(reading.severity) > SEVERITIES.index(alert.severity):
+                    if is_worse(reading.severity, alert.severity):
                         moves.append(self._raised(name, rule, labels, reading, alert.since, alert.alert))
                 elif self._since[key] <= now_ms - rule.for_ and over.get(key, -rule.cooldown) <= now_ms - rule.cooldown:
                     moves.append(self._raised(name, rule, labels, reading, self._since[key], _new_id(key, now_ms)))

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from streamflow.bus.alert_events import SEVERITIES
 from streamflow.bus.alert_table import Alert
+from streamflow.model.severity import SEVERITIES
 
 #: Alerts of one message; further ones come in the next.
 ALERTS_MAX = 100

@@ -17,8 +17,8 @@ from pydantic import Field
 
 from streamflow.alerts.message import Message, message_of
 from streamflow.alerts.rules import LOOK_BACK_MAX_MS, Strict
-from streamflow.bus.alert_events import SEVERITIES, AlertSeverity
 from streamflow.bus.alert_table import ACKNOWLEDGED, CLEARED, Alert, AlertTable
+from streamflow.model.severity import AlertSeverity, is_worse
 from streamflow.nodes.kind import DurationMs
 
 #: How long something that is over is still told to who did not hear that it began.
@@ -90,7 +90,7 @@ def _untold(alert: Alert, notifier: str, tier: Tier, group_wait_ms: int, table: 
 
 
 def _may_raise(alert: Alert, tier: Tier, group_wait_ms: int, table: AlertTable, now_ms: int, *, heard: bool) -> bool:
-    if SEVERITIES.index(alert.severity) < SEVERITIES.index(tier.severity):
+    if is_worse(tier.severity, alert.severity):
         return False
     if table.is_silenced(alert, now_ms if alert.cleared is None else alert.cleared):
         return False

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from streamflow.bus.alert_events import AlertSeverity
 from streamflow.errors import Problem
 from streamflow.model.names import node_problem
+from streamflow.model.severity import AlertSeverity
 from streamflow.nodes.kind import DAY_MS, DurationMs
 from streamflow.topology.config_problems import problems_of
 
@@ -40,10 +40,6 @@ class Ratios(Strict):
 
     warning: float = Field(1.2, ge=1, allow_inf_nan=False)
     critical: float = Field(1.5, ge=1, allow_inf_nan=False)
-
-    def severity(self, ratio: float) -> AlertSeverity:
-        """Of a ratio."""
-        return "critical" if ratio > self.critical else "warning" if ratio > self.warning else "info"
 
 
 class BaseRule(Strict):

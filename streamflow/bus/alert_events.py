@@ -5,13 +5,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from streamflow.bus.event_types import EventData, EventType, Severity, data_of
+from streamflow.model.severity import AlertSeverity
 
 #: `partitionkey` of every ALERT_* event.
 ALERTS_KEY = "alerts"
 
-AlertSeverity = Literal["info", "warning", "critical"]
-#: Least first.
-SEVERITIES: tuple[AlertSeverity, ...] = ("info", "warning", "critical")
 #: What the severity of an alert is as that of an event.
 EVENT_SEVERITY = {"info": Severity.INFO, "warning": Severity.WARNING, "critical": Severity.ERROR}
 

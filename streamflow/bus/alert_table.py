@@ -15,8 +15,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from streamflow.bus.alert_events import SEVERITIES
 from streamflow.bus.event_types import EventType
+from streamflow.model.severity import is_worse
 
 #: Alerts that may be open; those beyond it are counted as `left_out`.
 OPEN_MAX = 10_000
@@ -142,7 +142,7 @@ class AlertTable:
                 at_ms if since is None else since,
                 at_ms,
             )
-        elif SEVERITIES.index(severity) <= SEVERITIES.index(alert.severity):
+        elif not is_worse(severity, alert.severity):
             return
         alert.severity, alert.value = severity, data.get("value")
         alert.states.append(f"raised:{severity}")
