@@ -139,6 +139,7 @@ class Binding:
             task.partition,
             give=partial(hooks.give, number, node.name),
             say=task.say_of(node.name),
+            parks=partial(hooks.parks, node.name),
             border_moved=hooks.border_moved,
             watermark_now=hooks.settled_watermark,
             released_at=hooks.watermark_now,

@@ -27,6 +27,7 @@ from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
+from streamflow.engine.entry_clocks import resumed_clocks
 from streamflow.engine.far_times import near_time
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
@@ -38,6 +39,7 @@ from streamflow.engine.slice import Slice, position_behind, record_times, rows_b
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
+from streamflow.engine.walk import Left
 from streamflow.engine.watermarks import EntryClock, TaskClock
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
@@ -88,7 +90,7 @@ class Task:
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = self._resume_clocks(progress, partition_counts, now_ms)
+        self._clocks = resumed_clocks(program, progress, partition_counts, now_ms)
         self._resumed = progress.closing
         self._slice: Slice | None = None
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
@@ -96,7 +98,7 @@ class Task:
         self._in_flight = self._changed = self._advancing = False
         self.history = History(now_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
-        self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
+        self._correlator = Correlator(self.outputs, program, partition, bus)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
@@ -111,29 +113,13 @@ class Task:
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
+            self._correlator.bind(names)
             self._tables.check_resumed()
             self.scorers.open(resources.models, progress.versions)
         except BaseException:
             self.close()
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
-
-    def _resume_clocks(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
-        return [
-            EntryClock.resume(
-                entry,
-                progress.entries[number] if number < len(progress.entries) else None,
-                self._producer_count(entry, partition_counts),
-                now_ms,
-            )
-            for number, entry in enumerate(self.stage.entries)
-        ]
-
-    def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
-        """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
-        if entry.kind is not EntryKind.REPARTITION:
-            return 0
-        return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
     def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
         """Takes what approvals of a node have to say on the bus; None where events are off."""
@@ -143,6 +129,7 @@ class Task:
         return TaskHooks(
             emit=self._emit,
             give=self._give,
+            parks=self._correlator.parks,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
@@ -243,6 +230,8 @@ class Task:
             self._delivering.expect(chunk, [current.place(index) for index in range(len(rows))])
         for ahead in self.program.ahead[number]:
             self._functions[ahead](rows)
+        if entry.execution_id is not None:
+            self._correlator.name(chunk, start, rows, decoded.kept, entry.execution_id)
         if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
         if entry.kind is EntryKind.SOURCE:
@@ -372,22 +361,20 @@ class Task:
         if self._bus is not None and final and end > start:
             rows = self._bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave(node)
         try:
-            self._functions[f"close_{number}"](start, end, rows, final)
+            with self._correlator.apart(node):
+                self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
-        self._correlator.come_back(correlation)
 
-    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
-        """Rows of a timer go on."""
+    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any], left: Left | None = None) -> None:
+        """Rows of a timer, or that have waited, go on."""
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave(node)
         try:
-            self._functions[f"emit_{number}"](rows, key, time_ms, None)
+            with self._correlator.apart(node, left) as probed:
+                (self._functions if probed is None else probed)[f"emit_{number}"](rows, key, time_ms, None)
         finally:
             self._closing = before
-        self._correlator.come_back(correlation)
 
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
@@ -466,7 +453,7 @@ class Task:
             raise error
         if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
             raise error
-        node = self.program.source.node_of(error.__traceback__)
+        node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
         if not node:
             raise error
         if not isinstance(error, EventError):

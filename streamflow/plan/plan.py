@@ -78,6 +78,8 @@ class Entry:
     watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
     decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
+    execution_id, execution_header: field with the id of an event's execution, and whether any record may have one in
+    its header; of sources.
     """
 
     topic: str
@@ -94,6 +96,8 @@ class Entry:
     reject_unknown_fields: bool = False
     producer_stage: str = ""
     decides: str = ""
+    execution_id: str | None = None
+    execution_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamflow.model.outcome import new_execution
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
 from streamflow.testing.driver import CrashPoint, Driver
@@ -105,12 +106,13 @@ def test_any_shape_equals_the_model(
 def test_an_event_that_somebody_waits_for_is_followed_through_an_async_node() -> None:
     driver = Driver(PLAN, partitions=2)
     event = {"t": 1_000, "shop": "a", "number": 10, "wait_ms": 0}
+    me, you = new_execution(), new_execution()
     driver.publish("in", [event, event | {"number": 13}])
-    driver.publish("in", [event], correlation="me")
-    driver.publish("in", [event | {"number": 13}], correlation="you")
+    driver.publish("in", [event], correlation=me)
+    driver.publish("in", [event | {"number": 13}], correlation=you)
     driver.run()
     driver.close()
-    mine, yours = driver.outcome("me"), driver.outcome("you")
+    mine, yours = driver.outcome(me), driver.outcome(you)
     assert [row["row"]["number"] for row in mine.rows if row["topic"] == "rows"] == [10, 10]
     assert [row["topic"] for row in yours.rows] == ["echoed"]
     assert [letter["node"] for letter in yours.dead] == ["half"]
