@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from streamflow.bus.event_types import EventType
-from streamflow.bus.states import State, moved
+from streamflow.bus.states import State, moved, way
 from streamflow.errors import IllegalMove
 
 #: Executions, and bytes of their rows as JSON, that are kept.
@@ -138,7 +138,6 @@ class ExecutionTable:
             "refused": 0,
         }
         self._forget(execution)
-        self._move(row, State.QUEUED)
         self._move(row, State.RUNNING)
         self._running[execution], self._seen[execution] = row, set()
         self._grow(execution, _ROW_BYTES)
@@ -189,9 +188,7 @@ class ExecutionTable:
     def _move(row: dict[str, Any], after: State) -> None:
         if row["state"] is after:
             return
-        if row["state"] is State.PAUSED and after is State.COMPLETED:
-            row["state"] = moved(row["id"], row["state"], State.RUNNING)
-        row["state"] = moved(row["id"], row["state"], after)
+        row["state"] = way(row["id"], row["state"], after)[-1]
 
     def _grow(self, execution: str, size: int) -> None:
         self._sizes[execution] = self._sizes.get(execution, 0) + size
