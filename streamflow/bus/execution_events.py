@@ -74,7 +74,9 @@ class ExecutionCompleted(_Told):
     status: str = Field(description="completed, or failed")
     piece: bool = Field(False, description="whether it is one of several: the whole ends with the last")
     totals: dict[str, int] = Field(default_factory=dict, description="rows, late, dead")
-    outputs: dict[str, int] = Field(default_factory=dict, description="records by topic/partition")
+    outputs: dict[str, int] = Field(
+        default_factory=dict, description="records by topic; there they have the id in a header"
+    )
     reason: str = ""
 
 

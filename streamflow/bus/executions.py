@@ -22,8 +22,8 @@ from streamflow.bus.event_types import EventType
 from streamflow.bus.states import State, moved, way
 from streamflow.errors import IllegalMove
 
-#: Executions, and bytes of their rows as JSON, that are kept.
-EXECUTIONS_MAX, BYTES_MAX = 50_000, 64 << 20
+#: Executions, and bytes of their rows as JSON, that are kept: some 120 MiB of memory at most.
+EXECUTIONS_MAX, BYTES_MAX = 20_000, 24 << 20
 #: Entries of nodes in one execution; further ones are counted as `left_out`.
 NODES_MAX = 200
 #: Types of events that it is made of.
@@ -37,8 +37,8 @@ EXECUTION_TYPES: frozenset[str] = frozenset(
 )
 _SHOWN = ("attempt", "reason", "error", "approval", "started", "took_us", "rows_in", "rows_out", "input", "outputs")
 _PLACE = ("stage", "partition", "worker")
-#: Bytes of a row beside its nodes, about.
-_ROW_BYTES = 600
+#: Bytes of a row beside its nodes, and of what is remembered of an event, about.
+_ROW_BYTES, _EVENT_BYTES = 600, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ class ExecutionTable:
             known["refused"] += 1  # it has ended: nothing may follow
             return
         self._seen[execution].add(event["id"])
+        self._grow(execution, _EVENT_BYTES)
         if starts:
             row |= {"version": data["version"], "key": str(data["key"])}
             self._move(row, State.RUNNING)
@@ -164,7 +165,7 @@ class ExecutionTable:
                     return
             entry["moves"].append([state, time])
         entry |= {**shown, "state": path[-1]}
-        self._grow(row["id"], len(orjson.dumps(shown)) + 100)
+        self._grow(row["id"], len(orjson.dumps(shown)))
 
     def _piece_ended(self, row: dict[str, Any], data: dict[str, Any], time: str) -> None:
         row["pieces"] -= 1

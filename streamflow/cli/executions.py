@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from rich.markup import escape
 
 from streamflow.bus.states import State
 from streamflow.cli.client import URL, Url, ask
@@ -34,11 +35,9 @@ def list_(
     if as_json:
         print_json(answer)
         return
-    rows = [
-        [each["id"], each["topology"], each["key"], each["state"], each["started"], each["ended"], each["reason"]]
-        for each in answer["executions"]
-    ]
-    print_table("executions", ["id", "topology", "key", "state", "started", "ended", "reason"], rows)
+    columns = ["id", "topology", "key", "state", "started", "ended", "reason"]
+    rows = [[_plain(each[name]) for name in columns] for each in answer["executions"]]
+    print_table("executions", columns, rows)
     if answer["cursor"]:
         console.print("there are more: raise --limit, or narrow it down")
 
@@ -56,7 +55,7 @@ def show(
         print_json(row)
         return
     end = f", {row['reason']}" if row["reason"] else ""
-    console.print(f"{row['id']} of {row['topology']}: {row['state']}{end}", highlight=False, markup=False)
+    console.print(f"{_plain(row['id'])} of {row['topology']}: {row['state']}{end}", highlight=False)
     console.print(
         f"began {row['started']}, ended {row['ended'] or 'not yet'}, attempt {row['attempt']}", highlight=False
     )
@@ -66,5 +65,10 @@ def show(
 
 def _node(node: dict[str, Any]) -> list[Any]:
     counts = [node.get(name, "") for name in ("took_us", "rows_in", "rows_out")]
-    reason = ": ".join(node[name] for name in ("reason", "error") if node.get(name))
+    reason = _plain(": ".join(node[name] for name in ("reason", "error") if node.get(name)))
     return [node["node"], node["state"], node["moves"][-1][1], node.get("attempt", 1), *counts, reason]
+
+
+def _plain(text: Any) -> str:
+    """What strangers have written, without markup and without what moves a terminal's cursor."""
+    return escape("".join(each if each.isprintable() else "\ufffd" for each in str(text)))

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from streamflow.bus.detail import DataPathBus
+from streamflow.engine.answers import Answers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.walk import STEPS_MAX, Left, Walk
@@ -54,9 +55,11 @@ class Correlator:
         self._recent: deque[TraceContext] = deque(maxlen=_LINKS_MAX)
         self._linked: dict[str, TraceContext] = {}
 
-    def bind(self, names: dict[str, Any]) -> None:
-        """Take what the names in the generated code stand for. Call once, before any work."""
+    def bind(self, names: dict[str, Any], answers: Mapping[str, Answers]) -> None:
+        """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
         self._names = names
+        if self._events is not None:
+            self._events.answers = answers
 
     def name(self, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, field: str) -> None:
         """Follow rows of `chunk.values[start:]` whose `field` has an id; a header comes first."""

@@ -114,7 +114,7 @@ class Task:
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
-            self._correlator.bind(names)
+            self._correlator.bind(names, self.answers)
             self._tables.check_resumed()
             self.scorers.open(resources.models, progress.versions)
         except BaseException:

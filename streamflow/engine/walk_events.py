@@ -5,6 +5,7 @@ Ids are positions, so that what is done again after a crash is said again under 
 """
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from streamflow.bus.event import HEADERS, rfc3339
 from streamflow.bus.event_types import EventType, Severity, schema_name
 from streamflow.bus.masking import MASK, is_secret, masked
 from streamflow.bus.states import State
+from streamflow.engine.answers import Answers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.walk import Step, Walk
@@ -29,6 +31,8 @@ from streamflow.plan.plan import EntryKind
 SAMPLED_ONE_IN = 100
 #: Bounds of what a node's event shows of its rows.
 ROW_MAX_BYTES, ROWS_SHOWN = 2_000, 3
+#: Of a key; longer ones are cut.
+KEY_MAX_CHARS = 200
 _BEGUN = [State.PENDING, State.QUEUED, State.RUNNING]
 _SCHEMAS = {kind: schema_name(kind) for kind in EventType}
 
@@ -50,13 +54,17 @@ class WalkEvents:
             if entry.kind is EntryKind.SOURCE and entry.key is not None and entry.key.source in entry.schema.names
         }
         self._second, self._second_text = 0, ""
+        #: What calls gave, by async node.
+        self.answers: Mapping[str, Answers] = {}
 
     def begin(self, walk: Walk) -> None:
         """Prepare for a walk whose execution has an id."""
         assert walk.correlation is not None
         if walk.is_start and walk.row is not None and walk.entry in self._keys:
             key = getattr(walk.row, self._keys[walk.entry])
-            walk.key = "" if key is None else MASK if self._is_secret(self._keys[walk.entry]) else str(key)
+            walk.key = (
+                "" if key is None else MASK if self._is_secret(self._keys[walk.entry]) else str(key)[:KEY_MAX_CHARS]
+            )
         is_sample = self._detail is Detail.SAMPLED and not crc32(walk.correlation) % SAMPLED_ONE_IN
         if self._detail is Detail.EVERY or is_sample:
             walk.steps = []
@@ -151,6 +159,8 @@ class WalkEvents:
                 "input": self._shown(node.rows_in[0]) if node.rows_in else None,
                 "outputs": [self._shown(row) for row in islice(node.rows_out.values(), ROWS_SHOWN)],
             }
+            if name in self.answers and name not in dead:
+                shown["attempt"] = self.answers[name].attempts
             severity = Severity.WARNING if name in dead else Severity.DEBUG
             told.say(EventType.NODE_STATE_CHANGED, name, {**end, **shown}, severity)
 
