@@ -28,7 +28,6 @@ from streamflow.engine.counters import TaskCounters
 from streamflow.engine.dead import Dead
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
-from streamflow.engine.entry_clocks import resumed_clocks
 from streamflow.engine.far_times import near_time
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
@@ -41,7 +40,7 @@ from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.walk import Left
-from streamflow.engine.watermarks import EntryClock, TaskClock
+from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
@@ -91,7 +90,7 @@ class Task:
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = resumed_clocks(program, progress, partition_counts, now_ms)
+        self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
         self._resumed = progress.closing
         self._slice: Slice | None = None
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
@@ -186,6 +185,21 @@ class Task:
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
         return stop
+
+    def process_ahead(self, entry_index: int, chunk: Chunk, start: int, given: Rows) -> None:
+        """Work through rows of `chunk.values[start:]` before those in front of them, which are waited for.
+
+        The position stays, so `overtaken` must have them until `process` has passed them. The chunk has no marks.
+        """
+        clock = self._clocks[entry_index]
+        self._wake(clock, chunk.fetched_at_ms)
+        self._first_ms = self._first_ms or chunk.fetched_at_ms
+        self._run(entry_index, clock, chunk, start, len(chunk.values) - start, given)
+        self._changed = True
+
+    def overtaken(self, entry_index: int) -> set[int]:
+        """Offsets behind the position of an entry that are done; they survive with it."""
+        return self._clocks[entry_index].overtaken
 
     def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
         """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""

@@ -83,6 +83,8 @@ PERMISSIONS = {
     "profile": "operate",
     "list_kinds": "view",
     "show_kind": "view",
+    "kind_options": "query",  # they are read from tables
+    "check_kind": "query",
     "healthz": "public",
     "readyz": "public",
     "metrics": "public",
@@ -124,7 +126,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(letter_routes(service))
     app.include_router(control_routes(service))
     app.include_router(approval_routes(service))
-    app.include_router(node_routes())
+    app.include_router(node_routes(service))
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)

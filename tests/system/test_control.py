@@ -129,7 +129,9 @@ def _moves(kafka: str, subject: str, kind: str = "TOPOLOGY_STATE_CHANGED") -> li
         )
         await consumer.start()
         events: list[BusEvent] = []
-        while found := await consumer.getmany(timeout_ms=1_000):
+        ends = await consumer.end_offsets(consumer.assignment())
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            found = await consumer.getmany(timeout_ms=1_000)
             events += [BusEvent.decode(record.value) for records in found.values() for record in records]
         await consumer.stop()
         return events
