@@ -23,6 +23,7 @@ from streamflow.web.control import control_routes
 from streamflow.web.event_status import status_routes
 from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
+from streamflow.web.execution_table import execution_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
@@ -56,6 +57,8 @@ PERMISSIONS = {
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
+    "list_executions": "query",
+    "show_timeline": "query",
     "follow_table": "query",
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
@@ -117,6 +120,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(live_routes(live))
     app.include_router(event_routes(service, app.state.event_clients))
     app.include_router(status_routes(service))
+    app.include_router(execution_routes(service))
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service))

@@ -120,7 +120,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             shape = app.entry_shapes[tp.topic]
             chunk = drain.take(
-                result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps, traces=app.traced
+                result,
+                tp.topic,
+                tp.partition,
+                marks=shape.marks,
+                timestamps=shape.timestamps,
+                traces=app.traced,
+                headers=shape.headers,
             )
             if chunk is not None:
                 chunk.generation = generation
@@ -206,7 +212,7 @@ class EntryShape:
     """Which columns a topic's chunks need."""
 
     def __init__(self, marks: bool, timestamps: bool) -> None:
-        self.marks, self.timestamps = marks, timestamps
+        self.marks, self.timestamps, self.headers = marks, timestamps, False
 
 
 class ConsumerOnly(BootStrategy):
@@ -230,6 +236,7 @@ class StageApp(faust.App):
             repartition = entry.kind is EntryKind.REPARTITION
             shape = self.entry_shapes.setdefault(entry.topic, EntryShape(repartition, False))
             shape.timestamps |= entry.event_time is None and not repartition
+            shape.headers |= entry.execution_header
         super().__init__(
             f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
