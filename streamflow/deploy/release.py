@@ -32,6 +32,10 @@ def release_values(
             "name": plan.topology,
             "partitions": partitions,
             "inputTopics": list(inputs),
+            "topics": [
+                {"name": each.name, "partitions": counts[each.name], "config": dict(each.config)}
+                for each in plan.topics
+            ],
             "files": topology_files(place),
         },
         "settings": {"brokers": settings.brokers, **given},

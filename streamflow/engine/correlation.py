@@ -9,10 +9,11 @@ many events is nobody's.
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from streamflow.engine.outputs import Outputs
+from streamflow.logs.trace import in_trace
 from streamflow.model.chunk import Chunk
 from streamflow.model.outcome import CORRELATION, Added, encode_part
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
@@ -92,7 +93,8 @@ class Correlator:
         )
         self._added, self._used = [], True
         self._measure()
-        yield  # an exception ends the task, and what is in the outputs with it
+        with nullcontext() if span is None else in_trace(span.trace_id):
+            yield  # an exception ends the task, and what is in the outputs with it
         if stopped():
             self._stamp = None
             return
