@@ -72,6 +72,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
             **connection(settings),
+            client_rack=settings.client_rack or None,
             partition_assignment_strategy=[app.stage_assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
