@@ -18,7 +18,7 @@ from tests.ports import free_port
 from tests.system.test_worker import Product, _sale, product
 
 __all__ = ["product"]
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 class Collector:
