@@ -34,6 +34,7 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
@@ -114,13 +115,9 @@ class WorkerService:
             self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
-        await self._outcomes.stop()
-        if self._feed is not None:
-            await self._feed.stop()
-        await self._keyed.stop()
-        await self._publisher.stop()
-        await self._offsets.stop()
-        await self._admin.close()
+        readers = [self._outcomes] if self._feed is None else [self._outcomes, self._feed]
+        writers = [self._keyed, self._publisher]
+        await asyncio.gather(*(each.stop() for each in (*readers, *writers)), disconnect(self._offsets, self._admin))
 
     # -- tables -------------------------------------------------------------------------------------------------------
 

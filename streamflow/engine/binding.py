@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.calls.rows import guarded_rows
 from streamflow.engine.answers import Answers
 from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
@@ -88,7 +89,10 @@ class Binding:
                 self.clocked.append(made)
                 self._add(number, node.name, made, None)
             case Apply():
-                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+                declared, arguments, policy = operator.declared, operator.arguments, operator.policy
+                names[f"f_{number}"] = (
+                    applied(declared, arguments) if policy is None else guarded_rows(declared, arguments, policy)
+                )
             case Await():
                 self.answers[node.name] = answers = Answers()
                 names[f"f_{number}"] = answers.take

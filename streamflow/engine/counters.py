@@ -101,6 +101,10 @@ class TaskCounters:
         """Versions of a table's keys went by a bound, before their time."""
         self.dropped[number] += count
 
+    def count_refused(self, node: str, reason: str) -> None:
+        """The same of a checkpoint that was taken already."""
+        self.dead[node, reason] = self.dead.get((node, reason), 0) + 1
+
     def take_dead_count(self) -> int:
         """Dead letters since the last call."""
         count, self._dead_untaken = self._dead_untaken, 0
@@ -112,6 +116,11 @@ class TaskCounters:
         for (name, _), count in self.dead.items():
             dead[name] += count
         return (*self.events_in, *self.passed, *self.late, *dead.values())
+
+    def with_dead(self, flat: tuple[int, ...], node: str, count: int) -> tuple[int, ...]:
+        """`flat` with so many more dead letters of a node."""
+        place = len(self.events_in) + 2 * len(self.passed) + list(dict.fromkeys(self._names())).index(node)
+        return (*flat[:place], flat[place] + count, *flat[place + 1 :])
 
     def resume(self, flat: tuple[int, ...]) -> None:
         """Continue from `flat` of an earlier life; which reason a dead letter had is not in it."""

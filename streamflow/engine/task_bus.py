@@ -68,6 +68,18 @@ class TaskBus:
         if letters:
             self._tell_dead(letters)
 
+    def told_dead(self, letters: list[Output]) -> dict[tuple[str, int], list[Output]]:
+        """What is said of letters that a checkpoint gets after it was taken, by topic and partition."""
+        lists = self._outputs.lists(self._topic)
+        before = [len(records) for records in lists]
+        self._tell_dead(letters)
+        told: dict[tuple[str, int], list[Output]] = {}
+        for partition, (records, length) in enumerate(zip(lists, before, strict=True)):
+            if len(records) > length:
+                told[self._topic, partition] = records[length:]
+                del records[length:]
+        return told
+
     def _tell_late(self) -> None:
         if self._late_told == self._counters.late:
             return

@@ -218,10 +218,14 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name."""
+    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name.
+
+    policy: attempts and fallback; None: one attempt.
+    """
 
     declared: Declaration
     arguments: tuple[tuple[str, Any], ...]
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,13 +303,14 @@ class Await:
     """Gives the rows of a call to the outside.
 
     capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
-    waiting for calls that are under way when the task stops.
+    waiting for calls that are under way when the task stops. ordered: whether rows leave in the order they came in.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
     ends_soon: bool = True
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

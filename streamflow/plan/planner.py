@@ -21,6 +21,7 @@ from streamflow.plan.deliveries import with_deliveries
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
+    ErrorBudget,
     FarPolicy,
     GlobalTablePlan,
     Guarantee,
@@ -67,6 +68,10 @@ def make_plan(spec: TopologySpec) -> Plan:
         control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
+        error_budgets=tuple(
+            ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
+            for node, each in spec.error_budgets.items()
+        ),
     )
 
 

@@ -46,6 +46,7 @@ from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
 from streamflow.settings.settings import Settings
 
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 
 _LETTER_MAX_BYTES = 64 << 10
 _OFFSETS_S = 5.0
+#: Nothing is left to be finished.
+_CLOSE_S = 2.0
 #: Attempts at a checkpoint whose records are refused as too large.
 _ATTEMPTS = 6
 _BACKOFF_S = 0.1
@@ -126,7 +129,7 @@ class TaskProducer:
             await asyncio.wait([self._offset_commit], timeout=_OFFSETS_S)
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await producer.stop()
+            await disconnect(producer, within_s=_CLOSE_S)
 
     async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
