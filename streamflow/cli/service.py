@@ -20,6 +20,7 @@ from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
+from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -364,6 +365,7 @@ class WorkerService:
             "lag": None if None in lags.values() else sum(lag or 0 for lag in lags.values()),
             "watermark": None if watermark in (None, NO_TIME) else watermark,
             "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
+            "stream": stream_figures(task) if task.is_open else None,
             "nodes": {
                 name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
                 | ({"dropped": each.dropped} if each.dropped else {})
@@ -423,6 +425,7 @@ class WorkerService:
                     families.watermark_lag_seconds.labels(*labels).set(time.time() - watermark / 1_000)
                 else:
                     families.watermark_lag_seconds.remove(*labels)
+            families.stream.fill(labels, stream_figures(task))
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
