@@ -39,7 +39,7 @@ from streamflow.engine.slice import Slice, position_behind, record_times, rows_b
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
-from streamflow.engine.watermarks import EntryClock, TaskClock
+from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
@@ -89,13 +89,13 @@ class Task:
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = self._resume_clocks(progress, partition_counts, now_ms)
+        self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
         self._resumed = progress.closing
         self._slice: Slice | None = None
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
         self._in_flight = self._changed = self._advancing = False
-        self.history = History(now_ms)
+        self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
@@ -118,23 +118,6 @@ class Task:
             self.close()
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
-
-    def _resume_clocks(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
-        return [
-            EntryClock.resume(
-                entry,
-                progress.entries[number] if number < len(progress.entries) else None,
-                self._producer_count(entry, partition_counts),
-                now_ms,
-            )
-            for number, entry in enumerate(self.stage.entries)
-        ]
-
-    def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
-        """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
-        if entry.kind is not EntryKind.REPARTITION:
-            return 0
-        return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
     def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
         """Takes what approvals of a node have to say on the bus; None where events are off."""
@@ -199,6 +182,21 @@ class Task:
         self.pending_bytes += chunk.size_bytes * len(values) // max(1, len(chunk.values))
         self.counters.events_in[entry_index] += len(values)
         return stop
+
+    def process_ahead(self, entry_index: int, chunk: Chunk, start: int, given: Rows) -> None:
+        """Work through rows of `chunk.values[start:]` before those in front of them, which are waited for.
+
+        The position stays, so `overtaken` must have them until `process` has passed them. The chunk has no marks.
+        """
+        clock = self._clocks[entry_index]
+        self._wake(clock, chunk.fetched_at_ms)
+        self._first_ms = self._first_ms or chunk.fetched_at_ms
+        self._run(entry_index, clock, chunk, start, len(chunk.values) - start, given)
+        self._changed = True
+
+    def overtaken(self, entry_index: int) -> set[int]:
+        """Offsets behind the position of an entry that are done; they survive with it."""
+        return self._clocks[entry_index].overtaken
 
     def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
         """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""

@@ -35,7 +35,7 @@ class TaskBus:
         self._late = [
             (program.numbers[node.name], node.name, getattr(node.operator, "late_topic", None)) for node in stage.nodes
         ]
-        self._late_told = list(counters.late)
+        self._late_told, self._dropped_told = list(counters.late), list(counters.dropped)
         self._closed: list[tuple[str, int, int, int]] = []
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
 
@@ -63,6 +63,7 @@ class TaskBus:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()
         self._tell_late()
+        self._tell_dropped()
         letters = [each for records in self._outputs.lists(self._dead_topic) for each in records]
         if letters:
             self._tell_dead(letters)
@@ -87,6 +88,15 @@ class TaskBus:
             if count:
                 self._say(EventType.LATE_DROPPED, node, {"count": count, "to_topic": to_topic})
         self._late_told[:] = self._counters.late
+
+    def _tell_dropped(self) -> None:
+        if self._dropped_told == self._counters.dropped:
+            return
+        for number, node, _ in self._late:
+            count = self._counters.dropped[number] - self._dropped_told[number]
+            if count:
+                self._say(EventType.VERSIONS_DROPPED, node, {"count": count}, Severity.WARNING)
+        self._dropped_told[:] = self._counters.dropped
 
     def _tell_dead(self, letters: list[Output]) -> None:
         sums: dict[tuple[str, ...], list[dict[str, str]]] = {}
