@@ -405,8 +405,8 @@ class WorkerService:
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
-    def metrics(self) -> bytes:
-        """Prometheus text exposition, gauges filled now."""
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Exposition in what is accepted with its media type, gauges filled now."""
         families, topology = self._metrics, self.plan.topology
         families.forget_tasks()
         sums: dict[tuple[str, str], list[int]] = {}
@@ -439,7 +439,7 @@ class WorkerService:
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         families.calls.fill(topology, self._calls())
-        return families.render()
+        return families.render(accept)
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""
@@ -467,7 +467,7 @@ class WorkerService:
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)
-        families.checkpoint_seconds.labels(*labels).observe(took_s)
         families.checkpoint_records.labels(*labels).observe(checkpoint.record_count)
-        if checkpoint.first_ms:
-            families.latency_seconds.labels(*labels).observe(max(0.0, time.time() - checkpoint.first_ms / 1_000))
+        latency_s = max(0.0, time.time() - checkpoint.first_ms / 1_000) if checkpoint.first_ms else None
+        trace_id = checkpoint.spans[-1].context.trace_id if checkpoint.spans else None
+        families.committed(labels, took_s, latency_s, trace_id)
