@@ -8,7 +8,8 @@ a stage may have some 400 upstream producers.
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
                                         "^" and offsets that are done behind the position, if any
-    …@<version>,<version>…              versions of models in use, one per node that asks for the latest
+    …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
+                                        names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
     2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
     3;<watermark>;…                     where rows have overtaken others, both also being closed and not
@@ -67,13 +68,14 @@ class ClosingProgress:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
-    versions of models are in use (else none). closing: what goes on between this watermark and the next one.
+    versions of models are in use as (node, version), the node "" where an older release wrote it (else none).
+    closing: what goes on between this watermark and the next one.
     """
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
     counts: tuple[int, ...] = ()
-    versions: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
     closing: ClosingProgress | None = None
 
     @property
@@ -94,7 +96,7 @@ class Progress:
             parts[-1] += _bits(entry.overtaken)
         text = ";".join(parts)
         if self.versions:
-            text += "@" + ",".join(self.versions)
+            text += "@" + ",".join(f"{node}={version}" if node else version for node, version in self.versions)
         if self.counts:
             text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
         if self.closing is not None:
@@ -127,9 +129,14 @@ class Progress:
             watermark_ms,
             tuple(_entry(entry, base) for entry in entries),
             numbers,
-            tuple(versions.split(",")) if versions else (),
+            tuple(_version(each) for each in versions.split(",")) if versions else (),
             _closing(closing),
         )
+
+
+def _version(text: str) -> tuple[str, str]:
+    node, _, version = text.rpartition("=")
+    return node, version
 
 
 def _closing(text: str) -> ClosingProgress | None:

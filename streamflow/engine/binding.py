@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.calls.rows import guarded_rows
 from streamflow.engine.answers import Answers
 from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
@@ -82,12 +83,16 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+                names[f"fire_{number}"] = partial(self.hooks.emit, number, node.name)
             case Park():
                 names[f"w_{number}"] = made = self._approvals(number, node, operator)
                 self.clocked.append(made)
                 self._add(number, node.name, made, None)
             case Apply():
-                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+                declared, arguments, policy = operator.declared, operator.arguments, operator.policy
+                names[f"f_{number}"] = (
+                    applied(declared, arguments) if policy is None else guarded_rows(declared, arguments, policy)
+                )
             case Await():
                 self.answers[node.name] = answers = Answers()
                 names[f"f_{number}"] = answers.take
@@ -113,7 +118,8 @@ class Binding:
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, closed_to)
+                dropped = partial(self.names["task"].counters.count_dropped, number)
+                table, bound = bind_table(node, operator, number, self.store, closed_to, dropped)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
             case Settle():

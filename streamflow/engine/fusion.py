@@ -163,7 +163,7 @@ class Fusion:
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
         if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
             return True
-        return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
+        return any(isinstance(fold.window, Session) or fold.late_topic is not None or fold.waits for fold in folds)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)

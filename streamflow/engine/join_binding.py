@@ -39,10 +39,15 @@ class Bound:
 
 
 def bind_table(
-    node: PlannedNode, upsert: Upsert, number: int, store: Store, of_task: Callable[[], int]
+    node: PlannedNode,
+    upsert: Upsert,
+    number: int,
+    store: Store,
+    of_task: Callable[[], int],
+    dropped: Callable[[int], None],
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
-    """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
-    table = VersionedTable(upsert, store, of_task)
+    """`of_task` and `dropped` as VersionedTable has them. `table_…` is for who looks into it."""
+    table = VersionedTable(upsert, store, of_task, dropped)
     return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
 
 
@@ -58,7 +63,8 @@ def bind_settle(
     node: PlannedNode, settle: Settle, number: int, store: Store, of_task: Callable[[], int]
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """The table of results, and the names that the node's code uses."""
-    table, names = bind_table(node, Upsert(settle.kept, settle.table, NEVER, 1), number, store, of_task)
+    upsert = Upsert(settle.kept, settle.table, NEVER, 1)
+    table, names = bind_table(node, upsert, number, store, of_task, lambda _count: None)
     return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 

@@ -25,12 +25,13 @@ from streamflow.engine.binding import Binding
 from streamflow.engine.closing import Closer, opened_at
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.dead import Dead
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
 from streamflow.engine.far_times import near_time
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
-from streamflow.engine.letters import Headers, Letters, late_headers
+from streamflow.engine.letters import late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
@@ -82,7 +83,7 @@ class Task:
         self.counters = TaskCounters(program)
         self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
         self.pending_records = self.pending_bytes = self._first_ms = self._sequence = 0
-        self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
+        self._dead = Dead(program, self.outputs, self.counters, self._bus)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
@@ -94,14 +95,14 @@ class Task:
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
         self._in_flight = self._changed = self._advancing = False
-        self.history = History(now_ms)
+        self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
-        self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions)
+        self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -229,7 +230,7 @@ class Task:
         for index, error in decoded.bad:
             if index < done:
                 with self._correlator.about(chunk, start + index):
-                    self._dead(chunk, start + index, clock.entry.node, error)
+                    self._dead.record(chunk, start + index, clock.entry.node, error)
         return done
 
     def _run_rows(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> None:
@@ -390,7 +391,7 @@ class Task:
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
         value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
-        self._dead_row(value, node, error)
+        self._dead.row(value, node, error)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
@@ -427,7 +428,7 @@ class Task:
         if isinstance(found, int):
             self.counters.clamped[self.stage.entries.index(entry)] += found != time_ms
             return found
-        self._dead(self._slice.chunk, index, entry.node, *found)
+        self._dead.record(self._slice.chunk, index, entry.node, *found)
         return None
 
     def refuse_number(self, value: float) -> None:
@@ -474,20 +475,10 @@ class Task:
 
     def _fail(self, row: Any, node: str, error: EventError) -> None:
         if self._closing:
-            self._dead_row(msgspec.json.encode(row), node, error)
+            self._dead.row(msgspec.json.encode(row), node, error)
             return
         assert self._slice is not None
-        self._dead(self._slice.chunk, self._slice.index_of(row), node, error)
-
-    def _dead_row(self, value: bytes, node: str, error: EventError) -> None:
-        self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
-        self.counters.count_dead(node, error.reason)
-
-    def _dead(self, chunk: Chunk, index: int, node: str, error: EventError, more: Headers = ()) -> None:
-        record = chunk.record(index)
-        dead = self._letters.of_record(record, chunk.topic, chunk.partition, node, error, more)
-        self.outputs.append(self._dead_topic, dead)
-        self.counters.count_dead(node, error.reason)
+        self._dead.record(self._slice.chunk, self._slice.index_of(row), node, error)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

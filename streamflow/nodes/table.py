@@ -26,7 +26,9 @@ class TableConfig(NodeConfig):
     retention: DurationMs = Option(
         86_400_000, ge=0, description="how far behind the watermark a version is kept for joins as of a time"
     )
-    versions: int = Option(100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go")
+    versions: int = Option(
+        100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go, counted"
+    )
     delete_when: str | None = Option(None, description="condition over a row that ends its key, such as gone")
 
 

@@ -6,14 +6,22 @@ from streamflow.model.durations import format_duration
 from streamflow.nodes.foreign_operators import Answer, Settle
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
-from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+from streamflow.plan.plan import Entry, EntryKind, ErrorBudget, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 
 def notes(plan: Plan) -> list[str]:
     """Sentences, each beginning with the node they are about."""
-    return [*plan.repairs, *(f"{node}: {text}" for stage in plan.stages for node, text in _stage_notes(stage))]
+    found = [*plan.repairs, *(f"{node}: {text}" for stage in plan.stages for node, text in _stage_notes(stage))]
+    return found + [f"{budget.node}: {_budget_note(budget)}" for budget in plan.error_budgets]
+
+
+def _budget_note(budget: ErrorBudget) -> str:
+    bounds = [] if budget.failures is None else [f"{budget.failures}"]
+    if budget.percent is not None:
+        bounds.append(f"{budget.percent:g} % of at least {budget.at_least} rows")
+    return f"more dead letters than {' or '.join(bounds)} within {format_duration(budget.per_ms)} pause the topology"
 
 
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:

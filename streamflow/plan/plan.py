@@ -193,6 +193,17 @@ class TopicPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorBudget:
+    """Dead letters of a node that are allowed within the last `per_ms`, on one worker; see ErrorBudgetSpec."""
+
+    node: str
+    failures: int | None
+    percent: float | None
+    at_least: int
+    per_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything the runtime needs to know of a topology.
 
@@ -219,6 +230,7 @@ class Plan:
 
     global_tables: tuple[GlobalTablePlan, ...] = ()
     repairs: tuple[str, ...] = ()
+    error_budgets: tuple[ErrorBudget, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

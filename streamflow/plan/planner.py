@@ -21,6 +21,7 @@ from streamflow.plan.deliveries import with_deliveries
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
+    ErrorBudget,
     FarPolicy,
     GlobalTablePlan,
     Guarantee,
@@ -67,6 +68,10 @@ def make_plan(spec: TopologySpec) -> Plan:
         control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
+        error_budgets=tuple(
+            ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
+            for node, each in spec.error_budgets.items()
+        ),
     )
 
 
@@ -200,6 +205,7 @@ def _layout(node: LoweredNode) -> str:
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
         parts.append(operator.window.layout + " corrects" * operator.corrects + " seen" * operator.keeps_seen)
+        parts += ["rows"] * bool(operator.trigger_rows)
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")

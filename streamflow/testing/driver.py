@@ -258,6 +258,7 @@ class Driver:
         point = self.crash_at.get(self._commits)
         if checkpoint.batch is not None:
             checkpoint.batch.prepare()
+            checkpoint.batch.put_aside(checkpoint)
         if point is CrashPoint.BEFORE_COMMIT:
             self.crash()
             return
