@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_rates import NodeRates
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -73,14 +74,14 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.models, self.calls, self.rates = ModelFamilies(registry), CallMetrics(registry), NodeRates(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
-            *self.models.of_tasks,
+            *self.models.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 
