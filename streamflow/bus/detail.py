@@ -19,7 +19,8 @@ class Detail(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataPathBus:
-    """Topic and detail for tasks that write events in their transactions."""
+    """Topic and detail for tasks that write events in their transactions. secret_fields: masked in what they say."""
 
     topic: str
     detail: Detail
+    secret_fields: frozenset[str] = frozenset()

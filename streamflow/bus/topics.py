@@ -38,7 +38,7 @@ def with_bus(plan: Plan, settings: Settings) -> Plan:
     return plan if settings.events_detail == "off" else replace(plan, topics=(*plan.topics, *bus_topics(settings)))
 
 
-def data_path_bus(settings: Settings) -> DataPathBus | None:
+def data_path_bus(settings: Settings, secret_fields: frozenset[str] = frozenset()) -> DataPathBus | None:
     """Where tasks write events, None where they are off."""
     detail = Detail[settings.events_detail.upper()]
-    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail)
+    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail, secret_fields)

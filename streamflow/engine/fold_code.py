@@ -142,7 +142,7 @@ class FoldCode:
             case Counted():
                 self._code.line("start = a.start; end = a.last + 1; t = a.last")
             case Unbounded():
-                self._code.line("t = a.last")
+                self._code.line("t = a.last if a.last > start else start")
             case _:
                 pass
 

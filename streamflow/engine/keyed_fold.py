@@ -24,6 +24,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.kit.agenda import Agenda
 from streamflow.model.schema import FieldType
@@ -77,6 +78,9 @@ class KeyedFold:
         self._seen: Callable[[Any], int] = attrgetter("seen" if fold.keeps_seen else "last")
         self._agenda = Agenda()
         self._watermark = -NEVER
+        #: The same, before the end of a bounded run: results of running aggregates are not earlier, as they say how
+        #: things stand now.
+        self._now = -NEVER
         #: Keys forgotten since the last checkpoint, and by checkpoints that are not in the store yet.
         self._gone: dict[Any, None] = {}
         self._leaving: dict[Any, None] = {}
@@ -90,6 +94,7 @@ class KeyedFold:
         """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
         self._early_to = self._watermark = watermark_ms
+        self._now = min(watermark_ms, END_OF_TIME)
         if self._retention or self._within:
             for stored, raw in self._store.scan(self.name):
                 key, running = key_from_bytes(stored, self._integer_keys), self.layout.decode_all(raw)[-1]
@@ -181,10 +186,12 @@ class KeyedFold:
     def close(self, watermark_ms: int, fire: Fire) -> None:
         """Early results of running aggregates; then keys are forgotten."""
         early = self._fold.early_ms
+        if watermark_ms < END_OF_TIME:
+            self._now = watermark_ms
         if early and watermark_ms // early > self._early_to // early:
             self._early_to = watermark_ms
             rows = [] if self._complete else self._unloaded()
-            fire(0, 0, [*rows, *self._live.items()], False)
+            fire(self._now, self._now, [*rows, *self._live.items()], False)
         if self._within:
             self._end_waiting(watermark_ms)
         if self._retention and watermark_ms > self._watermark:
@@ -237,7 +244,7 @@ class KeyedFold:
     def show(self, watermark_ms: int, fire: Fire) -> None:
         """Running aggregates that changed."""
         if self._fold.firing is Firing.UPDATE and self._dirty:
-            fire(0, 0, list(self._dirty.items()), False)
+            fire(self._now, self._now, list(self._dirty.items()), False)
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Every key that changed."""

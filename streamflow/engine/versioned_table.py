@@ -46,7 +46,8 @@ class VersionedTable:
         self._measure, self._largest_bytes = measure(), 0
         self._complete = next(store.scan(self.name), None) is None
         row: Any = kept_type(upsert.row)
-        self._decode = msgspec.json.Decoder(list[row]).decode
+        #: Versions of a row of the store.
+        self.decode = msgspec.json.Decoder(list[row]).decode
         self._encode = msgspec.json.Encoder().encode
         #: The row that was current before the last `put`, None when there was none.
         self.before: Any = None
@@ -115,7 +116,7 @@ class VersionedTable:
             found = self._live.get(key)
         if found is None:
             raw = None if self._complete else self._store.get(self.name, checked_key_bytes(key))
-            found = [] if raw is None else self._decode(raw)
+            found = [] if raw is None else self.decode(raw)
             if found or not self._complete:
                 self._live[key] = found
                 self._largest_bytes = max([self._largest_bytes, *(self._measure(each) + 1 for each in found)])
@@ -138,6 +139,11 @@ class VersionedTable:
         if len(self._live) > MAX_LIVE:
             self._live = {}
             self._complete = False
+
+    @property
+    def live_count(self) -> int:
+        """Keys in memory."""
+        return len(self._live)
 
 
 def _time_of(version: Any) -> int:

@@ -77,6 +77,7 @@ class Entry:
     processing_time: time is when the broker appended the record, and follows the clock where nothing comes.
     watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
+    held_back_ms: of repartition topics, how far its marks are behind the watermarks of those who write it.
     decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
     """
 
@@ -93,6 +94,7 @@ class Entry:
     idle_after_ms: int = 10_000
     reject_unknown_fields: bool = False
     producer_stage: str = ""
+    held_back_ms: int = 0
     decides: str = ""
 
 
@@ -125,6 +127,7 @@ class TablePlan:
 
     layout: digest of key and value layout; state of another digest is refused.
     row_schema: schema of what a query shows as `value`; key_type the type of `key`.
+    lateness_ms, retention_ms: how long after its end, by the watermark of the task, a window stays open and is kept.
     passing: rows wait for others and leave by time, `retention_ms` after their own.
     """
 

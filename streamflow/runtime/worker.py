@@ -100,7 +100,7 @@ class Worker:
             self._bus = KafkaEventLog(settings, url, secret_fields=spec.secret_fields)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
-        self._data_path_bus = data_path_bus(settings)
+        self._data_path_bus = data_path_bus(settings, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
         self.assignor = StageAssignor(plan, url)

@@ -96,7 +96,7 @@ def test_a_row_that_waits_holds_the_watermark_and_nothing_else() -> None:
 def test_overtaken_offsets_survive_in_the_progress(found: list[set[int]], marked: bool) -> None:
     marks = (ProducerMark(5_000), ProducerMark(7_000, idle=True)) if marked else ()
     entries = tuple(EntryProgress(marks=marks, overtaken=frozenset(each)) for each in found)
-    progress = Progress(1_700_000_000_000, entries, counts=(1, 2), versions=(("score", "1.2"),))
+    progress = Progress(1_700_000_000_000, entries, counts=(1, 2), versions=(("model", "1.2"),))
     assert Progress.decode(progress.encode()) == progress
     assert len(progress.encode()) < 700 * len(found) + 100
 
