@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from streamflow.nodes.registry import KINDS
 from streamflow.plan.plan import Plan
 from streamflow.settings.settings import Settings
 
@@ -39,14 +38,8 @@ def estimate_memory(plan: Plan, settings: Settings, partitions: int, workers: in
     rocksdb = settings.rocksdb_cache_bytes + settings.rocksdb_write_buffer_bytes
     return MemoryEstimate(
         task_count=tasks,
-        base_bytes=_BASE_BYTES + tasks * _PRODUCER_BYTES + _library_bytes(plan),
+        base_bytes=_BASE_BYTES + tasks * _PRODUCER_BYTES,
         buffer_bytes=len(plan.stages) * _CHUNKS_PER_STAGE * settings.fetch_max_bytes,
         state_bytes=rocksdb if has_state else 0,
         global_table_bytes=_GLOBAL_TABLE_FACTOR * sum(table.max_bytes for table in plan.global_tables),
     )
-
-
-def _library_bytes(plan: Plan) -> int:
-    """What the kinds of its nodes bring along, each once."""
-    kinds = {node.kind for stage in plan.stages for node in stage.nodes}
-    return sum(KINDS[kind].resources.memory_bytes for kind in kinds if kind in KINDS)

@@ -31,7 +31,7 @@ class FileSink(NodeKind):
     category = Category.INTEGRATION
     tags = ("output", "files")
     modes = (Mode.BATCH,)
-    resources = Resources(memory_bytes=64 << 20, disk=True)
+    resources = Resources(disk=True)
     config_type = FileSinkConfig
     example = {"format": "jsonl", "roll_every": "1s"}
 

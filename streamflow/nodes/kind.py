@@ -78,12 +78,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a node needs of a worker beyond what every topology does.
+    """What a node may need that not every topology does: network, for calls of what is not Kafka; disk, for files."""
 
-    memory_bytes: of its libraries, once per worker. network: it calls what is not Kafka. disk: it writes files.
-    """
-
-    memory_bytes: int = 0
     network: bool = False
     disk: bool = False
 

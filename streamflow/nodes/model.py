@@ -9,7 +9,7 @@ from streamflow.inference.answers import fields_of
 from streamflow.inference.card import MODEL_NAME, REGISTRY_TOPIC, VERSION, Task
 from streamflow.model.names import field_problem
 from streamflow.model.schema import Field, FieldType, Schema
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeConfig, NodeKind, Resources, TopicName
+from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Score
 
 LATEST = "latest"
@@ -72,7 +72,6 @@ class Model(NodeKind):
     category = Category.AI_ML
     tags = ("stateless", "ml", "inference")
     modes = (Mode.BATCH,)
-    resources = Resources(memory_bytes=64 << 20)
     config_type = ModelConfig
     example = {"model": "level", "task": "classification", "features": ["value", "value * 2"], "version": "latest"}
 

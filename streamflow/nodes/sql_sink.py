@@ -54,7 +54,7 @@ class SqlSink(NodeKind):
     category = Category.INTEGRATION
     tags = ("output", "database")
     modes = (Mode.BATCH,)
-    resources = Resources(network=True)
+    resources = Resources(network=True, disk=True)
     config_type = SqlSinkConfig
     example = {"url_env": "WAREHOUSE_URL", "table": "readings", "key": ["sensor", "time"]}
 

@@ -1,7 +1,6 @@
 """The memory estimate follows the plan."""
 
 from streamflow.deploy.resources import estimate_memory
-from streamflow.nodes.registry import KINDS
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
@@ -15,11 +14,3 @@ def test_more_workers_have_fewer_tasks_each() -> None:
     assert one.total_bytes > three.total_bytes > settings.rocksdb_cache_bytes
     stateless = make_plan(load_topology("topologies/readings_stateless"))
     assert estimate_memory(stateless, settings, 8, 1).state_bytes == 0
-
-
-def test_what_kinds_bring_along_is_counted_once() -> None:
-    settings = load_settings()
-    plain = estimate_memory(make_plan(load_topology("topologies/readings_stateless")), settings, 1, 1)
-    scored = estimate_memory(make_plan(load_topology("topologies/flight_delay")), settings, 1, 1)
-    more = scored.base_bytes - plain.base_bytes - (scored.task_count - plain.task_count << 20)
-    assert more == KINDS["model"].resources.memory_bytes > 0

@@ -66,7 +66,7 @@ def test_metadata_says_how_a_kind_runs_and_what_it_needs() -> None:
         "webhook": ["async"],
         "model": ["batch"],
     }
-    assert about["filter"]["resources"] == {"memory_bytes": 0, "network": False, "disk": False}
+    assert about["filter"]["resources"] == {"network": False, "disk": False}
     assert about["sql_sink"]["resources"]["network"]
     assert {"resilience.retry", "resilience.cache", "resilience.breaker"} <= set(about["http_request"]["features"])
     assert about["filter"]["features"] == []
