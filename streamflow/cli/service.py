@@ -20,6 +20,7 @@ from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
+from streamflow.cli.node_statistics import NodeStatistics, reduction
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -85,7 +86,7 @@ class WorkerService:
         self.controls: Controls = WorkerControls(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
-        self._metrics = Metrics()
+        self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
@@ -366,11 +367,7 @@ class WorkerService:
             "watermark": None if watermark in (None, NO_TIME) else watermark,
             "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
             "stream": stream_figures(task) if task.is_open else None,
-            "nodes": {
-                name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
-                | ({"dropped": each.dropped} if each.dropped else {})
-                for name, each in counters.items()
-            },
+            "nodes": {name: self._statistics.shown(task.stage.name, name, each) for name, each in counters.items()},
         }
 
     def _lags(self, task: HostedTask) -> dict[tuple[str, int], int | None]:
@@ -441,6 +438,8 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+            rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
+            families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
         return families.render(accept)
 
@@ -463,6 +462,7 @@ class WorkerService:
         labels = (self.plan.topology, task.stage.name)
         self._metrics.chunk_records.labels(*labels).observe(count)
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
+        self._statistics.worked(task.stage.name, count, took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:

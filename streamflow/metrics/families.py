@@ -17,6 +17,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.stream_families import StreamFamilies
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
@@ -83,7 +84,8 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls, self.stream = ModelFamilies(registry), CallMetrics(registry), StreamFamilies(registry)
+        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
         _add_process(registry)
 
     def forget_tasks(self) -> None:
@@ -91,7 +93,7 @@ class Metrics:
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
-            *self.models.of_tasks, *self.stream.of_tasks,
+            *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 
