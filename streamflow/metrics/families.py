@@ -5,6 +5,7 @@ Counts are set from plain integers between chunks; nothing here is called per ev
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
 
@@ -73,7 +74,7 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.models, self.calls, self.alerts = ModelFamilies(registry), CallMetrics(registry), AlertMetrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""

@@ -53,7 +53,8 @@ def hot_model(rows: list[tuple[int, str, float | None]], wait_ms: int) -> list[t
 def _told(sensor: str, breach: list[tuple[int, float]], end: int, wait_ms: int) -> list[tuple[str, int, str, str]]:
     if not breach or end < breach[0][0] + wait_ms:
         return []
-    begin, ranks, said, worst = breach[0][0] + wait_ms, ["info", "warning", "critical"], [], ""
+    begin, ranks, worst = breach[0][0] + wait_ms, ["info", "warning", "critical"], ""
+    said: list[tuple[str, int, str, str]] = []
     for time, value in breach:
         severity = _severity(value, 10)
         if worst and ranks.index(severity) <= ranks.index(worst):
