@@ -14,7 +14,7 @@
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
     │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
-    │   ├── SinkRefused              permanent: a database does not take a row
+    │   ├── SinkRefused              permanent: a database does not take any row
     │   ├── SinkFailed               transient: a folder or database does not answer; the worker restarts
     │   ├── StateInUse               permanent: another process works with the same state folder
     │   ├── TransactionFailed        system: the transaction cannot be finished; the worker restarts
@@ -217,7 +217,7 @@ class ModelError(ExternalError):
 
 
 class SinkRefused(ExternalError):
-    """A database does not take rows: a constraint, a type, a column. It would not take them again."""
+    """A database does not take any row: no table, no column, no permission. It would not take them again."""
 
     recovery = Recovery.REFUSE
 

@@ -6,7 +6,7 @@ in the log at once, and on the bus itself as EVENTS_LOST as soon as there is roo
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any, Protocol
 
@@ -131,6 +131,14 @@ class QueuedEvents:
             hole = new_event(self._source, EventType.EVENTS_LOST, "", schema, body, severity=Severity.ERROR)
             taken.append(hole.model_copy(update={"actor": self._actor, "partitionkey": self._source}))
         return taken
+
+    def lose(self, events: Iterable[BusEvent]) -> None:
+        """Count events that were taken and cannot be sent as lost."""
+        with self._lock:
+            for event in events:
+                counts = event.data["counts"] if event.type == EventType.EVENTS_LOST else {event.type: 1}
+                self._lost.update(counts)
+                self.lost_count += event.type != EventType.EVENTS_LOST
 
     @property
     def waiting_count(self) -> int:

@@ -104,6 +104,15 @@ class LateDropped(EventData):
     to_topic: str | None = Field(None, description="where they went, if anywhere")
 
 
+@data_of(EventType.VERSIONS_DROPPED)
+class VersionsDropped(EventData):
+    """Versions left a table by a bound of their keys, before its retention: joins do not find them any more."""
+
+    stage: str
+    partition: int
+    count: int = Field(description="in one checkpoint")
+
+
 @data_of(EventType.DEAD_LETTER_ADDED)
 class DeadLetterAdded(EventData):
     """Records were put aside; `count` with one reason in one checkpoint. `position` of the event is the first's."""

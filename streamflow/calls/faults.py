@@ -3,7 +3,6 @@
 TimeoutError, ConnectionError, socket.gaierror, other OSError    transient
 no descriptors, no memory                                        system
 CallFailed                                                       its own
-kit.Transient                                                    transient (a subclass of ConnectionError)
 anything else                                                    permanent
 """
 

@@ -5,13 +5,26 @@ data, so that the test driver and the simulator can commit or lose it as they li
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from streamflow.model.trace_context import Span
-from streamflow.sinks.delivery import Batch
 from streamflow.state.store import TableChanges
 
 #: (key, value, headers); None as key means "no key", None as value a tombstone.
 Output = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...] | None]
+
+
+class OutsideBatch(Protocol):
+    """Rows for a target outside of Kafka. What it refuses becomes dead letters of the checkpoint."""
+
+    def prepare(self) -> None:
+        """Before Kafka's commit, in a thread. Raises SinkFailed, SinkRefused, TransactionFailed."""
+
+    def put_aside(self, checkpoint: "Checkpoint") -> None:
+        """After that: letters of what was refused go into the checkpoint."""
+
+    def settle(self) -> None:
+        """After the commit, in a thread. Raises SinkFailed."""
 
 
 @dataclass(slots=True)
@@ -40,5 +53,5 @@ class Checkpoint:
     output_count: int = 0
     dead_count: int = 0
     first_ms: int = 0
-    batch: Batch | None = None
+    batch: OutsideBatch | None = None
     spans: list[Span] = field(default_factory=list)

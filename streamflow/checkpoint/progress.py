@@ -7,11 +7,15 @@ a stage may have some 400 upstream producers.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
-    …@<version>,<version>…              versions of models in use, one per node that asks for the latest
+                                        "^" and offsets that are done behind the position, if any
+    …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
+                                        names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
     2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
+    3;<watermark>;…                     where rows have overtaken others, both also being closed and not
 """
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
 from streamflow.errors import StateMismatch
@@ -21,6 +25,8 @@ NO_TIME = -(1 << 62)
 #: "no more events": the watermark that closes everything, 9000-01-01. Calendars can still count there.
 END_OF_TIME = 221_845_392_000_000
 METADATA_MAX_BYTES = 4_096
+#: Offsets from the first to the last that is done behind a position: 512 bytes as bits, 683 characters of metadata.
+OVERTAKEN_SPAN = 4_096
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -34,10 +40,14 @@ class ProducerMark:
 
 @dataclass(frozen=True, slots=True)
 class EntryProgress:
-    """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number."""
+    """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number.
+
+    overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN.
+    """
 
     high_ms: int = NO_TIME
     marks: tuple[ProducerMark, ...] = ()
+    overtaken: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +68,14 @@ class ClosingProgress:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
-    versions of models are in use (else none). closing: what goes on between this watermark and the next one.
+    versions of models are in use as (node, version), the node "" where an older release wrote it (else none).
+    closing: what goes on between this watermark and the next one.
     """
 
     watermark_ms: int = NO_TIME
     entries: tuple[EntryProgress, ...] = ()
     counts: tuple[int, ...] = ()
-    versions: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
     closing: ClosingProgress | None = None
 
     @property
@@ -74,16 +85,18 @@ class Progress:
 
     def encode(self) -> str:
         """The metadata string. Raises StateMismatch beyond 4,096 bytes (too many upstream producers)."""
-        parts = ["1" if self.closing is None else "2", _time(self.watermark_ms, 0)]
+        version = "3" if any(entry.overtaken for entry in self.entries) else "1" if self.closing is None else "2"
+        parts = [version, _time(self.watermark_ms, 0)]
         base = self.watermark_ms if self.watermark_ms != NO_TIME else 0
         for entry in self.entries:
             if entry.marks:
                 parts.append(",".join(_time(mark.watermark_ms, base) + "!" * mark.idle for mark in entry.marks) + ",")
             else:
                 parts.append(_time(entry.high_ms, base))
+            parts[-1] += _bits(entry.overtaken)
         text = ";".join(parts)
         if self.versions:
-            text += "@" + ",".join(self.versions)
+            text += "@" + ",".join(f"{node}={version}" if node else version for node, version in self.versions)
         if self.counts:
             text += "#" + ",".join(_time(count, 0) if count else "" for count in self.counts)
         if self.closing is not None:
@@ -102,13 +115,13 @@ class Progress:
         if not text:
             return cls()
         closing = ""
-        if text.startswith("2;"):
+        if "~" in text:
             text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
-        if version not in ("1", "2"):
-            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 and 2")
+        if version not in ("1", "2", "3"):
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 3")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
@@ -116,9 +129,14 @@ class Progress:
             watermark_ms,
             tuple(_entry(entry, base) for entry in entries),
             numbers,
-            tuple(versions.split(",")) if versions else (),
+            tuple(_version(each) for each in versions.split(",")) if versions else (),
             _closing(closing),
         )
+
+
+def _version(text: str) -> tuple[str, str]:
+    node, _, version = text.rpartition("=")
+    return node, version
 
 
 def _closing(text: str) -> ClosingProgress | None:
@@ -129,10 +147,29 @@ def _closing(text: str) -> ClosingProgress | None:
 
 
 def _entry(text: str, base: int) -> EntryProgress:
+    text, _, bits = text.partition("^")
     if not text.endswith(","):
-        return EntryProgress(high_ms=_parse(text, base))
+        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits))
     marks = (ProducerMark(_parse(mark.rstrip("!"), base), mark.endswith("!")) for mark in text[:-1].split(","))
-    return EntryProgress(marks=tuple(marks))
+    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits))
+
+
+def _bits(offsets: frozenset[int]) -> str:
+    """`^<first offset>.<a bit for it and each one behind it, little-endian>`; nothing of no offsets."""
+    if not offsets:
+        return ""
+    first = min(offsets)
+    number = sum(1 << offset - first for offset in offsets)
+    bits = number.to_bytes((number.bit_length() + 7) // 8, "little")
+    return f"^{_time(first, 0)}.{urlsafe_b64encode(bits).decode().rstrip('=')}"
+
+
+def _offsets(text: str) -> frozenset[int]:
+    if not text:
+        return frozenset()
+    first, _, bits = text.partition(".")
+    number = int.from_bytes(urlsafe_b64decode(bits + "=" * (-len(bits) % 4)), "little")
+    return frozenset(_parse(first, 0) + place for place in range(number.bit_length()) if number >> place & 1)
 
 
 def _time(value: int, base: int) -> str:

@@ -77,7 +77,7 @@ def post_events(client: httpx.Client, path: str, parameters: dict[str, str], bod
 
 
 def query(
-    table: Annotated[str, typer.Argument(help="topology/table")],
+    table: Annotated[str, typer.Argument(help="table, or topology/table")],
     key: Annotated[str | None, typer.Option(help="one key")] = None,
     start: Annotated[str | None, typer.Option("--from", help="first window start")] = None,
     to: Annotated[str | None, typer.Option(help="window starts before this")] = None,
@@ -87,10 +87,11 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
 ) -> None:
     """Query a table."""
-    topology, _, name = table.partition("/")
+    topology, _, name = table.rpartition("/")
     given = {"key": key, "from": start, "to": to, "state": state, "limit": limit}
     parameters = {each: str(value) for each, value in given.items() if value is not None}
     with connect(url) as client:
+        topology = topology or ask(client, "/v1/topologies", {})["topologies"][0]["name"]
         answer = ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
     if as_json:
         print_json(answer)

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from streamflow.cli.client import URL, Url, post
+from streamflow.cli.connect import connect
 from streamflow.cli.new_node import write_kind
 from streamflow.cli.show import console, error_console, print_json, print_table, refusals
 from streamflow.errors import UserError
@@ -50,10 +52,46 @@ def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json:
         console.print(f"[bold]{about['display_name']}[/] ({kind}) version {about['version']}, {about['category']}")
         console.print(about["description"])
         rows = [
-            [each["name"], each["type"], "yes" if each["required"] else "", escape(each["placeholder"]), each["help"]]
+            [
+                each["name"],
+                each["type"],
+                "yes" if each["required"] else "",
+                escape(each["placeholder"]),
+                ", ".join(each.get("depends_on", ())),
+                each["help"],
+            ]
             for each in about["form"]
         ]
-        print_table("options", ["option", "type", "required", "such as", "what it is"], rows)
+        print_table("options", ["option", "type", "required", "such as", "depends on", "what it is"], rows)
+
+
+@nodes.command()
+def options(
+    kind: Annotated[str, typer.Argument(help="name of the kind")],
+    field: Annotated[str, typer.Argument(help="an option or a derived field that depends on others")],
+    values: Annotated[list[str] | None, typer.Option("--value", help="what is chosen so far: field=value")] = None,
+    url: Url = URL,
+    as_json: Json = False,
+) -> None:
+    """Ask a worker what a field may be, for the values chosen so far."""
+    with refusals(), connect(url) as client:
+        chosen = dict(_pair(each) for each in values or ())
+        _, answer = post(client, f"/v1/nodes/{kind}/options", {}, {"field": field, "values": chosen})
+    if as_json:
+        print_json(answer)
+    elif answer["waits_for"]:
+        console.print(f"choose first: {', '.join(answer['waits_for'])}", highlight=False)
+    else:
+        found = [answer["value"]] if answer["type"] == "derived" else answer["options"]
+        for each in found:
+            typer.echo(each)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{text!r} is no field=value")
+    return name, value
 
 
 @nodes.command()

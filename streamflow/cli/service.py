@@ -37,6 +37,7 @@ from streamflow.query.standing import TaskStanding
 from streamflow.runtime.alerting import Alerting
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.keyed_publisher import KeyedPublisher
 from streamflow.runtime.letters import KafkaLetters
@@ -121,13 +122,9 @@ class WorkerService:
             self._app.state.refused.flush()
         await self._client.aclose()
         await self._streams.aclose()
-        await self._outcomes.stop()
-        if self._feed is not None:
-            await self._feed.stop()
-        await self._keyed.stop()
-        await self._publisher.stop()
-        await self._offsets.stop()
-        await self._admin.close()
+        readers = [self._outcomes] if self._feed is None else [self._outcomes, self._feed]
+        writers = [self._keyed, self._publisher]
+        await asyncio.gather(*(each.stop() for each in (*readers, *writers)), disconnect(self._offsets, self._admin))
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
@@ -377,6 +374,7 @@ class WorkerService:
             "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
             "nodes": {
                 name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
+                | ({"dropped": each.dropped} if each.dropped else {})
                 for name, each in counters.items()
             },
         }
@@ -445,14 +443,16 @@ class WorkerService:
                     families.watermark_lag_seconds.remove(*labels)
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
             for node, each in task.task.counters.by_node().items():
-                counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0])
-                for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead)):
+                counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
+                for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead, each.dropped)):
                     counts[place] += number
         for table in self.plan.global_tables:
             self._fill_table(table.name)
         families.live_clients.labels(topology).set(self._live.seats.taken_count)
         show_models(families.models, topology, self._worker)
-        gauges = (families.rows_in, families.rows_out, families.rows_late, families.rows_dead)
+        gauges = (
+            families.rows_in, families.rows_out, families.rows_late, families.rows_dead, families.rows_dropped,
+        )  # fmt: skip
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)

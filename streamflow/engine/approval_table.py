@@ -17,12 +17,16 @@ import msgspec
 
 from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire
+from streamflow.engine.row_size import refuse_row
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
 from streamflow.model.approval import Outcome, Parked, Vote, Word, problem_of
 from streamflow.nodes.operators import Park
 from streamflow.state.store import Change, Store, TableChanges
+from streamflow.windows.layout import ROW_MAX_BYTES
 
+#: Room for what people say about a row.
+_WORDS_BYTES = 1 << 20
 #: Rows of one approval leave: (key, event time, rows).
 Give = Callable[[Any, int, list[Any]], None]
 #: Something to say on the bus: (is it a request, data).
@@ -85,13 +89,15 @@ class ApprovalTable:
     # -- what happens to a row ----------------------------------------------------------------------------------------
 
     def park(self, row: Any, key: Any, time_ms: int) -> None:
-        """Let a row wait. Raises EventError(`approvals_full`)."""
+        """Let a row wait. Raises EventError(`approvals_full`, `too_large`)."""
         operator, now_ms = self._operator, self._now()
         if len(self._live) >= operator.max_parked:
             message = f"{operator.max_parked} rows wait for a decision in this task: decide, or raise max_parked"
             raise EventError("approvals_full", message)
         from_ms = time_ms if operator.by_event_time else now_ms
         fields = self._encode([getattr(row, name) for name in self._names])
+        if len(fields) > ROW_MAX_BYTES - _WORDS_BYTES:
+            refuse_row(len(fields) + _WORDS_BYTES)
         deadline_ms = None if operator.deadline_ms is None else from_ms + operator.deadline_ms
         escalate_ms = None if operator.escalate_after_ms is None else from_ms + operator.escalate_after_ms
         approvers = list(operator.approvers)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from streamflow.engine.fold_table import MAX_LIVE
+from streamflow.engine.row_size import check_of
 from streamflow.engine.subscriptions import Message, values_of
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.errors import EventError
@@ -36,6 +37,7 @@ class AskedTable:
         self._integer_keys = [field is not None and field.type is FieldType.INT for field in keys]
         self._type: Any = kept_type(answer.kept)
         self._decode, self._encode = msgspec.json.Decoder(self._type).decode, msgspec.json.Encoder().encode
+        self._check = check_of(answer.kept)
         self._left_values, self._right_values = values_of(answer.row), values_of(answer.ports[1])
         self._no_right = (None,) * len(answer.ports[1].names)
         self._live: dict[Any, dict[Any, Any]] = {}
@@ -69,24 +71,37 @@ class AskedTable:
             return
         rows = self._rows(foreign)
         if change != Change.IS:
-            if rows.pop(key, None) is not None:
-                self._count -= 1
-                self._dirty.setdefault(foreign, {})[key] = None
+            self._remove(foreign, key, rows)
             if change == Change.GONE:
                 yield key, (time_ms, key, version, False, *values, *self._no_right)
             return
         row = self._type(time_ms, False, version, *values)
-        is_kept = key in rows or len(rows) < self._answer.max_rows
-        if is_kept:
+        self._error = self._refusal(foreign, key, rows, row)
+        if self._error is None:
             self._count += key not in rows
             rows[key] = row
             self._live[foreign] = rows
             self._dirty.setdefault(foreign, {})[key] = None
             yield self._answer_of(foreign, key, row, self._right.current(foreign))
         else:
+            self._remove(foreign, key, rows)
             yield key, (time_ms, key, version, False, *values, *self._no_right)
+
+    def _refusal(self, foreign: Any, key: Any, rows: dict[Any, Any], row: Any) -> EventError | None:
+        """Why a row cannot be kept."""
+        if key not in rows and len(rows) >= self._answer.max_rows:
             message = f"{len(rows)} rows name the key {foreign!r}, max_rows allows no more"
-            self._error = EventError("too_many_rows", message)
+            return EventError("too_many_rows", message)
+        try:
+            self._check(row)
+        except EventError as error:
+            return error
+        return None
+
+    def _remove(self, foreign: Any, key: Any, rows: dict[Any, Any]) -> None:
+        if rows.pop(key, None) is not None:
+            self._count -= 1
+            self._dirty.setdefault(foreign, {})[key] = None
 
     def changed(self, foreign: Any) -> Iterator[Message]:
         """Answers after the right table took a row of `foreign` that is its newest."""

@@ -28,7 +28,7 @@ _STEP_CALLS = 500
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """A chunk from value `base` on. start: first value that is not processed; asked, ready: counts of its rows."""
 
     chunk: Chunk
@@ -64,7 +64,7 @@ class AsyncEntry:
         self._task, self._number, self._owner = task, number, owner
         self._guarded, self._capacity, self._ends_soon = guarded, operator.capacity, operator.ends_soon
         self._answers = task.answers[node]
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[Batch] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._outstanding = 0
         self._moved = asyncio.Event()
@@ -82,7 +82,7 @@ class AsyncEntry:
         first = 0
         while first < len(chunk.values) and chunk.offset_at(first) < self.next_offset:
             first += 1
-        self._batches.append(_Batch(chunk, first, first))
+        self._batches.append(Batch(chunk, first, first))
         self.next_offset = chunk.next_offset
         self.waiting_count += len(chunk.values) - first
         self.waiting_bytes += chunk.size_bytes
@@ -113,10 +113,11 @@ class AsyncEntry:
         """What it could not hand over while windows were being closed may go on."""
         self._moved.set()
 
-    async def settle(self) -> None:
-        """Ask and process until nothing waits, or windows are being closed in slices."""
-        while self._batches and not self._task.is_closing:
+    async def settle(self, steps: int | None = None) -> None:
+        """Ask and process until nothing waits, windows are being closed in slices, or so many steps are taken."""
+        while self._batches and not self._task.is_closing and steps != 0:
             await self._step()
+            steps = None if steps is None else steps - 1
 
     async def _step(self) -> bool:
         """Process what can be; otherwise wait until something happens. Whether anything was processed."""
@@ -143,17 +144,26 @@ class AsyncEntry:
             if batch.decoded is None:
                 batch.times, batch.decoded = self._task.decode(self._number, batch.chunk.values[batch.base :])
                 batch.answered = [False] * len(batch.decoded.rows)
-            rows = batch.decoded.rows
-            while batch.asked < len(rows) and asked < room:
-                call = asyncio.create_task(self._call(batch, batch.asked))
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+                self._begin(batch)
+            rows = len(batch.decoded.rows)
+            while batch.asked < rows and asked < room and self._may_ask(batch, batch.asked):
+                if not batch.answered[batch.asked]:
+                    call = asyncio.create_task(self._call(batch, batch.asked))
+                    self._calls.add(call)
+                    call.add_done_callback(self._calls.discard)
+                    self._outstanding += 1
+                    asked += 1
                 batch.asked += 1
-                self._outstanding += 1
-                asked += 1
         return asked
 
-    async def _call(self, batch: _Batch, row: int) -> None:
+    def _begin(self, batch: Batch) -> None:
+        """A batch was decoded: what is `answered` already is not asked."""
+
+    def _may_ask(self, batch: Batch, row: int) -> bool:
+        """Whether a row is near enough to those that are not done."""
+        return True
+
+    async def _call(self, batch: Batch, row: int) -> None:
         assert batch.decoded is not None
         value, chunk, place = batch.decoded.rows[row], batch.chunk, batch.place(row)
         run = chunk.run_at(place)
@@ -162,10 +172,13 @@ class AsyncEntry:
         origin = Origin(self._owner, *self._place, offset, run.max_timestamp_ms, time_ms)
         try:
             self._answers.put(value, await self._guarded.answer(value, origin))
-            batch.answered[row] = True
+            self._answered(batch, row)
         except Exception as error:
             self._error = error
         self._moved.set()
+
+    def _answered(self, batch: Batch, row: int) -> None:
+        batch.answered[row] = True
 
     def _process(self) -> bool:
         """Hand over what is answered without a gap; whether there was anything."""
@@ -182,12 +195,12 @@ class AsyncEntry:
             if stop == batch.start and batch.ready < count:
                 break
             if chunk.values or chunk.marks:
-                given = batch.part(batch.start, stop)
+                given = self._part(batch, batch.start, stop)
                 done = self._task.process(self._number, chunk, batch.start, stop, given)
             else:
                 self._task.skip(chunk)
                 done = stop
-            self._outstanding -= batch.ready - before
+            self._leave(batch.ready - before)
             self.waiting_count -= done - batch.start
             batch.start, moved = done, True
             if batch.ready < count or done < stop:
@@ -197,6 +210,14 @@ class AsyncEntry:
             self._batches.popleft()
             self.waiting_bytes -= chunk.size_bytes
         return moved
+
+    def _part(self, batch: Batch, start: int, stop: int) -> Rows:
+        """What the task is to work through at `chunk.values[start:stop]`."""
+        return batch.part(start, stop)
+
+    def _leave(self, count: int) -> None:
+        """So many rows are done, in order."""
+        self._outstanding -= count
 
     # -- life ---------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from streamflow.calls.caller import Outside
 from streamflow.calls.guarded import GuardedCaller
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.task import Task
+from streamflow.engine.unordered_entry import UnorderedEntry
 from streamflow.nodes.operators import Await
 from streamflow.plan.plan import Plan, Stage
 
@@ -40,6 +41,7 @@ class AsyncNodes:
             if isinstance(operator, Await):
                 number = numbers[node.inputs[0]]
                 guarded = self.guarded[node.name]
-                made = AsyncEntry(task, number, node.name, guarded, operator, self._owner)
+                entry = AsyncEntry if operator.ordered else UnorderedEntry
+                made = entry(task, number, node.name, guarded, operator, self._owner)
                 found[stage.entries[number].topic] = made
         return found

@@ -5,16 +5,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from streamflow.calls.rows import guarded_rows
 from streamflow.engine.answers import Answers
 from streamflow.engine.approval_table import ApprovalTable
 from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
+from streamflow.engine.held_back import HeldBack, hooks_behind, reading
 from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
+from streamflow.engine.key_endings import EndingVersions, KeyEndings
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.ports import port_watermark
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
 from streamflow.engine.scorer import Scorer, Scorers, as_list
@@ -39,6 +43,7 @@ from streamflow.nodes.operators import (
     Unfold,
 )
 from streamflow.nodes.watching import Watch
+from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
@@ -65,6 +70,10 @@ class Binding:
     answers: dict[str, Answers] = field(default_factory=dict)
     scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
+    _held_ms: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._held_ms = held_back_ms(self.program.stage.nodes)
 
     def bind(self) -> dict[str, Any]:
         """Open every table and give the functions of the fused code."""
@@ -83,12 +92,16 @@ class Binding:
         match operator:
             case Fold() | Process() | Distinct() | Limit():
                 names[f"w_{number}"] = self._table(number, node)
+                names[f"fire_{number}"] = partial(self.hooks.emit, number, node.name)
             case Park():
                 names[f"w_{number}"] = made = self._approvals(number, node, operator)
                 self.clocked.append(made)
-                self._add(number, node.name, made, None)
+                self._add(number, node, made, None)
             case Apply():
-                names[f"f_{number}"] = applied(operator.declared, operator.arguments)
+                declared, arguments, policy = operator.declared, operator.arguments, operator.policy
+                names[f"f_{number}"] = (
+                    applied(declared, arguments) if policy is None else guarded_rows(declared, arguments, policy)
+                )
             case Await():
                 self.answers[node.name] = answers = Answers()
                 names[f"f_{number}"] = answers.take
@@ -109,33 +122,39 @@ class Binding:
                 self._join(number, node, operator)
 
     def _bind_kept(self, number: int, node: PlannedNode, operator: Upsert | Subscribe | Settle) -> None:
-        """Tables that others look into."""
-        closed_to = self.hooks.closed_to
+        """Tables that others look into: they keep what the slowest of these may ask for."""
+        closed_to = reading(self.hooks.closed_to, max(self._held_ms.values()))
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                table, bound = bind_table(node, operator, number, self.store, closed_to)
+                dropped = partial(self.names["task"].counters.count_dropped, number)
+                border_moved = hooks_behind(self.hooks, behind_ms(node, self._held_ms)).border_moved
+                table, bound = bind_table(node, operator, number, self.store, closed_to, dropped, border_moved)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
             case Settle():
                 table, bound = bind_settle(node, operator, number, self.store, closed_to)
         self.names |= bound
-        self.keyed.append(table)
+        if isinstance(table, EndingVersions):
+            self._add(number, node, KeyEndings(table, self.store, node.key_type), None)
+        else:
+            self.keyed.append(table)
 
     def _table(self, number: int, node: PlannedNode) -> FoldTable:
         table = next(table for table in self.program.stage.tables if table.node == node.name)
-        made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, self.hooks)
+        hooks = hooks_behind(self.hooks, behind_ms(node, self._held_ms))
+        made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, hooks)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
             bus = self.names["task"].bus
             if isinstance(made.node, Watch) and bus is not None:
                 made.node.say = partial(bus.alert, node.name)
             self.clocked.append(made)
-        self._add(number, node.name, made, getattr(node.operator, "late_topic", None))
+        self._add(number, node, made, getattr(node.operator, "late_topic", None))
         return made
 
     def _approvals(self, number: int, node: PlannedNode, operator: Park) -> ApprovalTable:
-        task, hooks = self.names["task"], self.hooks
+        task, hooks = self.names["task"], hooks_behind(self.hooks, behind_ms(node, self._held_ms))
         return ApprovalTable(
             operator,
             self.store,
@@ -151,19 +170,26 @@ class Binding:
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
         stage, hooks = self.program.stage, self.hooks
-        made = bind_join(stage, node, number, self.store, self.clocks, hooks.closed_to, self.names, self.outputs)
+        watermarks = [
+            reading(port_watermark(stage, node, port, self.clocks, hooks.closed_to), self._held_ms.get(name, 0))
+            for port, name in enumerate(node.inputs)
+        ]
+        of_task = reading(hooks.closed_to, behind_ms(node, self._held_ms))
+        made = bind_join(node, number, self.store, watermarks, of_task, self.names, self.outputs)
         self.names |= made.names
         if made.keyed is not None:
             self.keyed.append(made.keyed)
         if made.table is not None:
-            self._add(number, node.name, made.table, operator.late_topic)
+            self._add(number, node, made.table, operator.late_topic)
 
-    def _add(self, number: int, node: str, table: FoldTable, late_topic: str | None) -> None:
+    def _add(self, number: int, node: PlannedNode, table: FoldTable, late_topic: str | None) -> None:
+        lag_ms = behind_ms(node, self._held_ms)
+        timed = HeldBack(table, lag_ms) if lag_ms else table
         if late_topic is not None:
-            self.late[number] = node, table, self.outputs.router(late_topic)[1]
+            self.late[number] = node.name, timed, self.outputs.router(late_topic)[1]
         reached = self.hooks.opened_at(len(self.folds))
-        table.open_at(reached.watermark_ms)
+        timed.open_at(reached.watermark_ms)
         if reached.rows:
             assert isinstance(table, PaneTable)
             table.skip(reached.rows)
-        self.folds.append((number, table, partial(self.hooks.emit, number, node)))
+        self.folds.append((number, timed, partial(self.hooks.emit, number, node.name)))

@@ -8,8 +8,10 @@
 Which rows go together is settled by their times, so with one row per key and port the order of reading does not matter.
 If a port gives a key again before the others have, the second waits for the next combination.
 
-A row is late when it lies behind the watermark of its own port. Bound: `max_rows` of a task and MAX_PER_KEY of a key,
-in memory. Store: | key | -> JSON array of [port, kept row]; what comes and leaves between two checkpoints is not there.
+A row is late when it lies behind the watermark of its own port. Bound: `max_rows` of a task, MAX_PER_KEY and
+ROW_MAX_BYTES of a key, in memory.
+
+Store: | key | -> JSON array of [port, kept row]; what comes and leaves between two checkpoints is not there.
 """
 
 import heapq
@@ -19,16 +21,20 @@ from typing import Any
 import msgspec
 
 from streamflow.engine.fold_table import NEVER, Fire
+from streamflow.engine.row_size import check_of, refuse_row
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import absent_row, kept_type
 from streamflow.nodes.join_operators import Combine
 from streamflow.state.keys import checked_key_bytes, key_from_bytes
 from streamflow.state.store import Change, Store, TableChanges
+from streamflow.windows.layout import ROW_MAX_BYTES
 
 #: Rows of one key that may wait; more are a mistake of the key.
 MAX_PER_KEY = 1_000
 _LONG_AGO = -(1 << 61)
+#: Of a row in its key's array.
+_FRAMING_BYTES = 8
 
 #: A row that waits, with its port.
 Waiting = tuple[int, Any]
@@ -49,6 +55,9 @@ class CombineTable:
         self._decode = [msgspec.json.Decoder(kept_type(schema)).decode for schema in combine.ports]
         self._split = msgspec.json.Decoder(list[tuple[int, msgspec.Raw]]).decode
         self._encode = msgspec.json.Encoder().encode
+        self._check = [check_of(schema) for schema in combine.ports]
+        #: Bytes that a key's rows take together, about.
+        self._bytes: dict[Any, int] = {}
         self._live: dict[Any, list[Waiting]] = {}
         self._changed: dict[Any, None] = {}
         self._stored: set[Any] = set()
@@ -67,6 +76,7 @@ class CombineTable:
             key = key_from_bytes(stored, self._integer_keys)
             rows = self._live[key] = [(port, self._decode[port](each)) for port, each in self._split(raw)]
             self._stored.add(key)
+            self._bytes[key] = len(raw)
             self._count += len(rows)
             self._register(key, rows)
 
@@ -86,12 +96,16 @@ class CombineTable:
         if self._count >= self._combine.max_rows or len(rows) >= MAX_PER_KEY:
             message = f"{self._count} rows wait in this task, {len(rows)} of this key: no more are allowed"
             raise EventError("too_many_rows", message)
-        self._live[key] = rows
+        size_bytes = self._bytes.get(key, 0) + self._check[port](row) + _FRAMING_BYTES
+        came = port, row
+        whole = self._whole([*rows, came])
+        if whole is None and size_bytes > ROW_MAX_BYTES:
+            refuse_row(size_bytes)
+        self._live[key], self._bytes[key] = rows, size_bytes
         is_first = all(time_ms < each._event_time_ms for _, each in rows)
-        rows.append((port, row))
+        rows.append(came)
         self._count += 1
         self._changed[key] = None
-        whole = self._whole(rows)
         if whole is not None:
             self._remove(key, rows, whole)
             if rows:
@@ -129,8 +143,10 @@ class CombineTable:
         rows[:] = [each for each in rows if not any(each is other for other in gone)]
         self._count -= len(gone)
         self._changed[key] = None
-        if not rows:
-            del self._live[key]
+        if rows:
+            self._bytes[key] = sum(self._check[port](each) + _FRAMING_BYTES for port, each in rows)
+        else:
+            del self._live[key], self._bytes[key]
             self._fresh.pop(key, None)
 
     def _combined(self, rows: list[Waiting], time_ms: int) -> Combined:

@@ -41,12 +41,13 @@ _COUNTED = (
 
 @dataclass(frozen=True, slots=True)
 class NodeCounts:
-    """Rows of one node since the task opened."""
+    """Rows of one node since the task opened; dropped: versions that went by a bound, before their time."""
 
     rows_in: int
     rows_out: int
     late: int
     dead: int
+    dropped: int = 0
 
     def plus(self, other: "NodeCounts | None") -> "NodeCounts":
         """The sum; None counts nothing."""
@@ -57,6 +58,7 @@ class NodeCounts:
             self.rows_out + other.rows_out,
             self.late + other.late,
             self.dead + other.dead,
+            self.dropped + other.dropped,
         )
 
 
@@ -66,7 +68,7 @@ class TaskCounters:
 
     events_in: records per entry; clamped: those whose time was replaced by their record's.
     passed, late: rows per node number (rows that passed a filter, or that a node made).
-    dead: rows per (node, reason).
+    dead: rows per (node, reason). dropped: per node number versions that went by a bound, before their time.
     """
 
     program: Program
@@ -74,6 +76,7 @@ class TaskCounters:
     clamped: list[int] = field(init=False)
     passed: list[int] = field(init=False)
     late: list[int] = field(init=False)
+    dropped: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
     _dead_untaken: int = 0
 
@@ -82,11 +85,20 @@ class TaskCounters:
         self.clamped = [0] * len(self.program.stage.entries)
         self.passed = [0] * len(self.program.stage.nodes)
         self.late = [0] * len(self.program.stage.nodes)
+        self.dropped = [0] * len(self.program.stage.nodes)
 
     def count_dead(self, node: str, reason: str) -> None:
         """One row of `node` became a dead letter."""
         self.dead[node, reason] = self.dead.get((node, reason), 0) + 1
         self._dead_untaken += 1
+
+    def count_dropped(self, number: int, count: int) -> None:
+        """Versions of a table's keys went by a bound, before their time."""
+        self.dropped[number] += count
+
+    def count_refused(self, node: str, reason: str) -> None:
+        """The same of a checkpoint that was taken already."""
+        self.dead[node, reason] = self.dead.get((node, reason), 0) + 1
 
     def take_dead_count(self) -> int:
         """Dead letters since the last call."""
@@ -99,6 +111,11 @@ class TaskCounters:
         for (name, _), count in self.dead.items():
             dead[name] += count
         return (*self.events_in, *self.passed, *self.late, *dead.values())
+
+    def with_dead(self, flat: tuple[int, ...], node: str, count: int) -> tuple[int, ...]:
+        """`flat` with so many more dead letters of a node."""
+        place = len(self.events_in) + 2 * len(self.passed) + list(dict.fromkeys(self._names())).index(node)
+        return (*flat[:place], flat[place] + count, *flat[place + 1 :])
 
     def resume(self, flat: tuple[int, ...]) -> None:
         """Continue from `flat` of an earlier life; which reason a dead letter had is not in it."""
@@ -136,5 +153,5 @@ class TaskCounters:
                 rows_out = sum(self.passed[self.program.numbers[name]] for name, _ in node.operator.cases)
             elif isinstance(node.operator, Output):
                 rows_in = rows_out
-            counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost)
+            counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost, self.dropped[number])
         return counts

@@ -5,6 +5,8 @@ panes       late?  pane of t (the last one's,    a = changed[k] or touch(k)     
 session                                          a = recent[k], t inside it, or enter(k, t)  adds
 count                                            a = changed[k] or touch(k)                  adds  full?
 unbounded                                        a = changed[k] or touch(k)                  adds
+
+Behind the adds a trigger may fire the window with what it has by then.
 """
 
 from streamflow.engine.bounded_value import bounded
@@ -61,6 +63,8 @@ class FoldCode:
         with code.block("else:" if tests else "if True:"):
             for text, name in arguments.items():
                 code.line(f"{name} = {text}")
+            if self._fold.trigger_when is not None:
+                code.line(f"y{n} = {self._fold.trigger_when.python(row)}")
             match self._fold.window:
                 case Session():
                     self._into_session(self._fold.window, row, key, arguments)
@@ -76,6 +80,7 @@ class FoldCode:
         code.line(f"a{n} = get_{n}({key})")
         code.line(f"if a{n} is None: a{n} = touch_{n}({key})")
         self._adds(row, arguments)
+        self._trigger(key, f"lo_{n}, hi_{n}")
 
     def _into_session(self, session: Session, row: str, key: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
@@ -86,6 +91,7 @@ class FoldCode:
         code.line(f"if a{n} is None: task.late({n}, t, {key}, {row})")
         with code.block("else:"):
             self._adds(row, arguments)
+            self._trigger(key, "0, 0")
 
     def _into_key(self, row: str, key: str, arguments: dict[str, str]) -> None:
         code, n, window = self._code, self._number, self._fold.window
@@ -97,9 +103,11 @@ class FoldCode:
         if self._fold.keeps_seen:
             code.line(f"if t > a{n}.seen: a{n}.seen = t")
         self._adds(row, arguments)
+        self._trigger(key, "0, 0")
         if isinstance(window, Counted):
             code.line(f"a{n}.count += 1")
-            code.line(f"if a{n}.count == {window.pane}: w_{n}.full({key})")
+            overdue = f" or a{n}.start == t and w_{n}.waits({key}, t)" if window.within_ms else ""
+            code.line(f"if a{n}.count == {window.pane}{overdue}: w_{n}.full({key})")
 
     def _adds(self, row: str, arguments: dict[str, str]) -> None:
         code, n = self._code, self._number
@@ -113,6 +121,17 @@ class FoldCode:
         if not self._fold.aggregates:
             code.line("pass")
 
+    def _trigger(self, key: str, borders: str) -> None:
+        code, n, fold = self._code, self._number, self._fold
+        tests = []
+        if fold.trigger_rows:
+            code.line(f"a{n}.rows += 1")
+            tests.append(f"a{n}.rows % {fold.trigger_rows} == 0")
+        if fold.trigger_when is not None:
+            tests.append(f"y{n}")
+        if tests:
+            code.line(f"if {' or '.join(tests)}: fire_{n}({borders}, (({key}, a{n}),), False)")
+
     # -- results ------------------------------------------------------------------------------------------------------
 
     def borders(self) -> None:
@@ -123,7 +142,7 @@ class FoldCode:
             case Counted():
                 self._code.line("start = a.start; end = a.last + 1; t = a.last")
             case Unbounded():
-                self._code.line("t = a.last")
+                self._code.line("t = a.last if a.last > start else start")
             case _:
                 pass
 

@@ -16,7 +16,7 @@ from streamflow.state.store import TableChanges
 from streamflow.windows.layout import AccumulatorLayout
 
 #: Results of a window leave: (start, end, rows of (key, accumulator), final). Shapes whose windows differ from key to
-#: key pass 0 as start and end: their accumulators know.
+#: key pass 0 as start and end: their accumulators know; running aggregates the watermark, before which no result is.
 Fire = Callable[[int, int, Iterable[tuple[Any, Any]], bool], None]
 
 #: Accumulators of one task and table kept in memory; 64 bytes and two dictionary slots each, some 150 MB.

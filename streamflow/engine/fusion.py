@@ -24,8 +24,8 @@ from streamflow.engine.letters import GENERATED
 from streamflow.engine.source_code import SourceCode
 from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
-from streamflow.nodes.foreign_operators import Settle, Subscribe
-from streamflow.nodes.join_operators import Apart, Upsert
+from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
+from streamflow.nodes.join_operators import Apart, TablePair, Upsert
 from streamflow.nodes.operators import (
     KEY_FIELD,
     Apply,
@@ -90,6 +90,8 @@ class Fusion:
                 self._close_function(node, node.operator)
             elif isinstance(node.operator, Apply | Await | Process | Unfold | Park):
                 self._emit_function(node)
+            elif isinstance(node.operator, Upsert) and node.operator.ends_keys:
+                self._end_function(node)
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
@@ -163,7 +165,7 @@ class Fusion:
         folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
         if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
             return True
-        return any(isinstance(fold.window, Session) or fold.late_topic is not None for fold in folds)
+        return any(isinstance(fold.window, Session) or fold.late_topic is not None or fold.waits for fold in folds)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
@@ -179,6 +181,23 @@ class Fusion:
                 code.line("results += 1")
                 self._forward(node.name, "r", "k", None, "r")
             code.line(f"passed[{number}] += results")
+            self._epilogue(inlined)
+
+    def _end_function(self, node: PlannedNode) -> None:
+        """Keys of a table have ended: who looks into it is told, and a sink gets tombstones."""
+        code, children = self.source, self._children.get(node.name, [])
+        inlined = self._inline_below(node.name)
+        sinks = [child for child in children if isinstance(child.operator, Emit)]
+        with code.owned_by(node.name), code.block(f"def close_{self.number(node)}(start, end, rows, final):"):
+            self._prologue([*inlined, *(sink for sink in sinks if sink not in inlined)])
+            code.line("events = iter(rows)")
+            with self._guarded_loop("for k, (t, r) in events:", "r"):
+                code.line("pass")
+                for sink in sinks:
+                    self._leave(self.number(sink), "k", "None")
+                for child in children:
+                    if isinstance(child.operator, TablePair | Subscribe | Answer):
+                        self._enter(child, node.name, "r", "k", node.key, "r")
             self._epilogue(inlined)
 
     def _emit_function(self, node: PlannedNode) -> None:

@@ -15,10 +15,10 @@ LATE_TIMES_MAX = 64
 
 
 class History:
-    """Since the task opened, at `opened_at_ms`."""
+    """Since the task opened, at `opened_at_ms` with the watermark `opened_ms`."""
 
-    def __init__(self, opened_at_ms: int) -> None:
-        self.opened_at_ms = opened_at_ms
+    def __init__(self, opened_at_ms: int, opened_ms: int) -> None:
+        self.opened_at_ms, self._opened_ms = opened_at_ms, opened_ms
         self._closings: deque[Closing] = deque(maxlen=CLOSINGS_MAX)
         self._late: OrderedDict[tuple[int, Any], deque[int]] = OrderedDict()
         self._forgot = False
@@ -29,6 +29,8 @@ class History:
 
     def passed(self, watermark_ms: int) -> Closing | None:
         """The closing that carried the watermark over this one; None when it is not remembered."""
+        if watermark_ms <= self._opened_ms:
+            return None  # it was before the task opened here
         before = None
         for closing in reversed(self._closings):
             if closing.watermark_ms < watermark_ms:

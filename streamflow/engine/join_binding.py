@@ -10,19 +10,18 @@ from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.combine_table import CombineTable
 from streamflow.engine.fold_table import NEVER, FoldTable
 from streamflow.engine.join_table import JoinTable
+from streamflow.engine.key_endings import EndingVersions
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.letters import incomplete_headers
 from streamflow.engine.lookups import LATER, NOTHING, AsOfLookup, CurrentLookup
 from streamflow.engine.outputs import Outputs, RouteTo
-from streamflow.engine.ports import port_watermark
 from streamflow.engine.subscriptions import SettledTable, Subscriptions
 from streamflow.engine.table_pair import PairedTables
 from streamflow.engine.versioned_table import VersionedTable
-from streamflow.engine.watermarks import EntryClock
 from streamflow.model.wire import kept_type
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Combine, Join, TablePair, Upsert, VersionLookup
-from streamflow.plan.plan import PlannedNode, Stage
+from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
 
 
@@ -39,10 +38,19 @@ class Bound:
 
 
 def bind_table(
-    node: PlannedNode, upsert: Upsert, number: int, store: Store, of_task: Callable[[], int]
+    node: PlannedNode,
+    upsert: Upsert,
+    number: int,
+    store: Store,
+    of_task: Callable[[], int],
+    dropped: Callable[[int], None],
+    border_moved: Callable[[int], None],
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
-    """`of_task` gives the watermark (ms) at which the task closed last. `table_…` is for who looks into it."""
-    table = VersionedTable(upsert, store, of_task)
+    """`of_task` and `dropped` as VersionedTable has them. `table_…` is for who looks into it."""
+    if upsert.ends_keys:
+        table: VersionedTable = EndingVersions(upsert, store, of_task, dropped, border_moved)
+    else:
+        table = VersionedTable(upsert, store, of_task, dropped)
     return table, {f"u_{number}": table, f"Kept_{number}": kept_type(upsert.row), f"table_{node.name}": table}
 
 
@@ -58,24 +66,26 @@ def bind_settle(
     node: PlannedNode, settle: Settle, number: int, store: Store, of_task: Callable[[], int]
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """The table of results, and the names that the node's code uses."""
-    table, names = bind_table(node, Upsert(settle.kept, settle.table, NEVER, 1), number, store, of_task)
+    upsert = Upsert(settle.kept, settle.table, NEVER, 1)
+    table, names = bind_table(node, upsert, number, store, of_task, lambda _count: None, lambda _: None)
     return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 
 def bind_join(
-    stage: Stage,
     node: PlannedNode,
     number: int,
     store: Store,
-    clocks: Sequence[EntryClock],
+    watermarks: Sequence[Callable[[], int]],
     of_task: Callable[[], int],
     names: Mapping[str, Any],
     outputs: Outputs,
 ) -> Bound:
-    """`names` has what the nodes before it were bound to."""
+    """watermarks: per port, at this very row; of_task: at which the task closed last, for this node.
+
+    `names` has what the nodes before it were bound to.
+    """
     operator = node.operator
     assert isinstance(operator, Apart)
-    watermarks = [port_watermark(stage, node, port, clocks, of_task) for port in range(len(node.inputs))]
     kept: dict[str, Any] = {f"Kept_{number}_{port}": kept_type(schema) for port, schema in enumerate(operator.ports)}
     match operator:
         case Join():

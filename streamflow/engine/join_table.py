@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from streamflow.engine.fold_table import MAX_LIVE, NEVER, Fire
+from streamflow.engine.row_size import check_of
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
 from streamflow.model.wire import absent_row, kept_type
@@ -65,6 +66,7 @@ class JoinTable:
         self._around = (join.before_ms, join.after_ms), (join.after_ms, join.before_ms)
         self._decode = [msgspec.json.Decoder(kept_type(schema)).decode for schema in join.ports]
         self._encode = msgspec.json.Encoder().encode
+        self._check = [check_of(schema) for schema in join.ports]
         self._absent = [absent_row(schema) for schema in join.ports]
         self._panes: dict[int, _Pane] = {}
         self._watermark = -NEVER
@@ -100,6 +102,7 @@ class JoinTable:
         if behind_ms > 0:
             self._distance = behind_ms
             return None
+        self._check[port](row)
         start = time_ms - time_ms % self._size
         pane = self._panes.get(start)
         if pane is None:

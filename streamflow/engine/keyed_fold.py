@@ -8,6 +8,9 @@
 
 A count window of several panes (`slide` smaller than `size`) keeps its finished panes in `_done`.
 
+With `within` a count window that is not full fires when the watermark is so far beyond its first event: at once when it
+is so already.
+
 With a retention a key is forgotten at the first border that is a retention behind its last row; there are 16 borders
 per retention, so it lives at most a sixteenth longer:
 
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
+from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
 from streamflow.kit.agenda import Agenda
 from streamflow.model.schema import FieldType
@@ -40,7 +44,8 @@ class KeyedFold:
 
     Accumulators carry `last` (greatest event time); of count windows `number` (of the key's windows, from 0), `count`
     and `start` (smallest event time) too, and with a retention `seen` (the key's greatest event time). `fire` takes
-    count windows the moment they are full.
+    count windows the moment they are full. border_moved: told a watermark at which one is due that is not full.
+    watermark_now: the task's up to this event, below every time while tables are being closed (then `close` will come).
     """
 
     def __init__(
@@ -51,10 +56,16 @@ class KeyedFold:
         store: Store,
         key_type: FieldType,
         fire: Fire,
+        border_moved: Callable[[int], None],
+        watermark_now: Callable[[], int],
     ) -> None:
         self.name = table.name
         self.layout = layout
         self._fold, self._fire, self._store = fold, fire, store
+        self._border_moved, self._watermark_now = border_moved, watermark_now
+        #: Count windows that are not full, by the time at which they fire.
+        self._within = fold.window.within_ms if isinstance(fold.window, Counted) else 0
+        self._waiting = Agenda()
         self._integer_keys = key_type is FieldType.INT
         self._live: dict[Any, Any] = {}
         self._dirty: dict[Any, Any] = {}
@@ -67,6 +78,9 @@ class KeyedFold:
         self._seen: Callable[[Any], int] = attrgetter("seen" if fold.keeps_seen else "last")
         self._agenda = Agenda()
         self._watermark = -NEVER
+        #: The same, before the end of a bounded run: results of running aggregates are not earlier, as they say how
+        #: things stand now.
+        self._now = -NEVER
         #: Keys forgotten since the last checkpoint, and by checkpoints that are not in the store yet.
         self._gone: dict[Any, None] = {}
         self._leaving: dict[Any, None] = {}
@@ -80,15 +94,21 @@ class KeyedFold:
         """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
         self._early_to = self._watermark = watermark_ms
-        if self._retention:
+        self._now = min(watermark_ms, END_OF_TIME)
+        if self._retention or self._within:
             for stored, raw in self._store.scan(self.name):
-                running = self.layout.decode_all(raw)[-1]
-                self._agenda.want(key_from_bytes(stored, self._integer_keys), self._due_ms(running))
+                key, running = key_from_bytes(stored, self._integer_keys), self.layout.decode_all(raw)[-1]
+                if self._retention:
+                    self._agenda.want(key, self._due_ms(running))
+                if self._within and running.count:
+                    self._waiting.want(key, running.start + self._within)
 
     def next_border(self, watermark_ms: int) -> int:
         """The next early firing, or border at which keys are forgotten."""
         early = self._fold.early_ms
         border = watermark_ms - watermark_ms % early + early if early else NEVER
+        if self._within:
+            border = max(self._waiting.first_ms, watermark_ms + 1)
         return min(border, self._border_after(watermark_ms)) if self._retention else border
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
@@ -125,9 +145,18 @@ class KeyedFold:
             self._done[key] = done
         return running
 
+    def waits(self, key: Any, time_ms: int) -> bool:
+        """A row is the first one of its window in time; whether that is over already."""
+        due = time_ms + self._within
+        if self._waiting.want(key, due):
+            self._border_moved(due)
+        return due <= self._watermark_now()
+
     def full(self, key: Any) -> None:
-        """The running pane has all its rows: go on with a new one, and give the window when it is complete."""
+        """The running pane has all its rows, or waits no more: go on with a new one; a complete window is given."""
         pane = self._dirty[key]
+        if pane.count < self._fold.window.pane:  # type: ignore[union-attr]
+            pane.last = max(pane.last, pane.start + self._within - 1)
         done = self._done.setdefault(key, [])
         done.append(pane)
         number = pane.number
@@ -157,13 +186,30 @@ class KeyedFold:
     def close(self, watermark_ms: int, fire: Fire) -> None:
         """Early results of running aggregates; then keys are forgotten."""
         early = self._fold.early_ms
+        if watermark_ms < END_OF_TIME:
+            self._now = watermark_ms
         if early and watermark_ms // early > self._early_to // early:
             self._early_to = watermark_ms
             rows = [] if self._complete else self._unloaded()
-            fire(0, 0, [*rows, *self._live.items()], False)
+            fire(self._now, self._now, [*rows, *self._live.items()], False)
+        if self._within:
+            self._end_waiting(watermark_ms)
         if self._retention and watermark_ms > self._watermark:
             self._watermark = watermark_ms
             self._forget_old(watermark_ms)
+
+    def _end_waiting(self, watermark_ms: int) -> None:
+        """Fire windows that have waited long enough; entries of earlier windows of a key move on."""
+        while (found := self._waiting.pop(watermark_ms)) is not None:
+            time_ms, key = found
+            running = self._live.get(key) or self._load(key)
+            if running is None or not running.count:
+                continue
+            if running.start + self._within > time_ms:
+                self._waiting.want(key, running.start + self._within)
+            else:
+                self.touch(key)
+                self.full(key)
 
     def _border_after(self, watermark_ms: int) -> int:
         return watermark_ms - watermark_ms % self._step + self._step
@@ -198,7 +244,7 @@ class KeyedFold:
     def show(self, watermark_ms: int, fire: Fire) -> None:
         """Running aggregates that changed."""
         if self._fold.firing is Firing.UPDATE and self._dirty:
-            fire(0, 0, list(self._dirty.items()), False)
+            fire(self._now, self._now, list(self._dirty.items()), False)
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Every key that changed."""

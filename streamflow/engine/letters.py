@@ -4,7 +4,7 @@ The letter keeps the original key and value byte for byte, so that it can be pub
 about it is in the headers:
 
     sf-reason  decode | null_key | event_time_ahead | event_time_behind | expression | too_large | too_many_windows
-               | too_many_rows | value_too_large | aggregate_result | missing_row | process | state_full
+               | too_many_rows | value_too_large | aggregate_result | missing_row | process | state_full | refused
     sf-error   message          sf-blame  user | external | internal
     sf-class   transient | permanent | system | user
     sf-node    node at fault    sf-node-version  its kind and version       sf-version  version of the topology
@@ -27,6 +27,7 @@ from streamflow.errors import EventError
 from streamflow.model.chunk import Record
 from streamflow.model.letter import ATTEMPTS, LETTER, TIME, redriven_time
 from streamflow.nodes.registry import KINDS
+from streamflow.nodes.sink_operators import Deliver
 from streamflow.plan.plan import EntryKind, Plan, Stage
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -48,6 +49,9 @@ class Letters:
     def __init__(self, plan: Plan, stage: Stage) -> None:
         kinds = {entry.node: "source" if entry.kind is EntryKind.SOURCE else "key_by" for entry in stage.entries}
         kinds |= {node.name: node.kind for node in stage.nodes}
+        for node in stage.nodes:
+            if isinstance(node.operator, Deliver):
+                kinds[stage.entries[0].node] = node.kind
         version = ("sf-version", b"%d" % plan.version)
         self._versions: dict[str, Headers] = {
             node: (("sf-node-version", f"{kind}@{KINDS[kind].version}".encode()), version)

@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from streamflow.engine.fold_table import Fire
+from streamflow.engine.row_size import check_of
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.errors import EventError
 from streamflow.model.schema import FieldType
@@ -74,7 +75,7 @@ class AsOfLookup:
         self._of_stream, self._of_table, self._of_task = of_stream, of_table, of_task
         self._absent = absent_row(lookup.ports[1]) if lookup.optional else NOTHING
         self._decode = msgspec.json.Decoder(kept_type(lookup.ports[0])).decode
-        self._encode = msgspec.json.Encoder().encode
+        self._encode, self._check = msgspec.json.Encoder().encode, check_of(lookup.ports[0])
         self._held: list[tuple[int, int, Any, Any]] = []
         self._fresh: dict[int, tuple[int, Any, Any]] = {}
         self._left: list[bytes] = []
@@ -117,6 +118,7 @@ class AsOfLookup:
             message = f"{len(self._held)} rows wait for the table in this task, max_rows allows no more"
             raise EventError("too_many_rows", message)
         checked_key_bytes(key)
+        self._check(row)
         number, self._number = self._number, self._number + 1
         heapq.heappush(self._held, (time_ms, number, key, row))
         self._fresh[number] = time_ms, key, row

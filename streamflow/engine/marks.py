@@ -3,7 +3,9 @@
 import orjson
 
 from streamflow.checkpoint.progress import NO_TIME, ProducerMark
+from streamflow.engine.held_back import behind
 from streamflow.engine.outputs import Outputs
+from streamflow.plan.held_back import held_back_ms
 from streamflow.plan.plan import Stage
 
 
@@ -12,7 +14,9 @@ class Marks:
 
     def __init__(self, outputs: Outputs, stage: Stage, partition: int) -> None:
         self._outputs, self._partition = outputs, partition
-        self.topics = [node.repartition_topic for node in stage.nodes if node.repartition_topic]
+        held_ms = held_back_ms(stage.nodes)
+        #: Topics, and how far the rows there may be behind.
+        self.topics = {node.repartition_topic: held_ms[node.name] for node in stage.nodes if node.repartition_topic}
         self._sent: ProducerMark | None = None
 
     def add(self, watermark_ms: int, idle: bool) -> None:
@@ -21,8 +25,8 @@ class Marks:
         if not self.topics or mark == self._sent:
             return
         self._sent = mark
-        time = None if watermark_ms == NO_TIME else watermark_ms
-        value = orjson.dumps({"producer": self._partition, "watermark": time, "idle": idle})
-        for topic in self.topics:
+        for topic, held_ms in self.topics.items():
+            time = None if watermark_ms == NO_TIME else behind(watermark_ms, held_ms)
+            value = orjson.dumps({"producer": self._partition, "watermark": time, "idle": idle})
             for records in self._outputs.lists(topic):
                 records.append((None, value, None))

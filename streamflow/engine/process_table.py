@@ -69,7 +69,9 @@ class ProcessTable:
         self._emptied: list[Any] = []
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(KeyState).decode
-        self._run = KeyedRun(node, operator.declared.output_type, load=self._load, news=self._news, now=now)
+        self._run = KeyedRun(
+            node, operator.declared.output_type, load=self._load, news=self._news, now=now, watermark=watermark_now
+        )
         #: Called by the fused code: (row, key, time) to rows.
         self.process = self._run.process
         #: Whether a timer was set for a time that has passed: then `settle` is due.

@@ -86,6 +86,8 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
             extras = {"last": -far}
         case _:
             extras = {"revision": 0} if fold.corrects else {}
+    if fold.trigger_rows:
+        extras["rows"] = 0
     slots = [Slot(e.name, e.aggregate, e.argument.source if e.argument else "") for e in fold.aggregates]
     return AccumulatorLayout(slots, tuple(extras.items()))
 

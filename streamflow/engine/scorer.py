@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamflow.engine.global_table import GlobalTable
-from streamflow.errors import EventError, ModelError
+from streamflow.errors import EventError, ModelError, StateMismatch
 from streamflow.inference.adapter import Column
 from streamflow.inference.answers import Answer, answers_of, fields_of
 from streamflow.inference.card import InputType, ModelCard, Task, card_of, newest
@@ -258,17 +258,28 @@ class Scorers:
         self.all.append(scorer)
         return scorer
 
-    def open(self, models: Models | None, versions: tuple[str, ...]) -> None:
-        """Load every model. `versions`: as `versions` gave them at the last checkpoint. Raises ModelError."""
-        following = [scorer for scorer in self.all if scorer.follows]
-        known = dict(zip(following, versions, strict=False))
+    def open(self, models: Models | None, versions: tuple[tuple[str, str], ...]) -> None:
+        """Load every model. `versions`: as `versions` gave them at the last checkpoint.
+
+        Raises ModelError, and StateMismatch for versions without names that cannot be those of these nodes.
+        """
+        following = [scorer.node for scorer in self.all if scorer.follows]
+        known = dict(versions)
+        if "" in known:
+            if len(versions) != len(following):
+                raise StateMismatch(
+                    f"the last checkpoint has versions of {len(versions)} models without their nodes, there are "
+                    f"{len(following)} that ask the latest: let this release run the topology as it was before, and "
+                    "change it then; or reset it"
+                )
+            known = dict(zip(following, (version for _, version in versions), strict=True))
         for scorer in self.all:
-            scorer.open(models, known.get(scorer, ""))
+            scorer.open(models, known.get(scorer.node, ""))
 
     @property
-    def versions(self) -> tuple[str, ...]:
-        """In use by those that ask the latest."""
-        return tuple(scorer.version for scorer in self.all if scorer.follows)
+    def versions(self) -> tuple[tuple[str, str], ...]:
+        """(node, version) in use by those that ask the latest."""
+        return tuple((scorer.node, scorer.version) for scorer in self.all if scorer.follows)
 
     def is_stale(self) -> bool:
         """Whether a checkpoint would swap one."""

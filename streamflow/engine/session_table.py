@@ -53,7 +53,8 @@ class SessionTable:
     """A FoldTable of sessions. Accumulators carry `start`, `last` (event times) and, when corrected, `revision`.
 
     border_moved: called with a watermark at which a session made just now fires, when that may be before the border
-    that the task knows. watermark_now: the task's up to this event; `close` hears of it at borders only.
+    that the task knows. watermark_now: the task's up to this event, of which `close` hears at borders only; below every
+    time while tables are being closed, so that what a window before it gives then is not late here.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class SessionTable:
         if touching:
             session, fired = self._bridge(sessions, touching), any(self._has_fired(each) for each in touching)
             session.start, session.last = min(session.start, time_ms), max(session.last, time_ms)
-        elif time_ms + gap + self._lateness > self._watermark_now():
+        elif time_ms + gap + self._lateness > max(self._watermark_now(), self._watermark):
             session, fired = self._make(key, sessions, time_ms), True
         else:
             return None

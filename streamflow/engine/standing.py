@@ -48,6 +48,7 @@ def _entry(clock: EntryClock, position: int, clamped: int) -> EntryStanding:
         last_time_ms=clock.last_time_ms,
         clamped_count=clamped,
         producer_stage=entry.producer_stage,
+        held_back_ms=entry.held_back_ms,
         producers=tuple(
             ProducerStanding(number, None if mark is None else _known(mark.watermark_ms), bool(mark and mark.idle))
             for number, mark in marks

@@ -61,9 +61,9 @@ def _fold_table(
 ) -> FoldTable:
     match fold.window:
         case Session():
-            return SessionTable(table, fold, layout, store, key_type, hooks.border_moved, hooks.watermark_now)
+            return SessionTable(table, fold, layout, store, key_type, hooks.border_moved, hooks.settled_watermark)
         case Counted() | Unbounded():
-            return KeyedFold(table, fold, layout, store, key_type, fire)
+            return KeyedFold(table, fold, layout, store, key_type, fire, hooks.border_moved, hooks.settled_watermark)
         case Sliding():
             return SlidingTable(table, fold, layout, store, key_type)
         case _:

@@ -24,12 +24,13 @@ from streamflow.engine.binding import Binding
 from streamflow.engine.closing import Closer, opened_at
 from streamflow.engine.correlation import Correlator
 from streamflow.engine.counters import TaskCounters
+from streamflow.engine.dead import Dead
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
 from streamflow.engine.far_times import near_time
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
-from streamflow.engine.letters import Headers, Letters, late_headers
+from streamflow.engine.letters import late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
@@ -37,7 +38,7 @@ from streamflow.engine.slice import Slice, position_behind, record_times, rows_b
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
-from streamflow.engine.watermarks import EntryClock, TaskClock
+from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
@@ -81,26 +82,26 @@ class Task:
         self.counters = TaskCounters(program)
         self.bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
         self.pending_records = self.pending_bytes = self._first_ms = self._sequence = 0
-        self._dead_topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
+        self._dead = Dead(program, self.outputs, self.counters, self.bus)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
         self._ending: Ending | None = None
         self._counts = progress.counts
-        self._clocks = self._resume_clocks(progress, partition_counts, now_ms)
+        self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
         self._resumed = progress.closing
         self._slice: Slice | None = None
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
         self._in_flight = self._changed = self._advancing = False
-        self.history = History(now_ms)
+        self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
         self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
-        self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions)
+        self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -116,23 +117,6 @@ class Task:
             self.close()
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
-
-    def _resume_clocks(self, progress: Progress, partition_counts: Mapping[str, int], now_ms: int) -> list[EntryClock]:
-        return [
-            EntryClock.resume(
-                entry,
-                progress.entries[number] if number < len(progress.entries) else None,
-                self._producer_count(entry, partition_counts),
-                now_ms,
-            )
-            for number, entry in enumerate(self.stage.entries)
-        ]
-
-    def _producer_count(self, entry: Entry, partition_counts: Mapping[str, int]) -> int:
-        """A repartition topic is written by every task of one stage; that stage has one task per input partition."""
-        if entry.kind is not EntryKind.REPARTITION:
-            return 0
-        return partition_counts[self.program.plan.stage(entry.producer_stage).entries[0].topic]
 
     def _hooks(self) -> TaskHooks:
         return TaskHooks(
@@ -194,6 +178,21 @@ class Task:
         self.counters.events_in[entry_index] += len(values)
         return stop
 
+    def process_ahead(self, entry_index: int, chunk: Chunk, start: int, given: Rows) -> None:
+        """Work through rows of `chunk.values[start:]` before those in front of them, which are waited for.
+
+        The position stays, so `overtaken` must have them until `process` has passed them. The chunk has no marks.
+        """
+        clock = self._clocks[entry_index]
+        self._wake(clock, chunk.fetched_at_ms)
+        self._first_ms = self._first_ms or chunk.fetched_at_ms
+        self._run(entry_index, clock, chunk, start, len(chunk.values) - start, given)
+        self._changed = True
+
+    def overtaken(self, entry_index: int) -> set[int]:
+        """Offsets behind the position of an entry that are done; they survive with it."""
+        return self._clocks[entry_index].overtaken
+
     def hear_before(self, entry_index: int, chunk: Chunk, stop: int) -> None:
         """Let marks right before `chunk.values[stop]` count now: all before is done, that value may take long."""
         self._hear(entry_index, self._clocks[entry_index], chunk, stop, stop + 1)
@@ -226,7 +225,7 @@ class Task:
         for index, error in decoded.bad:
             if index < done:
                 with self._correlator.about(chunk, start + index):
-                    self._dead(chunk, start + index, clock.entry.node, error)
+                    self._dead.record(chunk, start + index, clock.entry.node, error)
         return done
 
     def _run_rows(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> None:
@@ -387,7 +386,7 @@ class Task:
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
         value = orjson.dumps({"key": key, "timer": timer.name, "time": timer.time_ms, "clock": timer.clock})
-        self._dead_row(value, node, error)
+        self._dead.row(value, node, error)
 
     def _wake(self, clock: EntryClock, now_ms: int) -> None:
         clock.last_active_ms = max(clock.last_active_ms, now_ms)
@@ -424,7 +423,7 @@ class Task:
         if isinstance(found, int):
             self.counters.clamped[self.stage.entries.index(entry)] += found != time_ms
             return found
-        self._dead(self._slice.chunk, index, entry.node, *found)
+        self._dead.record(self._slice.chunk, index, entry.node, *found)
         return None
 
     def refuse_number(self, value: float) -> None:
@@ -471,20 +470,10 @@ class Task:
 
     def _fail(self, row: Any, node: str, error: EventError) -> None:
         if self._closing:
-            self._dead_row(msgspec.json.encode(row), node, error)
+            self._dead.row(msgspec.json.encode(row), node, error)
             return
         assert self._slice is not None
-        self._dead(self._slice.chunk, self._slice.index_of(row), node, error)
-
-    def _dead_row(self, value: bytes, node: str, error: EventError) -> None:
-        self.outputs.append(self._dead_topic, self._letters.of_row(value, node, error))
-        self.counters.count_dead(node, error.reason)
-
-    def _dead(self, chunk: Chunk, index: int, node: str, error: EventError, more: Headers = ()) -> None:
-        record = chunk.record(index)
-        dead = self._letters.of_record(record, chunk.topic, chunk.partition, node, error, more)
-        self.outputs.append(self._dead_topic, dead)
-        self.counters.count_dead(node, error.reason)
+        self._dead.record(self._slice.chunk, self._slice.index_of(row), node, error)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

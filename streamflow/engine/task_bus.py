@@ -38,7 +38,7 @@ class TaskBus:
         self._late = [
             (program.numbers[node.name], node.name, getattr(node.operator, "late_topic", None)) for node in stage.nodes
         ]
-        self._late_told = list(counters.late)
+        self._late_told, self._dropped_told = list(counters.late), list(counters.dropped)
         self._closed: list[tuple[str, int, int, int]] = []
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
         self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
@@ -85,9 +85,22 @@ class TaskBus:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()
         self._tell_late()
+        self._tell_dropped()
         letters = [each for records in self._outputs.lists(self._dead_topic) for each in records]
         if letters:
             self._tell_dead(letters)
+
+    def told_dead(self, letters: list[Output]) -> dict[tuple[str, int], list[Output]]:
+        """What is said of letters that a checkpoint gets after it was taken, by topic and partition."""
+        lists = self._outputs.lists(self._topic)
+        before = [len(records) for records in lists]
+        self._tell_dead(letters)
+        told: dict[tuple[str, int], list[Output]] = {}
+        for partition, (records, length) in enumerate(zip(lists, before, strict=True)):
+            if len(records) > length:
+                told[self._topic, partition] = records[length:]
+                del records[length:]
+        return told
 
     def _tell_late(self) -> None:
         if self._late_told == self._counters.late:
@@ -97,6 +110,15 @@ class TaskBus:
             if count:
                 self._say(EventType.LATE_DROPPED, node, {"count": count, "to_topic": to_topic})
         self._late_told[:] = self._counters.late
+
+    def _tell_dropped(self) -> None:
+        if self._dropped_told == self._counters.dropped:
+            return
+        for number, node, _ in self._late:
+            count = self._counters.dropped[number] - self._dropped_told[number]
+            if count:
+                self._say(EventType.VERSIONS_DROPPED, node, {"count": count}, Severity.WARNING)
+        self._dropped_told[:] = self._counters.dropped
 
     def _tell_dead(self, letters: list[Output]) -> None:
         sums: dict[tuple[str, ...], list[dict[str, str]]] = {}

@@ -6,7 +6,7 @@
 
 A row that comes late takes its place in time; it changes what is joined from then on, not what was. Of two rows of one
 time the one that came last counts. A deletion is a version too. Bound of a key: `versions` and KEY_MAX_BYTES; beyond
-either the oldest go.
+either the oldest go, and are counted, as a join as of their time does not find them any more.
 
 Store: | key | -> JSON array of kept rows, ascending.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from streamflow.engine.fold_table import MAX_LIVE, NEVER
+from streamflow.engine.row_size import measure
 from streamflow.model.wire import kept_type
 from streamflow.nodes.join_operators import Upsert
 from streamflow.state.keys import checked_key_bytes
@@ -28,17 +29,25 @@ KEY_MAX_BYTES = 1 << 20
 
 
 class VersionedTable:
-    """State of an Upsert in one task. of_task: the watermark (ms) at which the task closed last."""
+    """State of an Upsert in one task.
 
-    def __init__(self, upsert: Upsert, store: Store, of_task: Callable[[], int]) -> None:
+    of_task: the watermark (ms) at which the task closed last. dropped: told how many versions went by a bound of their
+    key, before `retention` let them go.
+    """
+
+    def __init__(
+        self, upsert: Upsert, store: Store, of_task: Callable[[], int], dropped: Callable[[int], None]
+    ) -> None:
         self.name = upsert.table
-        self._upsert, self._store, self._of_task = upsert, store, of_task
+        self._upsert, self._store, self._of_task, self._dropped = upsert, store, of_task, dropped
         self._horizon = of_task() - upsert.retention_ms
         self._live: dict[Any, list[Any]] = {}
         self._dirty: dict[Any, list[Any]] = {}
+        self._measure, self._largest_bytes = measure(), 0
         self._complete = next(store.scan(self.name), None) is None
         row: Any = kept_type(upsert.row)
-        self._decode = msgspec.json.Decoder(list[row]).decode
+        #: Versions of a row of the store.
+        self.decode = msgspec.json.Decoder(list[row]).decode
         self._encode = msgspec.json.Encoder().encode
         #: The row that was current before the last `put`, None when there was none.
         self.before: Any = None
@@ -46,6 +55,7 @@ class VersionedTable:
     def put(self, key: Any, time_ms: int, row: Any) -> bool:
         """Take a version; whether it is the newest. Raises EventError(`too_large`) for the key."""
         versions = self._versions(key)
+        self._largest_bytes = max(self._largest_bytes, self._measure(row) + 1)
         self.before = _present(versions)
         place = bisect_right(versions, time_ms, key=_time_of)
         if place and versions[place - 1]._event_time_ms == time_ms:
@@ -61,11 +71,24 @@ class VersionedTable:
         return newest
 
     def _prune(self, versions: list[Any]) -> None:
-        horizon = self._horizon
-        first = max(0, bisect_right(versions, horizon, key=_time_of) - 1, len(versions) - self._upsert.versions)
+        horizon, count = self._horizon, len(versions)
+        past = max(0, bisect_right(versions, horizon, key=_time_of) - 1)
+        first = max(past, count - self._upsert.versions)
+        if (count - first) * self._largest_bytes >= KEY_MAX_BYTES:
+            first = max(first, self._first_that_fits(versions))
+        if first > past:
+            self._dropped(first - past)
         del versions[:first]
         if len(versions) == 1 and versions[0]._flag and versions[0]._event_time_ms <= horizon:
             versions.clear()
+
+    def _first_that_fits(self, versions: list[Any]) -> int:
+        """Place of the oldest version that KEY_MAX_BYTES have room for, beside those behind it."""
+        place = len(versions) - 1
+        size_bytes = self._measure(versions[place]) + 2
+        while place and (size_bytes := size_bytes + self._measure(versions[place - 1]) + 1) <= KEY_MAX_BYTES:
+            place -= 1
+        return place
 
     def current(self, key: Any) -> Any:
         """The newest row of a key, None when there is none or it was deleted."""
@@ -93,9 +116,10 @@ class VersionedTable:
             found = self._live.get(key)
         if found is None:
             raw = None if self._complete else self._store.get(self.name, checked_key_bytes(key))
-            found = [] if raw is None else self._decode(raw)
+            found = [] if raw is None else self.decode(raw)
             if found or not self._complete:
                 self._live[key] = found
+                self._largest_bytes = max([self._largest_bytes, *(self._measure(each) + 1 for each in found)])
         return found
 
     def take_changes(self) -> TableChanges | None:
@@ -103,25 +127,23 @@ class VersionedTable:
         self._horizon = self._of_task() - self._upsert.retention_ms
         if not self._dirty:
             return None
-        changes: list[Change] = [(checked_key_bytes(key), self._bytes(each)) for key, each in self._dirty.items()]
+        changes: list[Change] = [
+            (checked_key_bytes(key), self._encode(each) if each else None) for key, each in self._dirty.items()
+        ]
         self._live.update(self._dirty)
         self._dirty = {}
         return TableChanges(self.name, changes)
-
-    def _bytes(self, versions: list[Any]) -> bytes | None:
-        if not versions:
-            return None
-        raw = self._encode(versions)
-        while len(raw) > KEY_MAX_BYTES and len(versions) > 1:
-            del versions[: len(versions) // 2]
-            raw = self._encode(versions)
-        return raw
 
     def evict(self) -> None:
         """Bound memory. Call only when everything taken is in the store."""
         if len(self._live) > MAX_LIVE:
             self._live = {}
             self._complete = False
+
+    @property
+    def live_count(self) -> int:
+        """Keys in memory."""
+        return len(self._live)
 
 
 def _time_of(version: Any) -> int:

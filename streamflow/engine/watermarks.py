@@ -28,12 +28,12 @@ A source on processing time has no need to be left out: when nothing waits there
 distance of `idle_after` and in steps of it, so that a partition gives at most one watermark per `idle_after`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark
+from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark, Progress
 from streamflow.errors import StateMismatch
-from streamflow.plan.plan import Entry, EntryKind
+from streamflow.plan.plan import Entry, EntryKind, Plan, Stage
 
 
 @dataclass(slots=True)
@@ -74,6 +74,8 @@ class EntryClock:
     last_active_ms: int
     silence: Silence
     idle: bool = False
+    #: Offsets behind the position whose rows are done (async nodes without an order).
+    overtaken: set[int] = field(default_factory=set)
     #: The event read last, for whoever asks.
     last_offset: int | None = None
     last_time_ms: int | None = None
@@ -85,9 +87,11 @@ class EntryClock:
         if progress is not None:
             for producer, mark in enumerate(progress.marks[:producer_count]):
                 marks[producer] = mark if mark.watermark_ms != NO_TIME or mark.idle else None
-        return cls(
+        made = cls(
             entry, progress.high_ms if progress else NO_TIME, marks, now_ms, Silence(entry.idle_after_ms, now_ms)
         )
+        made.overtaken |= progress.overtaken if progress else frozenset()
+        return made
 
     @property
     def watermark_ms(self) -> int:
@@ -138,7 +142,25 @@ class EntryClock:
     def progress(self) -> EntryProgress:
         """What must survive of it."""
         silent = ProducerMark(NO_TIME)
-        return EntryProgress(self.high_ms, tuple(silent if mark is None else mark for mark in self.marks))
+        marks = tuple(silent if mark is None else mark for mark in self.marks)
+        return EntryProgress(self.high_ms, marks, frozenset(self.overtaken))
+
+
+def resume_clocks(
+    plan: Plan, stage: Stage, progress: Progress, partition_counts: Mapping[str, int], now_ms: int
+) -> list[EntryClock]:
+    """The clocks of a task's entries; `partition_counts` of every topic of the plan.
+
+    A repartition topic is written by every task of one stage; that stage has one task per input partition.
+    """
+    clocks = []
+    for number, entry in enumerate(stage.entries):
+        known = progress.entries[number] if number < len(progress.entries) else None
+        producers = 0
+        if entry.kind is EntryKind.REPARTITION:
+            producers = partition_counts[plan.stage(entry.producer_stage).entries[0].topic]
+        clocks.append(EntryClock.resume(entry, known, producers, now_ms))
+    return clocks
 
 
 @dataclass(slots=True)

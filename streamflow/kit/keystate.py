@@ -95,6 +95,8 @@ class Current:
         self.time_ms = 0
         #: The wall clock in ms.
         self.now: Callable[[], int] = lambda: 0
+        #: The watermark in ms.
+        self.watermark: Callable[[], int] = lambda: -TIME_MAX
         #: Event-time timers must lie beyond this one: the timer that is firing.
         self.firing_ms: int | None = None
         self.undo: list[tuple[Any, ...]] = []

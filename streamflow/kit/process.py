@@ -62,6 +62,13 @@ class Process:
         self.current.entered()
         return self.current.time_ms
 
+    @property
+    def watermark_ms(self) -> int:
+        """Event time up to which all has been seen; below every time before the first event, and while windows before
+        this node are being closed, whose rows are never late here."""
+        self.current.entered()
+        return self.current.watermark()
+
     def open(self) -> None:
         """Called once before the first row; states are not at hand here."""
 

@@ -33,7 +33,7 @@ class KeyedRun:
     """State of all keys in memory, and when they want attention. Single-threaded; nothing here waits.
 
     load: a key's state from the store, None when it has none. news: told an event time at which something is due that
-    was not known before.
+    was not known before. now, watermark: wall clock and event time up to the row at hand, ms.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class KeyedRun:
         load: Callable[[Any], KeyState | None],
         news: Callable[[int], None],
         now: Callable[[], int],
+        watermark: Callable[[], int],
     ) -> None:
         self.node, self._load, self._news = node, load, news
         self.live: dict[Any, KeyState] = {}
@@ -56,7 +57,7 @@ class KeyedRun:
         self._states = states_of(type(node))
         self._ttls = tuple(state.ttl_ms for state in self._states)
         self._current = node.current
-        self._current.now = now
+        self._current.now, self._current.watermark = now, watermark
 
     def _state(self, key: Any) -> KeyState:
         state = self.live.get(key)

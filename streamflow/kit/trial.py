@@ -29,7 +29,12 @@ class Trial:
         self._now_ms = 0
         self._rows: list[Any] = []
         self._run = KeyedRun(
-            node, declared.output_type, load=lambda key: None, news=lambda time_ms: None, now=lambda: self._now_ms
+            node,
+            declared.output_type,
+            load=lambda key: None,
+            news=lambda time_ms: None,
+            now=lambda: self._now_ms,
+            watermark=lambda: self._watermark_ms,
         )
         node.open()
 

@@ -25,6 +25,8 @@ class Metrics:
         self.rows_out = Gauge("streamflow_node_rows_out", "rows that left a node", node, registry=registry)
         self.rows_late = Gauge("streamflow_node_rows_late", "rows of closed windows", node, registry=registry)
         self.rows_dead = Gauge("streamflow_node_rows_dead", "rows that became dead letters", node, registry=registry)
+        said = "versions that left a table by a bound, before its retention"
+        self.rows_dropped = Gauge("streamflow_node_versions_dropped", said, node, registry=registry)
         self.events = Counter("streamflow_events", "records in committed checkpoints", task, registry=registry)
         self.outputs = Counter("streamflow_outputs", "output records in committed checkpoints", task, registry=registry)
         self.checkpoint_seconds = Histogram(
@@ -57,18 +59,16 @@ class Metrics:
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
-        self.restore_ratio = Gauge(
-            "streamflow_restore_ratio", "how far a restore is, 1 when done", task, registry=registry
-        )
+        said = "how far a restore is, 1 when done"
+        self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
 
         table = ("topology", "table")
         self.table_rows = Gauge("streamflow_global_table_rows", "rows of a global table", table, registry=registry)
         self.table_bytes = Gauge(
             "streamflow_global_table_bytes", "keys and rows as JSON, what max_bytes bounds", table, registry=registry
         )
-        self.table_lag = Gauge(
-            "streamflow_global_table_lag_records", "records of its topic not yet applied", table, registry=registry
-        )
+        said = "records of its topic not yet applied"
+        self.table_lag = Gauge("streamflow_global_table_lag_records", said, table, registry=registry)
         self.table_bad = Gauge(
             "streamflow_global_table_bad_records", "records since the start that could not be used", table,
             registry=registry,
@@ -79,7 +79,7 @@ class Metrics:
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
-            self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.watermark_seconds,
+            self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
             *self.models.of_tasks,
         ):  # fmt: skip

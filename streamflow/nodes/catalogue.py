@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from streamflow.nodes.dependent import Dependent
 from streamflow.nodes.kind import NodeKind
 from streamflow.nodes.registry import KINDS
 
@@ -39,9 +40,13 @@ def form(kind: NodeKind) -> list[dict[str, Any]]:
     Each has name, type, label, help, placeholder (what the example says, else the default), required, and default,
     options, minimum and maximum where it has them. Types: text, number, checkbox, select, duration, list, mapping,
     and object (whose own fields are in the schema).
+
+    A field with `depends_on` gets its options from what a running topology answers for the values of those fields;
+    fields of type derived get their value so, stand behind the options, and are no part of the configuration.
     """
     schema = kind.config_type.model_json_schema(by_alias=True)
     required = schema.get("required", ())
+    dependents = {each.name: each for each in kind.dependents}
     fields = []
     for name, option in schema.get("properties", {}).items():
         plain = _plain(option, schema.get("$defs", {}))
@@ -49,7 +54,7 @@ def form(kind: NodeKind) -> list[dict[str, Any]]:
         field = {
             "name": name,
             "type": _type(plain),
-            "label": name.replace("_", " ").capitalize(),
+            "label": _label(name),
             "help": option.get("description") or plain.get("description", ""),
             "placeholder": _text(shown),
             "required": name in required,
@@ -58,8 +63,28 @@ def form(kind: NodeKind) -> list[dict[str, Any]]:
             field["default"] = option["default"]
         if "enum" in plain:
             field["options"] = plain["enum"]
+        if name in dependents:
+            field["depends_on"] = list(dependents[name].depends_on)
+            if field["type"] == "text":
+                field["type"] = "select"
         fields.append(field | {key: plain[key] for key in ("minimum", "maximum") if key in plain})
-    return fields
+    return fields + [_derived(each) for each in kind.dependents if each.derived]
+
+
+def _derived(dependent: Dependent) -> dict[str, Any]:
+    return {
+        "name": dependent.name,
+        "type": "derived",
+        "label": _label(dependent.name),
+        "help": dependent.help,
+        "placeholder": "",
+        "required": False,
+        "depends_on": list(dependent.depends_on),
+    }
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _plain(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +103,8 @@ def _type(option: Mapping[str, Any]) -> str:
     kinds = {option.get("type"), *(each.get("type") for each in option.get("anyOf", ()))} - {None}
     if kinds and kinds <= {"integer", "number"}:
         return "number"
-    match option.get("type"):
+    first = option.get("anyOf", ({},))[0]  # of a union its first form is drawn
+    match option.get("type") or first.get("type"):
         case "boolean":
             return "checkbox"
         case "array":

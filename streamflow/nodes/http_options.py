@@ -13,7 +13,7 @@ from streamflow.calls.template import Template, compile_template
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.kind import DurationMs, FieldName, Flow, Lowered, Lowering
 from streamflow.nodes.operators import Await
-from streamflow.nodes.resilience import AsyncConfig, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
 
 #: Headers whose values are secrets.
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"})
@@ -193,10 +193,11 @@ def lowered_call(
         connect_timeout_ms=config.connect_timeout,
     )
     policy, before = policy_of(config.resilience, shown, lowering), lowering.input
+    ordered = is_ordered(config, lowering)
     if lowering.failed:
         return None
     flow = Flow(output, before.key, before.key_name, before.repeats)
-    return Lowered(Await(action, policy, config.concurrency), flow)
+    return Lowered(Await(action, policy, config.concurrency, ordered=ordered), flow)
 
 
 def _title(lowering: Lowering) -> str:

@@ -67,6 +67,7 @@ class Upsert:
     """Keeps the versions of every key in `table`, by event time; a row for which `delete` is true ends its key.
 
     retention_ms: how far behind the watermark versions are kept. versions: most of one key, the oldest go first.
+    ttl_ms: how long after its newest row a key ends, 0: never.
     """
 
     row: Schema
@@ -74,6 +75,12 @@ class Upsert:
     retention_ms: int
     versions: int
     delete: Expression | None = None
+    ttl_ms: int = 0
+
+    @property
+    def ends_keys(self) -> bool:
+        """Whether keys may leave the table."""
+        return self.delete is not None or self.ttl_ms > 0
 
     @property
     def layout(self) -> str:

@@ -19,6 +19,7 @@ from streamflow.model.durations import parse_duration_ms
 from streamflow.model.expression import Expression, compile_expression
 from streamflow.model.names import field_problem, node_problem, topic_problem
 from streamflow.model.schema import FieldType, Schema
+from streamflow.nodes.dependent import Dependent
 from streamflow.nodes.operators import Operator
 from streamflow.windows.shape import WindowShape
 
@@ -198,6 +199,8 @@ class NodeKind(ABC):
     migrations: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
     #: A configuration that is valid over READING (streamflow.testing.compliance), for reference pages and tests.
     example: ClassVar[Mapping[str, Any]]
+    #: Fields of the form whose options or value follow from others.
+    dependents: ClassVar[tuple[Dependent, ...]] = ()
     stateful: ClassVar[bool] = False
     #: Whether rows get another key here, so that they travel by topic to what is stateful behind it.
     rekeys: ClassVar[bool] = False

@@ -1,5 +1,6 @@
 """lookup: adds fields of a global table to rows."""
 
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import Field as Option
 
 from streamflow.model.names import field_problem
 from streamflow.model.schema import Field, Schema
+from streamflow.nodes.dependent import Dependent, FormTables
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.operators import Lookup as LookupOperator
 from streamflow.nodes.operators import Missing
@@ -47,6 +49,14 @@ class LookupConfig(NodeConfig):
     ] = Option("null", description="rows whose key is not in the table: null fields, left out, or put aside")
 
 
+def _tables(_: Mapping[str, Any], tables: FormTables) -> Sequence[str]:
+    return tables.names
+
+
+def _fields(chosen: Mapping[str, Any], tables: FormTables) -> Sequence[str]:
+    return tables.fields(chosen["table"])
+
+
 class Lookup(NodeKind):
     """Enriches rows with what a global table has under their key."""
 
@@ -56,6 +66,7 @@ class Lookup(NodeKind):
     category = Category.DATA_PROCESSING
     tags = ("stateless", "join", "table")
     config_type = LookupConfig
+    dependents = (Dependent("table", _tables), Dependent("take", _fields, ("table",)))
     example = {"table": "sensors", "key": "sensor", "take": {"place": "unit"}, "missing": "null"}
 
     def lower(self, config: LookupConfig, lowering: Lowering) -> Lowered | None:

@@ -24,7 +24,7 @@ class NormalizeConfig(NodeConfig):
 class Normalize(NodeKind):
     """min_max: (x - minimum) / (maximum - minimum); z_score: (x - mean) / deviation. Null stays null.
 
-    Statistics that are learned from the stream are those of `normalize_running`.
+    Statistics that are learned from the stream are those of `normalize_running` and `normalize_window`.
     """
 
     kind = "normalize"

@@ -4,9 +4,8 @@ from typing import Literal
 
 from pydantic import Field as Option
 
-from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.nodes.kind import Category, FieldName, Lowered, Lowering, NodeConfig, NodeKind, TableName
-from streamflow.nodes.running import Extremes, Moments, lowered
+from streamflow.nodes.running import Extremes, Moments, lowered_scale
 
 
 class NormalizeRunningConfig(NodeConfig):
@@ -37,11 +36,5 @@ class NormalizeRunning(NodeKind):
 
     def lower(self, config: NormalizeRunningConfig, lowering: Lowering) -> Lowered | None:
         """Put the result into the schema."""
-        if not lowering.numeric_of_key(config.field):
-            return None
-        into, before = config.into or config.field, lowering.input.schema
-        result = Field(into, FieldType.FLOAT, True)
-        fields = tuple(result if field.name == into else field for field in before.fields)
-        output = Schema(f"{before.name}Scaled", fields if into in before.names else (*fields, result))
         target = Moments if config.method == "z_score" else Extremes
-        return lowered(target, config.field, output, {"into": into}, config.table or lowering.name, lowering)
+        return lowered_scale(target, config.field, config.into, {}, config.table, lowering)

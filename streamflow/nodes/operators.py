@@ -157,6 +157,8 @@ class Fold:
     ones), the aggregates, then `final` (bool) when a result may come before its window closes, and `revision` (int)
     when it may be corrected after that.
     early_ms: give the results of open windows whenever the watermark passes a multiple of it; 0: never.
+    trigger_rows, trigger_when: give the result of a row's window at that row, when the window has a multiple of so many
+    rows (0: never), or the row fulfils a condition.
     late rows (end + allowed_lateness_ms <= watermark) are counted, and leave for `late_topic` when there is one.
     retention_ms: how long (event time) a closed window answers queries; of windows without an end in time how long a
     key without rows is kept, 0: for ever.
@@ -171,6 +173,8 @@ class Fold:
     allowed_lateness_ms: int
     retention_ms: int
     early_ms: int = 0
+    trigger_rows: int = 0
+    trigger_when: Expression | None = None
     late_topic: str | None = None
     max_open: int = 10_000_000
     max_open_per_key: int = 0
@@ -182,9 +186,19 @@ class Fold:
         return isinstance(self.window, Counted) and self.retention_ms > 0
 
     @property
+    def waits(self) -> bool:
+        """Whether count windows end by time, too."""
+        return isinstance(self.window, Counted) and self.window.within_ms > 0
+
+    @property
+    def triggers(self) -> bool:
+        """Whether rows may bring the results of their windows."""
+        return self.trigger_rows > 0 or self.trigger_when is not None
+
+    @property
     def shows_final(self) -> bool:
         """Whether results say if they are final."""
-        return self.firing is Firing.UPDATE or self.early_ms > 0
+        return self.firing is Firing.UPDATE or self.early_ms > 0 or self.triggers
 
     @property
     def corrects(self) -> bool:
@@ -204,10 +218,14 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name."""
+    """Gives the rows that a function makes of each row. `arguments`: what it gets besides, by name.
+
+    policy: attempts and fallback; None: one attempt.
+    """
 
     declared: Declaration
     arguments: tuple[tuple[str, Any], ...]
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +303,14 @@ class Await:
     """Gives the rows of a call to the outside.
 
     capacity: rows of a task whose calls may be under way or waiting for an earlier one. ends_soon: whether it is worth
-    waiting for calls that are under way when the task stops.
+    waiting for calls that are under way when the task stops. ordered: whether rows leave in the order they came in.
     """
 
     action: Action
     policy: Policy
     capacity: int = 100
     ends_soon: bool = True
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

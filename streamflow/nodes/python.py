@@ -14,11 +14,13 @@ from streamflow.kit.declaration import Declaration, NotDeclared, declaration_of_
 from streamflow.nodes.call import Call, declared, output_schema
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
-from streamflow.nodes.resilience import AsyncConfig, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
 
 
 class PythonConfig(AsyncConfig):
-    """Configuration of a python node. `concurrency` and `resilience` are for an `async def`, or with `processes`."""
+    """Configuration of a python node. `concurrency` and `order` are for an `async def`, or with `processes`, and so is
+    most of `resilience`: a plain function has `retry` (`attempts` and `on`, without pauses) and `fallback`.
+    """
 
     call: Call = Option(description="import path of a function over one row, `package.module:name`; it may be async")
     arguments: dict[str, Any] = Option(
@@ -33,7 +35,7 @@ class Python(NodeKind):
     """Gives the rows that a function makes of each row: none, one, or several. An `async def` is awaited.
 
     Rows of an async function, or of one in `processes`, come by a topic of the node's own; many calls are under way at
-    once, and the order of rows stays.
+    once, and the order of rows stays unless `order` says otherwise.
     """
 
     kind = "python"
@@ -67,14 +69,14 @@ class Python(NodeKind):
             return None
         flow = Flow(output_schema(found, lowering.name), before.key, before.key_name, before.repeats)
         arguments = tuple(config.arguments.items())
-        operator: Operator = Apply(found, arguments)
-        policy = policy_of(config.resilience, flow.schema, lowering)
+        policy, ordered = policy_of(config.resilience, flow.schema, lowering), is_ordered(config, lowering)
+        operator: Operator = Apply(found, arguments, policy if config.resilience is not None else None)
         if found.is_async:
-            operator = Await(CoroutineAction(found, arguments), policy, config.concurrency)
+            operator = Await(CoroutineAction(found, arguments), policy, config.concurrency, ordered=ordered)
         elif config.processes is not None:
             action = ProcessesAction(found, _path(found), arguments, config.processes)
             # What has no process yet waits without its time running.
-            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency)
+            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency, ordered=ordered)
         return None if lowering.failed else Lowered(operator, flow)
 
 
@@ -82,9 +84,10 @@ def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> 
     """Whether the options fit the way that the function is called."""
     if found.is_async and config.processes is not None:
         lowering.problem("an `async def` is awaited, it needs no processes", "leave this out", "processes")
-    elif not found.is_async and config.processes is None and config.model_fields_set & {"concurrency", "resilience"}:
+    elif not found.is_async and config.processes is None:
         remedy = "write `async def`, give `processes`, or leave this out"
-        lowering.problem("the function is called in the worker", remedy, "resilience")
+        for option in _needs_waiting(config):
+            lowering.problem("the function is called in the worker, which does not wait for it", remedy, option)
     elif config.processes is not None:
         if found.input_type is None:
             lowering.problem("its row has to be sent to it", "hint the row with a class over Row", "call")
@@ -96,6 +99,16 @@ def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> 
         if not reached:
             remedy = "use a function of a module, and arguments that JSON can carry"
             lowering.problem("another process cannot call it", remedy, "call")
+
+
+def _needs_waiting(config: PythonConfig) -> list[str]:
+    """Options that are not for a function that holds the loop."""
+    found = sorted(config.model_fields_set & {"concurrency", "order"})
+    if config.resilience is not None:
+        retry = config.resilience.retry
+        found += [f"resilience.{name}" for name in sorted(config.resilience.model_fields_set - {"retry", "fallback"})]
+        found += [f"resilience.retry.{name}" for name in sorted(retry.model_fields_set - {"attempts", "on"})]
+    return found
 
 
 def _path(found: Declaration) -> str:

@@ -24,6 +24,7 @@ from streamflow.nodes.cast import Cast
 from streamflow.nodes.combine import Combine
 from streamflow.nodes.deduplicate import Deduplicate
 from streamflow.nodes.delay import Delay
+from streamflow.nodes.dependent import dependents_problem
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
 from streamflow.nodes.file_sink import FileSink
@@ -42,6 +43,7 @@ from streamflow.nodes.model import Model
 from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.normalize_running import NormalizeRunning
+from streamflow.nodes.normalize_window import NormalizeWindow
 from streamflow.nodes.pass_through import PassThrough
 from streamflow.nodes.process import Process
 from streamflow.nodes.python import Python
@@ -87,6 +89,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Sample,
     Normalize,
     NormalizeRunning,
+    NormalizeWindow,
     Anomaly,
     Alert,
     Approval,
@@ -121,6 +124,11 @@ def checked(kind: Any) -> NodeKind:
         raise InternalError(f"node kind {kind.kind!r} has version {kind.version!r}; write one such as 1.0.0")
     if not issubclass(kind.config_type, NodeConfig):
         raise InternalError(f"the configuration of node kind {kind.kind!r} must derive from NodeConfig")
+    if kind.dependents:
+        options = [info.alias or name for name, info in kind.config_type.model_fields.items()]
+        problem = dependents_problem(kind.dependents, options)
+        if problem is not None:
+            raise InternalError(f"node kind {kind.kind!r}: {problem}")
     return kind()
 
 

@@ -74,7 +74,18 @@ class AsyncConfig(NodeConfig):
     concurrency: int = Option(
         100, ge=1, le=10_000, description="rows of a partition that are asked for at once, the answered ones included"
     )
+    order: Literal["input", "unordered"] = Option(
+        "input", description="rows leave in the order they came in, or each as soon as it is answered"
+    )
     resilience: ResilienceConfig | None = Option(None, description="what is done about failures")
+
+
+def is_ordered(config: AsyncConfig, lowering: Lowering) -> bool:
+    """Whether rows leave in the order of the input; where they must, anything else is a problem."""
+    if config.order == "unordered" and lowering.input.repeats:
+        message = "of updates of one result the last one holds, so they cannot overtake one another"
+        lowering.problem(message, "take the final results only, or leave order out", "order")
+    return config.order == "input"
 
 
 def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowering) -> Policy:

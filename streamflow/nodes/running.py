@@ -1,4 +1,4 @@
-"""Statistics per key that are learned from the stream: node classes for `anomaly` and `normalize_running`.
+"""Statistics per key that are learned from the stream: node classes for `anomaly` and `normalize_…`.
 
 Each row gives the fields of its input and what was computed, as a row class made for them.
 """
@@ -74,9 +74,9 @@ class Moments(Running):
             return {self._options["into"]: None}
         count, mean = (self.count.get() or 0) + 1, self.mean.get() or 0.0
         after = mean + (value - mean) / count
-        squares = _finite((self.squares.get() or 0.0) + (value - mean) * (value - after))
+        squares = finite((self.squares.get() or 0.0) + (value - mean) * (value - after))
         self.count.set(count)
-        self.mean.set(_finite(after))
+        self.mean.set(finite(after))
         self.squares.set(squares)
         deviation = sqrt(squares / (count - 1)) if count > 1 else 0.0
         return {self._options["into"]: (value - after) / deviation if deviation > 0 else None}
@@ -98,7 +98,7 @@ class Extremes(Running):
         if (least, greatest) != before:
             self.least.set(least)
             self.greatest.set(greatest)
-        width = _finite(greatest - least)
+        width = finite(greatest - least)
         return {self._options["into"]: (value - least) / width if width > 0 else None}
 
 
@@ -167,15 +167,15 @@ class Ewma(Scored):
         off = value - mean
         result = self.judged(off, sqrt(variance)) if count >= self._options["warm_up"] else (None, False)
         self.count.set(count + 1)
-        self.mean.set(_finite(mean + alpha * off))
-        self.variance.set(_finite((1 - alpha) * (variance + alpha * off * off)))
+        self.mean.set(finite(mean + alpha * off))
+        self.variance.set(finite((1 - alpha) * (variance + alpha * off * off)))
         return result
 
 
-def _finite(number: float) -> float:
+def finite(number: float) -> float:
     """The number. Raises EventError when it is none any more: it would spoil everything behind it."""
     if number - number != 0.0:
-        raise EventError("process", "the statistics of the key would overflow")
+        raise EventError("process", "the statistics would overflow")
     return number
 
 
@@ -189,6 +189,24 @@ def lowered(
     arguments = (("field", field), ("given", given), ("options", dict(options)))
     flow = Flow(output, before.key, before.key_name, before.repeats)
     return Lowered(ProcessOperator(declared, arguments, table), flow, _table(target, table, before))
+
+
+def lowered_scale(
+    target: type[Running],
+    field: str,
+    into: str | None,
+    options: Mapping[str, Any],
+    table: str | None,
+    lowering: Lowering,
+) -> Lowered | None:
+    """A node that gives `field` on a scale: a float or null, `into` a field or in its place. None after a problem."""
+    if not lowering.numeric_of_key(field):
+        return None
+    name, before = into or field, lowering.input.schema
+    result = Field(name, FieldType.FLOAT, True)
+    fields = tuple(result if each.name == name else each for each in before.fields)
+    output = Schema(f"{before.name}Scaled", fields if name in before.names else (*fields, result))
+    return lowered(target, field, output, {**options, "into": name}, table or lowering.name, lowering)
 
 
 def _table(target: type[Running], table: str, before: Flow) -> TableShape:

@@ -26,12 +26,21 @@ class TableConfig(NodeConfig):
     retention: DurationMs = Option(
         86_400_000, ge=0, description="how far behind the watermark a version is kept for joins as of a time"
     )
-    versions: int = Option(100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go")
+    ttl: DurationMs | None = Option(
+        None, ge=1, description="how long after its newest row, in event time, a key ends; never when left out"
+    )
+    versions: int = Option(
+        100, ge=1, le=10_000, description="most versions of one key; beyond it the oldest go, counted"
+    )
     delete_when: str | None = Option(None, description="condition over a row that ends its key, such as gone")
 
 
 class Table(NodeKind):
-    """A table by key, fed by a stream. Passes on every row that is its key's newest."""
+    """A table by key, fed by a stream. Passes on every row that is its key's newest.
+
+    A version is none any more `ttl` of event time after it; then its key ends: joins of tables say that their result is
+    gone, and a sink right behind the table gets a tombstone. Deleted keys leave the table `retention` later.
+    """
 
     kind = "table"
     display_name = "Table"
@@ -51,7 +60,7 @@ class Table(NodeKind):
         if lowering.failed or before.key is None:
             return None
         name = config.table or lowering.name
-        upsert = Upsert(before.schema, name, config.retention, config.versions, delete)
+        upsert = Upsert(before.schema, name, config.retention, config.versions, delete, config.ttl or 0)
         key = replace(before.key, nullable=False)
         flow = Flow(before.schema, key, before.key_name, before.repeats, config.retention)
         return Lowered(upsert, flow, TableShape(name))

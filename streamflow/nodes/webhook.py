@@ -9,7 +9,7 @@ from streamflow.calls.http import HttpAction
 from streamflow.nodes.http_options import HttpConfig, body_templates, header_templates, pairs, url_template
 from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
 from streamflow.nodes.operators import Await
-from streamflow.nodes.resilience import policy_of
+from streamflow.nodes.resilience import is_ordered, policy_of
 
 
 class WebhookConfig(HttpConfig):
@@ -64,5 +64,9 @@ class Webhook(NodeKind):
             pool=config.connections,
             connect_timeout_ms=config.connect_timeout,
         )
-        policy = policy_of(config.resilience, lowering.input.schema, lowering)
-        return None if lowering.failed else Lowered(Await(action, policy, config.concurrency), lowering.input)
+        policy, ordered = policy_of(config.resilience, lowering.input.schema, lowering), is_ordered(config, lowering)
+        return (
+            None
+            if lowering.failed
+            else Lowered(Await(action, policy, config.concurrency, ordered=ordered), lowering.input)
+        )

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field as Option
 
 from streamflow.model.durations import format_duration
-from streamflow.model.expression import field_expression
+from streamflow.model.expression import Expression, field_expression
 from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.nodes.kind import (
     DAY_MS,
@@ -23,13 +23,20 @@ from streamflow.nodes.kind import (
 )
 from streamflow.nodes.operators import Firing, Fold, NamedAggregate
 from streamflow.nodes.window_aggregates import aggregate_of
-from streamflow.nodes.window_shapes import WindowConfigShape
+from streamflow.nodes.window_shapes import CountWindow, SlidingWindow, WindowConfigShape
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
 from streamflow.windows.unbounded import Unbounded
 
 #: Fields that a result row may have besides the key and the results.
 _BORDERS = ("number", "start", "end", "final", "revision")
+
+
+class TriggerConfig(NodeConfig):
+    """What brings a window's result while it is open."""
+
+    rows: int | None = Option(None, ge=1, description="every so many rows of the window")
+    when: str | None = Option(None, description="condition over a row, such as value > 90")
 
 
 class WindowConfig(NodeConfig):
@@ -47,6 +54,9 @@ class WindowConfig(NodeConfig):
     )
     early: DurationMs | None = Option(
         None, ge=1, description="give results of open windows whenever event time passes a multiple of it"
+    )
+    trigger: TriggerConfig | None = Option(
+        None, description="give the result of a row's window at that row: every so many rows, or under a condition"
     )
     allowed_lateness: DurationMs = Option(0, ge=0, description="how long a window takes late rows past its end")
     late: TopicName | None = Option(None, description="topic for rows that come too late; only counted when left out")
@@ -87,6 +97,7 @@ class Window(NodeKind):
         before, shape = lowering.input, config.window.shape()
         table = config.table or lowering.name
         self._check(config, shape, lowering)
+        when = self._when(config, lowering)
         aggregates = [aggregate_of(name, text, lowering) for name, text in config.aggregate.items()]
         key_name = before.key_name or "key"
         if key_name in _BORDERS:
@@ -100,14 +111,35 @@ class Window(NodeKind):
             return None
         named = tuple(each for each in aggregates if each is not None)
         retention = config.retention if config.retention is not None else _default_retention_ms(config, shape)
-        firing = Firing(config.emit or ("update" if isinstance(shape, Unbounded) and config.early is None else "close"))
+        trigger = config.trigger or TriggerConfig()
         fold = Fold(
-            shape, named, table, firing, config.allowed_lateness, retention,
-            config.early or 0, config.late, config.max_open, config.max_open_per_key or 0, config.when_full == "stop",
+            shape, named, table, _firing(config, shape), config.allowed_lateness, retention,
+            config.early or 0, trigger.rows or 0, when, config.late,
+            config.max_open, config.max_open_per_key or 0, config.when_full == "stop",
         )  # fmt: skip
         schema = _result_schema(lowering.name, Field(key_name, before.key.type), fold)
         output = Flow(schema, field_expression(schema, key_name), key_name, fold.repeats)
         return Lowered(fold, output, TableShape(table, shape, config.allowed_lateness, retention))
+
+    @staticmethod
+    def _when(config: WindowConfig, lowering: Lowering) -> Expression | None:
+        trigger = config.trigger
+        if trigger is None:
+            return None
+        if isinstance(config.window, SlidingWindow | CountWindow):
+            remedy = (
+                "early gives results of all open windows" if config.window.type == "sliding" else "use a smaller size"
+            )
+            lowering.problem(f"{config.window.type} windows have no triggers", remedy, "trigger")
+        if trigger.rows is None and trigger.when is None:
+            lowering.problem("it says nothing", "give rows, when, or both", "trigger")
+        if trigger.when is None:
+            return None
+        when = lowering.expression(trigger.when, "trigger.when")
+        if when is not None and (when.type != "bool" or when.nullable):
+            message = f"a condition is true or false, this is {when.type}{'?' if when.nullable else ''}"
+            lowering.problem(message, "compare it with something", "trigger.when")
+        return when
 
     @staticmethod
     def _check(config: WindowConfig, shape: WindowShape, lowering: Lowering) -> None:
@@ -123,10 +155,19 @@ class Window(NodeKind):
         if isinstance(shape, Counted | Unbounded):
             _check_timeless(config, shape, lowering)
             return
+        if config.trigger and config.allowed_lateness and config.emit in (None, "close"):
+            lowering.problem(
+                "triggers give results of open windows, corrections those of closed ones", "use emit: final", "trigger"
+            )
         needed = shape.span_ms + config.allowed_lateness
         if config.retention is not None and config.retention < needed:
             remedy = f"at least {format_duration(needed)}"
             lowering.problem("retention is shorter than window and lateness", remedy, "retention")
+
+
+def _firing(config: WindowConfig, shape: WindowShape) -> Firing:
+    runs = isinstance(shape, Unbounded) and config.early is None and config.trigger is None
+    return Firing(config.emit or ("update" if runs else "close"))
 
 
 def _check_timeless(config: WindowConfig, shape: Counted | Unbounded, lowering: Lowering) -> None:
@@ -135,8 +176,11 @@ def _check_timeless(config: WindowConfig, shape: Counted | Unbounded, lowering: 
     for key in ("allowed_lateness", "late"):
         if getattr(config, key):
             lowering.problem(f"{kind} windows have no end in time", "leave it out", key)
+    if isinstance(shape, Counted) and config.retention is not None and config.retention < shape.within_ms:
+        remedy = f"at least {format_duration(shape.within_ms)}"
+        lowering.problem("keys are forgotten before their windows end", remedy, "retention")
     if isinstance(shape, Unbounded) and config.emit in ("close", "final"):
-        lowering.problem("a global window never closes", "use emit: update, or early", "emit")
+        lowering.problem("a global window never closes", "use emit: update, early or a trigger", "emit")
     if isinstance(shape, Counted) and (config.emit == "update" or config.early is not None):
         key = "emit" if config.emit == "update" else "early"
         lowering.problem("a count window gives its result when it is full", "leave it out", key)

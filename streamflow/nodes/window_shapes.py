@@ -92,13 +92,20 @@ class CountWindow(NodeConfig):
     type: Literal["count"]
     size: int = Option(ge=1, le=1_000_000, description="events in a window")
     slide: int | None = Option(None, ge=1, description="a window begins every so many events; size when left out")
+    within: DurationMs | None = Option(
+        None,
+        ge=1,
+        description="so long after its first event (event time) a window ends with fewer; waits when left out",
+    )
 
     def shape(self) -> WindowShape:
         """The shape it stands for."""
-        return Counted(self.size, self.size if self.slide is None else self.slide)
+        return Counted(self.size, self.size if self.slide is None else self.slide, self.within or 0)
 
     def problems(self) -> list[tuple[str, str, str]]:
         """(key, message, remedy) of everything wrong with it."""
+        if self.within is not None and self.slide not in (None, self.size):
+            return [("within", "windows that overlap are complete or not there", "leave slide or within out")]
         if self.slide is None or self.slide <= self.size:
             shape = self.shape()
             assert isinstance(shape, Counted)

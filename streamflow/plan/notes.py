@@ -6,14 +6,23 @@ from streamflow.model.durations import format_duration
 from streamflow.nodes.foreign_operators import Answer, Settle
 from streamflow.nodes.join_operators import Combine, Join, Upsert, VersionLookup
 from streamflow.nodes.operators import Count, Emit, Fold, Lookup, Process, Rekey
-from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
+from streamflow.plan.held_back import behind_ms, held_back_ms
+from streamflow.plan.plan import Entry, EntryKind, ErrorBudget, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.unbounded import Unbounded
 
 
 def notes(plan: Plan) -> list[str]:
     """Sentences, each beginning with the node they are about."""
-    return [*plan.repairs, *(f"{node}: {text}" for stage in plan.stages for node, text in _stage_notes(stage))]
+    found = [*plan.repairs, *(f"{node}: {text}" for stage in plan.stages for node, text in _stage_notes(stage))]
+    return found + [f"{budget.node}: {_budget_note(budget)}" for budget in plan.error_budgets]
+
+
+def _budget_note(budget: ErrorBudget) -> str:
+    bounds = [] if budget.failures is None else [f"{budget.failures}"]
+    if budget.percent is not None:
+        bounds.append(f"{budget.percent:g} % of at least {budget.at_least} rows")
+    return f"more dead letters than {' or '.join(bounds)} within {format_duration(budget.per_ms)} pause the topology"
 
 
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
@@ -21,8 +30,14 @@ def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
     for entry in stage.entries:
         if entry.kind is EntryKind.SOURCE:
             yield from _source_notes(entry, bool(stage.tables), windows)
+    held_ms = held_back_ms(stage.nodes)
     for node in stage.nodes:
         yield from ((node.name, text) for text in _node_notes(node))
+        if held_ms[node.name] > behind_ms(node, held_ms):
+            yield (
+                node.name,
+                f"its rows may come {format_duration(held_ms[node.name])} late: time behind it is held back",
+            )
 
 
 def _source_notes(entry: Entry, has_tables: bool, has_windows: bool) -> Iterator[tuple[str, str]]:
@@ -68,7 +83,9 @@ def _join_notes(node: PlannedNode) -> Iterator[str]:
         case Upsert():
             keep = format_duration(node.operator.retention_ms)
             most = f"at most {node.operator.versions} of a key"
-            yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, the newest for ever"
+            ttl = node.operator.ttl_ms
+            newest = f"a key for {format_duration(ttl)} after its newest" if ttl else "the newest for ever"
+            yield f"table {node.operator.table} keeps versions for {keep} of event time, {most}, {newest}"
         case Answer():
             yield f"table {node.operator.table} keeps the rows that name a key, at most {node.operator.max_rows} of one"
         case Settle():

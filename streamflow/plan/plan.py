@@ -77,6 +77,7 @@ class Entry:
     processing_time: time is when the broker appended the record, and follows the clock where nothing comes.
     watermark_delay_ms, future, past, idle_after_ms: of sources; see docs/guarantees.md. None as a bound accepts all.
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
+    held_back_ms: of repartition topics, how far its marks are behind the watermarks of those who write it.
     decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
     """
 
@@ -93,6 +94,7 @@ class Entry:
     idle_after_ms: int = 10_000
     reject_unknown_fields: bool = False
     producer_stage: str = ""
+    held_back_ms: int = 0
     decides: str = ""
 
 
@@ -125,6 +127,7 @@ class TablePlan:
 
     layout: digest of key and value layout; state of another digest is refused.
     row_schema: schema of what a query shows as `value`; key_type the type of `key`.
+    lateness_ms, retention_ms: how long after its end, by the watermark of the task, a window stays open and is kept.
     passing: rows wait for others and leave by time, `retention_ms` after their own.
     """
 
@@ -193,6 +196,17 @@ class TopicPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorBudget:
+    """Dead letters of a node that are allowed within the last `per_ms`, on one worker; see ErrorBudgetSpec."""
+
+    node: str
+    failures: int | None
+    percent: float | None
+    at_least: int
+    per_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything the runtime needs to know of a topology.
 
@@ -219,6 +233,7 @@ class Plan:
 
     global_tables: tuple[GlobalTablePlan, ...] = ()
     repairs: tuple[str, ...] = ()
+    error_budgets: tuple[ErrorBudget, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -18,9 +18,11 @@ from streamflow.nodes.operators import Distinct, Fold, Limit, Park, Process
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.deliveries import with_deliveries
+from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
+    ErrorBudget,
     FarPolicy,
     GlobalTablePlan,
     Guarantee,
@@ -67,6 +69,10 @@ def make_plan(spec: TopologySpec) -> Plan:
         control_topic=control_topic(spec.topology),
         global_tables=tables,
         repairs=tuple(repair.note for repair in resolved.repairs),
+        error_budgets=tuple(
+            ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
+            for node, each in spec.error_budgets.items()
+        ),
     )
 
 
@@ -100,6 +106,8 @@ class _Stages:
         self._repartitioned = repartitioned(spec)
         self._stage_of = {name: part.name for part in self._parts for name in part.nodes}
         self._idle_after_ms = self._longest_idle_after()
+        #: Of the nodes of the stages made so far.
+        self._held_ms: dict[str, int] = {}
 
     def all(self) -> tuple[Stage, ...]:
         """The stages, writers of repartition topics before their readers."""
@@ -115,12 +123,16 @@ class _Stages:
 
     def _stage(self, part: Part) -> Stage:
         nodes = [self._nodes[name] for name in part.nodes]
-        return Stage(
-            name=part.name,
-            entries=(*(self._entry(self._nodes[name]) for name in part.entries), *self._decisions(nodes)),
-            nodes=tuple(self._planned(node) for node in nodes),
-            tables=tuple(self._table(node) for node in nodes if node.lowered.table is not None),
+        planned = tuple(self._planned(node) for node in nodes)
+        entries = (*(self._entry(self._nodes[name]) for name in part.entries), *self._decisions(nodes))
+        held_ms = held_back_ms(planned)
+        self._held_ms |= held_ms
+        tables = (
+            self._table(node, behind_ms(each, held_ms))
+            for node, each in zip(nodes, planned, strict=True)
+            if node.lowered.table is not None
         )
+        return Stage(part.name, entries, planned, tuple(tables))
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name
@@ -147,6 +159,7 @@ class _Stages:
             key=flow.key,
             idle_after_ms=self._idle_after_ms[name],
             producer_stage=self._stage_of[name],
+            held_back_ms=self._held_ms[name],
         )
 
     def _decisions(self, nodes: list[LoweredNode]) -> Iterator[Entry]:
@@ -170,19 +183,20 @@ class _Stages:
             ),
         )
 
-    def _table(self, node: LoweredNode) -> TablePlan:
+    def _table(self, node: LoweredNode, lag_ms: int) -> TablePlan:
+        """`lag_ms`: how far behind the watermark the node lives."""
         shape, flow = node.lowered.table, node.lowered.output
         assert shape is not None
         return TablePlan(
             name=shape.name,
             node=node.spec.name,
             changelog_topic=changelog_topic(self._topology, shape.name),
-            layout=_layout(node),
+            layout=_layout(node, lag_ms),
             row_schema=shape.row_schema or flow.schema,
             key_name=flow.key_name,
             window=shape.window,
-            lateness_ms=shape.lateness_ms,
-            retention_ms=shape.retention_ms,
+            lateness_ms=shape.lateness_ms + lag_ms,
+            retention_ms=shape.retention_ms and shape.retention_ms + lag_ms,
             passing=shape.passing,
         )
 
@@ -194,12 +208,13 @@ def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:
     return TimeBound(bound.limit, FarPolicy(bound.policy))
 
 
-def _layout(node: LoweredNode) -> str:
-    """Digest of everything that gives the bytes of a table their meaning."""
+def _layout(node: LoweredNode, lag_ms: int) -> str:
+    """Digest of everything that gives the bytes of a table their meaning. Held back otherwise, windows fire again."""
     operator = node.lowered.operator
     parts = [node.spec.kind, node.lowered.output.key.type if node.lowered.output.key else ""]
     if isinstance(operator, Fold):
         parts.append(operator.window.layout + " corrects" * operator.corrects + " seen" * operator.keeps_seen)
+        parts += ["rows"] * bool(operator.trigger_rows)
         for each in operator.aggregates:
             argument = each.argument.source if each.argument else ""
             parts.append(f"{each.name}={each.aggregate.state}({argument})")
@@ -213,6 +228,8 @@ def _layout(node: LoweredNode) -> str:
         parts.append(f"{operator.slot_ms} " + ",".join(part.source for part in operator.parts))
     if isinstance(operator, Join | VersionLookup | Combine | Upsert | Subscribe | Answer | Settle):
         parts.append(operator.layout)
+    if lag_ms and isinstance(operator, Fold | Join):
+        parts.append(f"held back {lag_ms}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -25,7 +25,8 @@ class EntryStanding:
 
     position: next offset to read; end: the end of the partition as far as it is known. last_offset, last_time_ms: the
     event read last, None since the task opened. last_active_at_ms: see engine/watermarks.py, as for idle and settled.
-    producer_stage and producers: of repartition topics; high_ms, delay_ms and the rest: of sources.
+    producer_stage, producers, and how far their marks are behind their watermarks: of repartition topics; high_ms,
+    delay_ms and the rest: of sources.
     """
 
     node: str
@@ -45,6 +46,7 @@ class EntryStanding:
     last_time_ms: int | None = None
     clamped_count: int = 0
     producer_stage: str = ""
+    held_back_ms: int = 0
     producers: tuple[ProducerStanding, ...] = ()
 
     @property

@@ -10,13 +10,15 @@ so on down to the partitions of sources. The walk goes down only where somebody 
        └─ departures/2      05:12  holds          │ watermark 06:00
           └─ flights/2      05:13  holds          └ an event of 06:00 + watermark_delay
 
-What a holder needs, all the way down, is the same instant: a mark carries the watermark as it is. `when` it lets go is
+What a holder needs, all the way down, is the same instant, a mark carries the watermark; later by what the mark is
+held back by where results come late (plan/held_back.py). `when` it lets go is
 one of: an event that late in time comes (needs_event_ms), or, without one, it becomes idle and is left out
 (left_out_at_ms, an estimate from the definitions of idle and settled); None when that cannot help, because nobody who
 would be left has come that far.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -225,6 +227,27 @@ class _Walk:
             self._producer(task, entry, each, depth, path, (*levels, level))
 
     def _producer(
+        self,
+        task: TaskStanding,
+        entry: EntryStanding,
+        producer: ProducerStanding,
+        depth: int,
+        path: tuple[str, ...],
+        levels: tuple[_Level, ...],
+    ) -> None:
+        with self._ahead(entry.held_back_ms):
+            self._known_producer(task, entry, producer, depth, path, levels)
+
+    @contextmanager
+    def _ahead(self, held_back_ms: int) -> Iterator[None]:
+        """Below, the watermark that is waited for is a later one."""
+        self._target += held_back_ms
+        try:
+            yield
+        finally:
+            self._target -= held_back_ms
+
+    def _known_producer(
         self,
         task: TaskStanding,
         entry: EntryStanding,

@@ -45,6 +45,7 @@ def window_facts(question: WindowQuestion, reader: TableReader, store: Store, wa
         start, end, exists = rows[0].row["start"], rows[0].row["end"], True
     else:
         start, end, exists = _borders(question, reader, store, watermark_ms, time_ms)
+    lag_ms = table.lateness_ms - fold.allowed_lateness_ms
     return WindowFacts(
         table=table.name,
         node=table.node,
@@ -55,7 +56,7 @@ def window_facts(question: WindowQuestion, reader: TableReader, store: Store, wa
         start_ms=start,
         end_ms=end,
         exists=exists,
-        fires_at_ms=end + fold.fire_lag_ms,
+        fires_at_ms=end + fold.fire_lag_ms + lag_ms,
         closes_at_ms=end + table.lateness_ms,
         kept_until_ms=end + table.retention_ms,
     )

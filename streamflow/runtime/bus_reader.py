@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from streamflow.bus.audit.digest import LogRecord
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 #: A partition that gives nothing for this long before its end is a failure, not patience.
@@ -44,11 +45,11 @@ class BusReader:
                 await self.consumer.beginning_offsets([TopicPartition(self.topic, 0)])
                 known = self.consumer.partitions_for_topic(self.topic) or set()
         except KafkaError as error:
-            await self.consumer.stop()
+            await disconnect(self.consumer)
             raise BrokerUnavailable(f"Kafka at {self._brokers} does not answer: {error!r}") from error
         self.partitions = sorted(known)
         if not self.partitions:
-            await self.consumer.stop()
+            await disconnect(self.consumer)
             raise TopicError(f"there is no topic {self.topic}: no worker of this namespace has run")
         self.consumer.assign(self._places())
         return self
@@ -57,7 +58,7 @@ class BusReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect."""
-        await self.consumer.stop()
+        await disconnect(self.consumer)
 
     def _places(self) -> list[TopicPartition]:
         return [TopicPartition(self.topic, partition) for partition in self.partitions]

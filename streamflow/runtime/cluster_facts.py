@@ -7,6 +7,7 @@ from aiokafka.errors import KafkaError
 from streamflow.plan.cluster import ClusterFacts, TopicFacts
 from streamflow.plan.plan import Plan
 from streamflow.runtime.connection import connection, unavailable
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 _TIME_OUT_MS = 10_000
@@ -23,7 +24,7 @@ async def read_cluster(plan: Plan, settings: Settings) -> ClusterFacts:
     except (KafkaError, TimeoutError) as error:
         raise await unavailable(settings, error) from error
     finally:
-        await admin.close()
+        await disconnect(admin)
 
 
 async def _read(admin: AIOKafkaAdminClient, names: list[str]) -> ClusterFacts:

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.chunk import Record
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 #: Without a record or a step for so long, the broker is not there.
@@ -38,14 +39,14 @@ class CommittedLog:
             self.begin = (await self._consumer.beginning_offsets([self._place]))[self._place]
             self.end = (await self._consumer.end_offsets([self._place]))[self._place]
         except KafkaError as error:
-            await self._consumer.stop()
+            await disconnect(self._consumer)
             raise BrokerUnavailable(f"{self._place.topic} cannot be read: {error!r}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await disconnect(self._consumer)
 
     async def offset_at(self, time_ms: int) -> int:
         """The first offset whose record is not older than a time; the end when all are."""

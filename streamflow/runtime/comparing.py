@@ -19,6 +19,7 @@ from streamflow.model.chunk import Record
 from streamflow.plan.plan import Plan, TopicRole
 from streamflow.runtime.committed_log import CommittedLog
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 #: Rows that are shown of each side of a topic.
@@ -98,7 +99,7 @@ async def _partition_counts(settings: Settings, topics: list[str]) -> dict[str, 
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
     finally:
-        await admin.close()
+        await disconnect(admin)
 
 
 def sinks_of(plan: Plan) -> list[str]:

@@ -13,6 +13,7 @@ from aiokafka.conn import create_conn, get_ip_port_afi
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamflow.errors import BrokerUnavailable, KafkaRefusal, SettingsError, StreamflowError
+from streamflow.runtime.hooks import last_word
 from streamflow.runtime.oauth import TokenSource
 from streamflow.settings.settings import Settings
 
@@ -44,6 +45,7 @@ def connection(settings: Settings) -> dict[str, Any]:
     has_sasl = settings.kafka_sasl != "none"
     found: dict[str, Any] = {"bootstrap_servers": settings.brokers.split(",")}
     if settings.kafka_tls:
+        last_word.install()
         found["ssl_context"] = _tls(settings)
     if settings.kafka_tls or has_sasl:
         found["security_protocol"] = ("SASL_" if has_sasl else "") + ("SSL" if settings.kafka_tls else "PLAINTEXT")

@@ -30,6 +30,7 @@ from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.recovery import STALL_S
 from streamflow.settings.settings import Settings
 
@@ -154,7 +155,7 @@ class ControlTopic:
             raise BrokerUnavailable(f"the ends of inputs cannot be read: {error!r}") from error
         finally:
             if consumer is not self._consumer:
-                await consumer.stop()
+                await disconnect(consumer)
         return {(tp.topic, tp.partition): end for tp, end in found.items()}
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ class ControlTopic:
             await producer.send_and_wait(self._place.topic, msgspec.json.encode(order), key=ORDER_KEY, partition=0)
             await producer.commit_transaction()
         finally:
-            await producer.stop()
+            await disconnect(producer)
         await self.caught_up()
         log.info("order %s: %s by %s: %s", order.version, order.wish, order.actor or "unknown", order.reason)
         return order
@@ -225,7 +226,4 @@ class ControlTopic:
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._words is not None:
-            await self._words.stop()
-        if self._consumer is not None:
-            await self._consumer.stop()
+        await disconnect(self._words, self._consumer)

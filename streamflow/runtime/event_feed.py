@@ -19,6 +19,7 @@ from streamflow.bus.topics import events_topic
 from streamflow.errors import StreamflowError
 from streamflow.runtime.audit import read_page
 from streamflow.runtime.bus_reader import BusReader
+from streamflow.runtime.hooks.ending import end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,5 @@ class KafkaEventFeed:
 
     async def stop(self) -> None:
         """Read no more."""
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.wait([self._follower])
+        await end(self._follower)
         await self._close_pages()

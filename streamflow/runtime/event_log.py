@@ -2,7 +2,8 @@
 
 Events leave in the order they came, in one batch per partition of what has gathered. While Kafka does not answer they
 wait in the bounded queue (`bus/log.py`); a batch whose outcome is not known is sent again by a new producer, so that an
-event may come twice, with the same id.
+event may come twice, with the same id. What Kafka refuses is tried some times more, too large batches in halves, then
+it is lost: said in the log, and counted by EVENTS_LOST as soon as Kafka takes that.
 """
 
 import asyncio
@@ -10,14 +11,23 @@ import logging
 import time
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from streamflow.bus.event import HEADERS, BusEvent
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import QueuedEvents
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
 from streamflow.model.partitioner import partition_of
-from streamflow.runtime.connection import connection
+from streamflow.runtime.connection import connection, denied
+from streamflow.runtime.hooks.ending import END_S, disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,6 +35,17 @@ log = logging.getLogger(__name__)
 _BATCH_EVENTS = 1_000
 _BACKOFF_S = 0.2
 _BACKOFF_MAX_S = 5.0
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+#: What another attempt does not change, unless somebody changes Kafka meanwhile.
+REFUSALS = (
+    *_TOO_LARGE,
+    ClusterAuthorizationFailedError,
+    InvalidTopicError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+)
+#: Attempts at what is refused: 6 s, since permissions take a moment to be known to all brokers.
+REFUSED_ATTEMPTS = 6
 #: How long a stop waits for events that are on their way.
 FLUSH_S = 5.0
 
@@ -43,6 +64,7 @@ class KafkaEventLog(QueuedEvents):
         self._idle = asyncio.Event()
         self._idle.set()
         self._sender: asyncio.Task[None] | None = None
+        self._backoff_s = _BACKOFF_S
 
     async def start(self) -> None:
         """Begin to send. Waits for nothing: Kafka may come later."""
@@ -67,10 +89,9 @@ class KafkaEventLog(QueuedEvents):
         """Send what waits (5 s at most) and close."""
         if self._sender is None:
             return
-        await self.flush()
-        self._sender.cancel()
-        await asyncio.wait([self._sender])
-        await self._close()
+        flushed = await self.flush()
+        await end(self._sender)
+        await self._close(END_S if flushed else 0.0)
 
     def _call(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -86,17 +107,32 @@ class KafkaEventLog(QueuedEvents):
             self._idle.set()
 
     async def _until_sent(self, events: list[BusEvent]) -> None:
-        backoff_s = _BACKOFF_S
-        while True:
-            try:
-                await self._send(events)
-            except (KafkaError, OSError) as error:
-                log.warning("%s events wait for Kafka: %r", len(events) + self.waiting_count, error)
-                await self._close()
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(_BACKOFF_MAX_S, backoff_s * 2)
-            else:
-                return
+        refusals = 0
+        while (error := await self._attempt(events)) is not None:
+            await self._close()
+            if isinstance(error, REFUSALS):
+                refusals += 1
+                if isinstance(error, _TOO_LARGE) and len(events) > 1:
+                    middle = len(events) // 2
+                    await self._until_sent(events[:middle])
+                    await self._until_sent(events[middle:])
+                    return
+                if refusals == REFUSED_ATTEMPTS or isinstance(error, _TOO_LARGE):
+                    log.error("%s events are lost, Kafka refuses them: %s", len(events), denied(error) or repr(error))
+                    self.lose(events)
+                    return
+            log.warning("%s events wait for Kafka: %r", len(events) + self.waiting_count, error)
+            await asyncio.sleep(self._backoff_s)
+            self._backoff_s = min(_BACKOFF_MAX_S, self._backoff_s * 2)
+        self._backoff_s = _BACKOFF_S
+
+    async def _attempt(self, events: list[BusEvent]) -> Exception | None:
+        """Why not all of them are acknowledged."""
+        try:
+            await self._send(events)
+        except (KafkaError, OSError) as error:
+            return error
+        return None
 
     async def _send(self, events: list[BusEvent]) -> None:
         producer = await self._running()
@@ -135,15 +171,14 @@ class KafkaEventLog(QueuedEvents):
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await disconnect(producer)
                 raise
             self._producer = producer
         return self._producer
 
-    async def _close(self) -> None:
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
+    async def _close(self, within_s: float = END_S) -> None:
+        producer, self._producer = self._producer, None
+        await disconnect(producer, within_s=within_s)
 
 
 def _shortened(event: BusEvent) -> BusEvent:

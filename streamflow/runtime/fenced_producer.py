@@ -24,6 +24,7 @@ from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import taint
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ Send = Callable[[str, int, Sequence[Sendable]], Awaitable[Callable[[], Awaitable
 Result = TypeVar("Result")
 
 _BATCH_MAX_BYTES = 1 << 20
-_STOP_S = 5.0
 
 
 class FencedProducer:
@@ -75,11 +75,7 @@ class FencedProducer:
 
     async def stop(self) -> None:
         """Disconnect, within 5 s; what is open is ended by the next of its id, or by its time-out."""
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await self._producer.stop()
-        except TimeoutError:
-            log.warning("the producer %s did not end in time", self._id)
+        await disconnect(self._producer)
 
     async def partition_count(self, topic: str) -> int:
         """Partitions of a topic."""

@@ -21,6 +21,7 @@ from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.recovery import STALL_S
 from streamflow.settings.settings import Settings
 
@@ -111,8 +112,7 @@ class GlobalTables:
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        await disconnect(self._consumer)
 
     def view(self, name: str) -> FollowedTable:
         """A table and how far it is. KeyError when there is none of that name."""

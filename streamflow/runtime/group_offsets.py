@@ -5,6 +5,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 
@@ -17,5 +18,5 @@ async def committed_offsets(
         await admin.start()
         found = await admin.list_consumer_group_offsets(group, partitions=partitions)
     finally:
-        await admin.close()
+        await disconnect(admin)
     return {tp: each for tp, each in found.items() if each.offset >= 0}

@@ -306,6 +306,7 @@ class HostedTask:
                 self.flush_store()
             if checkpoint.batch is not None:
                 await asyncio.to_thread(checkpoint.batch.prepare)
+                checkpoint.batch.put_aside(checkpoint)
             offsets = await self._producer.commit(checkpoint, self._changelogs)
             if checkpoint.batch is not None:
                 await asyncio.to_thread(checkpoint.batch.settle)

@@ -23,6 +23,7 @@ from streamflow.plan.plan import Plan
 from streamflow.runtime import faults
 from streamflow.runtime.committed_log import CommittedLog
 from streamflow.runtime.fenced_producer import FencedProducer, Headers, Send, Sendable
+from streamflow.runtime.hooks.ending import END_S, end
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.settings.settings import Settings
 
@@ -97,7 +98,7 @@ class KeyedPublisher:
         self._waiting_count -= 1
 
     async def stop(self) -> None:
-        """Finish what is on its way, and disconnect."""
+        """Finish what is on its way (5 s at most), and disconnect."""
         await asyncio.gather(*(shard.stop() for shard in self._shards.values()))
 
 
@@ -119,7 +120,8 @@ class _Shard:
 
     async def stop(self) -> None:
         if self._working is not None:
-            await asyncio.wait([self._working])
+            await asyncio.wait([self._working], timeout=END_S)
+            await end(self._working)
         await self._close()
 
     async def _work(self) -> None:

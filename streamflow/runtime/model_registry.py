@@ -16,6 +16,7 @@ from streamflow.inference.card import (
 )
 from streamflow.plan.plan import GlobalTablePlan
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 _READ_MS = 1_000
@@ -46,8 +47,7 @@ async def read_cards(settings: Settings, topic: str) -> list[ModelCard]:
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
     finally:
-        await consumer.stop()
-        await admin.close()
+        await disconnect(consumer, admin)
     return [card_of(table.rows[key]) for key in sorted(table.rows)]
 
 
@@ -68,7 +68,7 @@ async def add_card(settings: Settings, topic: str, card: ModelCard) -> None:
     except KafkaError as error:
         raise BrokerUnavailable(f"the card cannot be written to {topic}: {error!r}") from error
     finally:
-        await producer.stop()
+        await disconnect(producer)
 
 
 async def _create(settings: Settings, topic: str) -> None:
@@ -80,4 +80,4 @@ async def _create(settings: Settings, topic: str) -> None:
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
     finally:
-        await admin.close()
+        await disconnect(admin)

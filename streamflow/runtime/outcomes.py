@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.errors import BrokerUnavailable
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class OutcomeFollower:
                 end = (await consumer.end_offsets([self._place]))[self._place]
                 consumer.seek(self._place, end if found is None else found.offset)
             except KafkaError as error:
-                await consumer.stop()
+                await disconnect(consumer)
                 raise BrokerUnavailable(f"{self._place.topic} cannot be followed: {error!r}") from error
             self._reading = asyncio.create_task(self._read(consumer), name="outcomes")
 
@@ -57,10 +58,8 @@ class OutcomeFollower:
         except KafkaError as error:
             log.warning("%s is not followed any more: %r", self._place.topic, error)
         finally:
-            await consumer.stop()
+            await disconnect(consumer)
 
     async def stop(self) -> None:
         """Read no more."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        await end(self._reading)

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.partitioner import partition_of
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 #: Requests that may be on their way at once; more are refused as busy.
@@ -45,7 +46,7 @@ class Publisher:
 
     async def stop(self) -> None:
         """Send what waits and close."""
-        await self._producer.stop()
+        await disconnect(self._producer)
 
     @property
     def is_busy(self) -> bool:

@@ -31,6 +31,7 @@ from streamflow.runtime.changelog import Changelog, LayoutCheck, OtherLayout
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -176,7 +177,7 @@ class Recovery:
             report.total = sum(last[tp] - starts[tp] for tp in by_tp)
             return await _read_to_end(consumer, by_tp, starts, last, store, meta, report)
         finally:
-            await consumer.stop()
+            await disconnect(consumer)
 
     async def _positions(self, stage: Stage, partition: int) -> tuple[Progress, dict[Place, int]]:
         """Committed offsets (the log's start where there is none) and the progress in their metadata."""
@@ -187,7 +188,7 @@ class Recovery:
             committed = await committed_offsets(self._settings, self._group, tps)
             first = await consumer.beginning_offsets(tps)
         finally:
-            await consumer.stop()
+            await disconnect(consumer)
         positions: dict[Place, int] = {}
         progress = Progress()
         for tp in tps:

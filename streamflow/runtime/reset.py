@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from streamflow.errors import BrokerUnavailable, TopicError, UserError
 from streamflow.plan.plan import Plan, TopicRole
 from streamflow.runtime.connection import connection, unavailable
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hooks.groups import delete_group
 from streamflow.runtime.runs import group_of, record_group_of
 from streamflow.settings.settings import Settings
@@ -59,7 +60,7 @@ async def find(plan: Plan, settings: Settings) -> Leavings:
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:
-        await admin.close()
+        await disconnect(admin)
     roles = _OF_A_RUN if plan.run else _INTERNAL
     base = settings.state_dir
     return Leavings(
@@ -93,7 +94,7 @@ async def delete(leavings: Leavings, settings: Settings) -> None:
     except KafkaError as error:
         raise BrokerUnavailable(f"the reset is not complete, run it again: {error!r}") from error
     finally:
-        await admin.close()
+        await disconnect(admin)
 
 
 async def _delete_topics(admin: AIOKafkaAdminClient, topics: list[str]) -> None:

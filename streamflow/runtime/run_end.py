@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect, end
 from streamflow.runtime.runs import committed_progress
 from streamflow.runtime.worker import Worker
 
@@ -34,10 +35,8 @@ class RunEnd:
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
-        await self._admin.close()
+        await end(self._watch)
+        await disconnect(self._admin)
 
     async def _wait_and_stop(self) -> None:
         try:

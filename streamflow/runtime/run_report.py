@@ -11,6 +11,7 @@ from streamflow.errors import BrokerUnavailable
 from streamflow.plan.plan import Plan
 from streamflow.runtime.committed_log import CommittedLog
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.runs import RunRecord, committed_progress
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
@@ -71,7 +72,7 @@ async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: floa
     except KafkaError as error:
         raise BrokerUnavailable(f"the report cannot be read: {error!r}") from error
     finally:
-        await admin.close()
+        await disconnect(admin)
     sums: dict[tuple[str, str], NodeCounts] = {}
     for stage in plan.stages:
         program = compile_stage(stage, plan)

@@ -32,6 +32,7 @@ from streamflow.model.position import Positions, decode_token
 from streamflow.plan.plan import Plan, TopicRole
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.topics import ensure_topics
 from streamflow.settings.settings import Settings
 
@@ -205,7 +206,7 @@ async def _begin(
             ends = await _places(consumer, "--to", end, first, last, last)
             last = {place: min(max(ends[place], starts[place]), last[place]) for place in places}
     finally:
-        await consumer.stop()
+        await disconnect(consumer)
     begun_ms = int(time.time() * 1_000)
     await _commit(settings, group_of(plan, settings), {place: OffsetAndMetadata(starts[place], "") for place in places})
     record = {}
@@ -274,4 +275,4 @@ async def _commit(settings: Settings, group: str, offsets: dict[TopicPartition, 
     except (CommitFailedError, UnknownMemberIdError) as error:
         raise UserError(f"workers of {group} are alive: stop them first") from error
     finally:
-        await consumer.stop()
+        await disconnect(consumer)

@@ -20,6 +20,7 @@ from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic, seals_topic
 from streamflow.errors import EventError, StreamflowError
 from streamflow.runtime.bus_reader import BusReader, as_log_record
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import END_S, disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,12 +56,13 @@ class Sealer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._task = asyncio.create_task(self._run(), name="sealer")
 
     async def stop(self) -> None:
-        """Seal what has come, and leave the group; what cannot be sealed now the next sealer does."""
+        """Seal what has come (5 s at most), and leave the group; what cannot be sealed now the next sealer does."""
         if self._task is None:
             return
         self._is_stopping = True
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=END_S)
+        await end(self._task)
 
     async def _run(self) -> None:
         while not self._is_stopping:  # a failure to seal while it is cancelled takes the place of the cancellation
@@ -94,8 +96,7 @@ class Sealer(ConsumerRebalanceListener):  # type: ignore[misc]
             raise
         finally:
             self._stretches.clear()
-            await self._consumer.stop()
-            await self._producer.stop()
+            await disconnect(self._consumer, self._producer)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """What was gathered is sealed by the next owner."""

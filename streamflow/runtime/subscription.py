@@ -21,6 +21,7 @@ from streamflow.bus.event import plain_event
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Subscription:
         if self._task is not None:
             async with self._delivering:
                 self._task.cancel()
-            await asyncio.wait([self._task])
+            await end(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -74,7 +75,7 @@ class Subscription:
             except (KafkaError, OSError) as error:
                 log.warning("subscription %s: Kafka does not answer, it goes on later: %r", self._name, error)
             finally:
-                await consumer.stop()
+                await disconnect(consumer)
             self._attempts.clear()
             self._due.clear()
             await asyncio.sleep(_PAUSE_FIRST_S)

@@ -7,6 +7,7 @@ from aiokafka.errors import KafkaError
 
 from streamflow.model.chunk import Record
 from streamflow.runtime.connection import connection, unavailable
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 
@@ -26,4 +27,4 @@ async def follow(settings: Settings, topic: str, beginning: bool) -> AsyncIterat
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:
-        await consumer.stop()
+        await disconnect(consumer)

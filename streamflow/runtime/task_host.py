@@ -19,6 +19,7 @@ from streamflow.errors import BrokerUnavailable, Fenced
 from streamflow.model.chunk import Chunk
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import TaskId
+from streamflow.runtime.hooks.ending import end
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.recovery import Recovery
 from streamflow.runtime.task_events import TaskEvents
@@ -151,10 +152,7 @@ class TaskHost:
     async def _cancel_openings(self) -> None:
         openings = [opening for opening in self._openings.values() if not opening.done()]
         self._openings.clear()
-        for opening in openings:
-            opening.cancel()
-        if openings:
-            await asyncio.wait(openings)
+        await asyncio.gather(*map(end, openings))
 
     def on_failure(self, task: HostedTask, error: BaseException) -> None:
         """A commit failed. Fenced: drop the task, a newer owner has it. Anything else: unknown outcome, end."""

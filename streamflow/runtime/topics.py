@@ -18,6 +18,7 @@ from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
 from streamflow.plan.topics import TIMESTAMP_TYPE
 from streamflow.runtime.connection import connection, unavailable
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ async def ensure_topics(plan: Plan, settings: Settings) -> dict[str, int]:
             log.warning("Kafka at %s does not answer yet (attempt %s): %r", settings.brokers, attempt, error)
             await asyncio.sleep(_BACKOFF_S * 2**attempt)
         finally:
-            await admin.close()
+            await disconnect(admin)
     raise AssertionError("unreachable")
 
 
@@ -69,7 +70,7 @@ async def ensure_bus(settings: Settings) -> int:
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:
-        await admin.close()
+        await disconnect(admin)
 
 
 async def _ensure(admin: AIOKafkaAdminClient, plan: Plan, replication: int) -> dict[str, int]:
@@ -166,7 +167,7 @@ async def record_limits(plan: Plan, settings: Settings) -> dict[str, int]:
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:
-        await admin.close()
+        await disconnect(admin)
     return {name: int(config["max.message.bytes"]) for name, config in found.items() if "max.message.bytes" in config}
 
 
@@ -189,4 +190,4 @@ async def broker_count(settings: Settings) -> int | None:
     except KafkaError:
         return None
     finally:
-        await admin.close()
+        await disconnect(admin)

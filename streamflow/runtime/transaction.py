@@ -39,7 +39,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
 from streamflow.checkpoint.progress import Progress
 from streamflow.engine.letters import result_letter
-from streamflow.errors import Fenced, KafkaRefusal, TransactionFailed
+from streamflow.errors import Fenced, KafkaRefusal, TopicError, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import Announcer
@@ -47,6 +47,7 @@ from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
 from streamflow.settings.settings import Settings
 
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 
 _LETTER_MAX_BYTES = 64 << 10
 _OFFSETS_S = 5.0
+#: Nothing is left to be finished.
+_CLOSE_S = 2.0
 #: Attempts at a checkpoint whose records are refused as too large.
 _ATTEMPTS = 6
 _BACKOFF_S = 0.1
@@ -128,13 +131,13 @@ class TaskProducer:
             await asyncio.wait([self._offset_commit], timeout=_OFFSETS_S)
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await producer.stop()
+            await disconnect(producer, within_s=_CLOSE_S)
 
     async def commit(self, checkpoint: Checkpoint, changelogs: Mapping[str, Changelog]) -> dict[str, int]:
         """Send and commit a checkpoint; gives the next changelog offset per table that was written (where known).
 
-        Raises Fenced when a newer owner exists, TransactionFailed for anything else: the outcome is then unknown,
-        and the process must end.
+        Raises Fenced when a newer owner exists, TopicError when a changelog does not take a row of state (nothing is
+        committed), TransactionFailed for anything else: the outcome is then unknown, and the process must end.
         """
         commit = self._commit_plainly if self._id is None else self._commit_transaction
         try:
@@ -262,7 +265,8 @@ class TaskProducer:
         table: str,
     ) -> "_Sends":
         """Send records in as few batches as fit. A record beyond a limit that is final becomes a dead letter
-        `too_large`; beyond one that is not, _Unfit is raised.
+        `too_large`, or raises TopicError when it is a row of `table`: the store must not have what its changelog has
+        not. Beyond a limit that is not final, _Unfit is raised.
         """
         sends: _Sends = []
         limit = self._limits.bytes_for(topic)
@@ -280,10 +284,12 @@ class TaskProducer:
                 batch = producer.create_batch()
                 append = batch.append
                 append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
-            elif self._limits.is_final(topic):
-                dead.append(_too_large(topic, limit, key, value))
-            else:
+            elif not self._limits.is_final(topic):
                 raise _Unfit(topic, size_bytes, limit)
+            elif table:
+                raise _unfit_state(table, topic, size_bytes, limit)
+            else:
+                dead.append(_too_large(topic, limit, key, value))
         if batch is not None:
             batch.close()
             sends.append(await _ship(producer, batch, topic, partition, table))
@@ -296,6 +302,13 @@ class _Unfit(Exception):
     def __init__(self, topic: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"a record for {topic} has {size_bytes} bytes, it takes {limit_bytes}")
         self.topic, self.size_bytes = topic, size_bytes
+
+
+def _unfit_state(table: str, topic: str, size_bytes: int, limit_bytes: int) -> TopicError:
+    remedy = f"kafka-configs --alter --topic {topic} --add-config max.message.bytes={RECORD_MAX_BYTES}"
+    return TopicError(
+        f"a row of table {table} has {size_bytes} bytes, its changelog {topic} takes {limit_bytes}: {remedy}"
+    )
 
 
 def _no_batch(**_record: object) -> None:

@@ -9,6 +9,7 @@ heartbeats come from another thread, so the group would never notice).
     the loop has not turned for the limit           stuck
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from streamflow.runtime.blocked import main_thread_is_at
 
 log = logging.getLogger(__name__)
 
+_TURN_S = 0.05
 #: Silence of the loop after which it is told where it stands, seconds.
 _SILENT_S = 2.0
 
@@ -61,16 +63,19 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look at the running loop."""
+        self._turn(asyncio.get_running_loop())
         self._thread.start()
 
     def stop(self) -> None:
         """Look no more."""
         self._stopped.set()
 
-    def turn(self) -> None:
-        """The event loop turned; called by a timer on it."""
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop turned. A timer of its own: what else runs on the loop may end before the watch does."""
         self._turned_at = time.monotonic()
+        if not self._stopped.is_set():
+            loop.call_later(_TURN_S, self._turn, loop)
 
     def pulse(self) -> Pulse:
         """How the worker is now."""

@@ -36,8 +36,10 @@ from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
+from streamflow.runtime.blocked import task_is_at
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
+from streamflow.runtime.error_budgets import ErrorBudgets
 from streamflow.runtime.event_log import KafkaEventLog
 from streamflow.runtime.exit_codes import EXIT_FAILED, exit_code
 from streamflow.runtime.global_tables import GlobalTables
@@ -111,6 +113,7 @@ class Worker:
         self.companions: list[Companion] = []
         self._programs: dict[str, Program] = {stage.name: compile_stage(stage, plan) for stage in plan.stages}
         self._stop = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
         self._memory = RocksMemory.of(settings.rocksdb_cache_bytes, settings.rocksdb_write_buffer_bytes)
         self._group = f"{settings.application}.{plan.identity}"
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
@@ -209,12 +212,16 @@ class Worker:
             watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
             watchers.append(asyncio.create_task(self._or_fail(self._watch_group()), name="group"))
+            if self.plan.error_budgets:
+                budgets = ErrorBudgets(self.plan.error_budgets, self.host.tasks.values, self.control_topic)
+                watchers.append(asyncio.create_task(self._or_fail(budgets.run()), name="error budgets"))
             await self.app.start()
             log.info("worker of topology %s runs", self.plan.identity)
         await self._stop.wait()
         for watcher in watchers:
             watcher.cancel()
-        await self._or_fail(self._shut_down())
+        self._ending = asyncio.create_task(self._or_fail(self._shut_down()), name="shut down")
+        await self._ending
 
     async def _prepare(self) -> None:
         self.partition_counts.update(await ensure_topics(self.plan, self.settings))
@@ -279,26 +286,29 @@ class Worker:
         await self.calls.close()
         for companion in reversed(self.companions):
             await companion.stop()
-        await self.global_tables.stop()
-        await self.control_topic.stop()
-        if self.app.started:
-            await self.app.stop()
-        self.watchdog.stop()
         self.events.emit(EventType.WORKER_STOPPED, self.plan.topology, {"worker": self.url})
+        rest = [self.global_tables.stop(), self.control_topic.stop()]
         if self._bus is not None:
-            await self._bus.stop()
+            rest.append(self._bus.stop())
+        if self.app.started:
+            rest.append(self.app.stop())
+        await asyncio.gather(*rest)
+        self.watchdog.stop()
         self._life.stopped()
         log.info("stopped")
 
-    @staticmethod
-    def _overdue(deadline_s: float) -> None:
-        log.error("the stop took longer than %.0f s; ending now, what was not committed is done again", deadline_s)
+    def _overdue(self, deadline_s: float) -> None:
+        where = "its beginning" if self._ending is None else task_is_at(self._ending)
+        log.error(
+            "the stop took longer than %.0f s, it is at %s; ending now, what was not committed is done again",
+            deadline_s,
+            where,
+        )
         _exit(EXIT_FAILED)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self.watchdog.turn()
             self.host.tick(self._waits)
 
     async def _watch_group(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from streamflow.errors import SettingsError, SinkFailed, StateMismatch
+from streamflow.model.chunk import Chunk
 from streamflow.model.schema import FieldType, Schema
 from streamflow.sinks.target import FileFormat, FileTarget
 
@@ -144,7 +145,10 @@ class FileDelivery:
             path.unlink()
         _sync_folder(self._folder)
 
-    def add(self, row: Any) -> None:
+    def refusal(self, offset: int) -> None:
+        """See delivery.py. Whatever fits a schema can be written."""
+
+    def add(self, row: Any, chunk: Chunk, index: int) -> None:
         """See delivery.py."""
         try:
             if self._writer is None:
@@ -184,7 +188,7 @@ class _FileBatch:
         self._file, self._writer = file, writer
         self._temporary, self._ready, self._final = temporary, ready, final
 
-    def prepare(self) -> None:
+    def prepare(self) -> tuple[()]:
         """The file is whole, on the disk, and says which rows it has."""
         try:
             self._writer.finish()
@@ -195,6 +199,7 @@ class _FileBatch:
             _sync_folder(self._ready.parent)
         except OSError as error:
             raise SinkFailed(f"{self._ready} cannot be written: {error}") from error
+        return ()
 
     def settle(self) -> None:
         """It gets its name, unless the next owner of the partition was faster."""

@@ -60,6 +60,8 @@ class Driver:
 
     partitions: of every topic. chunk_size: records per chunk; checkpoint_every: chunks per checkpoint of a task.
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
+    call_steps: how often async nodes hand over answers before a checkpoint may come while others are under way; all are
+    waited for when left out.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
     model nodes load theirs with. files_dir: folder of file sinks.
@@ -74,6 +76,7 @@ class Driver:
         checkpoint_every: int = 1,
         fused: bool = True,
         overlap: bool = False,
+        call_steps: int | None = None,
         outside: Outside | None = None,
         models: Models | None = None,
         files_dir: Path | None = None,
@@ -83,7 +86,7 @@ class Driver:
         self.now_ms = 1_000_000
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
-        self._overlap = overlap
+        self._overlap, self._call_steps = overlap, call_steps
         self._resources = Resources(models, files_dir)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
@@ -221,7 +224,7 @@ class Driver:
                 waiting = self._entries[place].get(entry.topic)
                 if waiting is not None:
                     waiting.offer(chunk)
-                    self._await(waiting.settle())
+                    self._await(waiting.settle(self._call_steps))
                 else:
                     task.process(number, chunk, 0, task.room(chunk))
                 moved = True
@@ -255,6 +258,7 @@ class Driver:
         point = self.crash_at.get(self._commits)
         if checkpoint.batch is not None:
             checkpoint.batch.prepare()
+            checkpoint.batch.put_aside(checkpoint)
         if point is CrashPoint.BEFORE_COMMIT:
             self.crash()
             return

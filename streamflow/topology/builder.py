@@ -108,12 +108,16 @@ class Builder:
         self, topology: str, *, version: int = 1, guarantee: str = "exactly_once", description: str = ""
     ) -> None:
         self._document: dict[str, Any] = {"topology": topology, "version": version, "guarantee": guarantee}
-        self._document |= {"description": description, "schemas": {}, "nodes": {}}
+        self._document |= {"description": description, "schemas": {}, "nodes": {}, "error_budgets": {}}
         self._twice: list[Problem] = []
 
     def schema(self, name: str, /, **fields: str) -> None:
         """A schema; field types as in YAML."""
         self._declare("schemas", name, fields)
+
+    def error_budget(self, node: NodeHandle, **config: Any) -> None:
+        """How many rows of a node may fail before the topology is paused; as in YAML."""
+        self._declare("error_budgets", node.name, config)
 
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""

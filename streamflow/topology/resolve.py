@@ -8,6 +8,7 @@ from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import NodeConfig
 from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import SourceConfig
+from streamflow.topology.budgets import check_budgets
 from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
 from streamflow.topology.foreign import as_written, with_foreign_joins
@@ -39,7 +40,13 @@ def resolve(written: TopologySpec) -> Resolved:
     met = copartitioned(with_foreign_joins(with_outputs(written)))
     spec = with_queues(met.spec)
     lowering = TopologyLowering(spec)
-    problems = [*check_graph(spec), *lowering.problems, *_check_topics(spec, lowering), *_check_tables(lowering)]
+    problems = [
+        *check_graph(spec),
+        *check_budgets(written),
+        *lowering.problems,
+        *_check_topics(spec, lowering),
+        *_check_tables(lowering),
+    ]
     told = dict.fromkeys(met.as_written(as_written(spec, _of_node(each))) for each in problems)
     return Resolved(spec, lowering.nodes, tuple(told), met.repairs)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from streamflow.model.schema import MASKED_MARK
+from streamflow.nodes.kind import DurationMs
 
 NODES_MAX = 200
 
@@ -38,6 +39,17 @@ class NodeSpec(BaseModel):
         return {key: value.__qualname__ if callable(value) else value for key, value in config.items()}
 
 
+class ErrorBudgetSpec(BaseModel):
+    """How many of a node's rows may become dead letters before the topology is paused, on each worker."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    failures: int | None = Field(None, ge=0, description="dead letters within `per` that are allowed")
+    percent: float | None = Field(None, ge=0, lt=100, description="share of the node's rows within `per`")
+    at_least: int = Field(100, ge=1, description="rows within `per` before `percent` counts")
+    per: DurationMs = Field(600_000, ge=1_000, le=7 * 86_400_000, description="time that is looked back")
+
+
 class TopologySpec(BaseModel):
     """A topology as declared. Whether it can run is checked by `topology.resolve`, which lists every problem."""
 
@@ -51,6 +63,9 @@ class TopologySpec(BaseModel):
         description="types of fields per schema, as `float?`, `str secret`"
     )
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
+    error_budgets: Mapping[str, ErrorBudgetSpec] = Field(
+        default_factory=dict, description="by node: how many rows may fail before the topology is paused"
+    )
 
     @property
     def digest(self) -> str:

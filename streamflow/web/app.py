@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, Response
@@ -88,6 +89,8 @@ PERMISSIONS = {
     "profile": "operate",
     "list_kinds": "view",
     "show_kind": "view",
+    "kind_options": "query",  # they are read from tables
+    "check_kind": "query",
     "healthz": "public",
     "readyz": "public",
     "metrics": "public",
@@ -97,6 +100,9 @@ PERMISSIONS = {
 
 #: How long a connection lives whose client takes nothing of what was sent, also when its request has ended here.
 UNREAD_MS = 60_000
+#: How long a stop lets idle connections end by themselves. TLS waits for a last word of the other side, which a client
+#: that keeps a connection for later does not give.
+LAST_WORD_S = 0.5
 
 
 def create_app(service: Service, limits: PublishLimits, live: LiveTables, access: Access = OPEN) -> FastAPI:
@@ -127,7 +133,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(letter_routes(service))
     app.include_router(control_routes(service))
     app.include_router(approval_routes(service))
-    app.include_router(node_routes())
+    app.include_router(node_routes(service))
     app.include_router(profiling_routes(service.profile))
     _add_looks(app, service)
     _add_health(app, service)
@@ -262,6 +268,7 @@ class HttpServer:
             app,
             log_level="warning",
             access_log=False,
+            log_config=None,  # as everything else is logged
             lifespan="off",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
@@ -284,6 +291,21 @@ class HttpServer:
     async def stop(self) -> None:
         """Finish requests (5 s at most) and close."""
         if self._server is not None and self._task is not None:
+            idle = [each.transport for each in self._server.server_state.connections if _is_idle(each)]
             self._server.should_exit = True
+            cut = asyncio.get_running_loop().call_later(LAST_WORD_S, _cut, idle)
             await self._task
+            cut.cancel()
         self._socket.close()
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether it is kept for requests to come. Those of web sockets have no cycle of request and answer."""
+    cycle = getattr(connection, "cycle", connection)
+    return cycle is None or (cycle is not connection and cycle.response_complete)
+
+
+def _cut(idle: list[asyncio.Transport]) -> None:
+    for transport in idle:
+        if transport.is_closing():  # no request came meanwhile
+            transport.abort()

@@ -91,6 +91,8 @@ class AccumulatorLayout:
         lines = ["def merge(a, b):", "    pass"]
         if "revision" in self.extras:
             lines.append("    a.revision += b.revision")
+        if "rows" in self.extras:
+            lines.append("    a.rows += b.rows")
         for index in sorted(self._firsts):
             merge = self.slots[index].aggregate.merge
             lines += ["    " + line.format(*self._cells[index], a="a", b="b") for line in merge]

@@ -36,6 +36,16 @@ async def patient(row: Asked) -> Answered:
     return Answered(row.number, row.shop, 0)
 
 
+class Numbered(Row):
+    number: int
+
+
+async def dawdling(row: Numbered) -> Numbered:
+    """Takes its time for every tenth."""
+    await asyncio.sleep(0.3 if row.number % 10 == 0 else 0)
+    return Numbered(row.number)
+
+
 class Counted(Row):
     number: int
     process: int

@@ -70,5 +70,8 @@ def test_what_cannot_be_called_elsewhere_is_refused() -> None:
     def local(row: Any) -> Any: ...
 
     assert _lowered(call=halved, processes=2)[1] == ["an `async def` is awaited, it needs no processes"]
-    assert _lowered(call=counted, concurrency=5)[1] == ["the function is called in the worker"]
+    in_worker = "the function is called in the worker, which does not wait for it"
+    needs_waiting = {"timeout": "1s", "retry": {"attempts": 2, "base": 5}, "breaker": {}}
+    assert _lowered(call=counted, concurrency=5, resilience=needs_waiting)[1] == [in_worker] * 4
+    assert _lowered(call=counted, resilience={"retry": {"attempts": 2, "on": ["permanent"]}})[1] == []
     assert _lowered(call=counted, processes=1, **{"with": {"worst": object()}})[1] != []

@@ -18,12 +18,14 @@ _ENTRIES = st.one_of(
 )
 
 
-_VERSIONS = st.lists(st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3})?", fullmatch=True), max_size=3)
+_VERSION = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3})?", fullmatch=True)
+_NODE = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
+_VERSIONS = st.lists(st.tuples(_NODE, _VERSION), max_size=3) | st.lists(st.tuples(st.just(""), _VERSION), max_size=3)
 
 
 @given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4), _VERSIONS)
 def test_progress_comes_back(
-    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[str]
+    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[tuple[str, str]]
 ) -> None:
     progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions))
     assert Progress.decode(progress.encode()) == progress

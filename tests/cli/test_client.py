@@ -5,9 +5,11 @@ import asyncio
 import httpx
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
 from streamflow.cli.connect import between_workers
+from streamflow.cli.main import app
 from tests.web.workers import TABLE, workers
 
 
@@ -32,6 +34,18 @@ def test_a_refusal_is_shown_whatever_is_in_it(capsys: pytest.CaptureFixture[str]
 
     asyncio.run(main())
     assert "'[/soon]' is no time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", ["t/hourly", "hourly"])
+def test_a_table_is_named_with_or_without_its_topology(table: str) -> None:
+    async def main() -> str:
+        async with workers(1) as (one,):
+            arguments = ["query", table, "--url", one.url, "--json"]
+            asked = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+            assert asked.exit_code == 0, asked.output
+            return asked.output
+
+    assert '"rows"' in asyncio.run(main())
 
 
 def test_workers_ask_one_another_without_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

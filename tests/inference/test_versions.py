@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamflow.errors import ModelError, TopologyError
+from streamflow.errors import ModelError, StateMismatch, TopologyError
 from streamflow.inference.card import ModelCard, Task, newest
 from streamflow.inference.files import ModelFiles
 from streamflow.inference.models import Models
@@ -101,6 +101,56 @@ def test_rows_that_are_done_again_are_scored_by_the_same_version(point: CrashPoi
     assert Counter(version for _, version in undisturbed) == {"1": 40, "2": 20}
     for number in range(1, 5):
         assert versions({number: point}) == undisturbed, number
+
+
+def _continued(before: Driver, document: dict[str, Any], files: MemoryFiles) -> Driver:
+    """Another topology goes on where one stood."""
+    after = Driver(make_plan(spec_of(document)), models=Models(files, 1 << 20))
+    after.log.partitions.update(before.log.partitions)
+    after.log.committed.update(before.log.committed)
+    return after
+
+
+def _without_first() -> dict[str, Any]:
+    changed = document()
+    del changed["nodes"]["first"]
+    changed["nodes"]["second"] |= {"input": "rows", "features": ["x", "x"]}
+    return changed
+
+
+def test_a_node_that_is_added_before_another_does_not_take_its_version() -> None:
+    files = MemoryFiles()
+    before = Driver(make_plan(spec_of(_without_first())), models=Models(files, 1 << 20))
+    for each in (card(files, "7", 2.0), card(files, "8", 3.0), linear_model(files, "n", "7", [[10.0, 1.0]])):
+        before.put(REGISTRY, *each.record())
+    publish(before, range(3))
+    before.run()
+    before.put(REGISTRY, *linear_model(files, "n", "8", [[0.0, 0.0]]).record())
+    after = _continued(before, document(), files)
+    publish(after, range(3, 6))
+    after.run()
+    rows = after.output("out")[3:]
+    assert [row["model_version"] for row in rows] == ["8"] * 3
+    check(rows, {"8": 3.0})
+
+
+def test_versions_of_an_older_release_are_read_while_the_nodes_are_the_same() -> None:
+    files = MemoryFiles()
+    before = driver(files, [card(files, "1", 2.0)], {})
+    publish(before, range(3))
+    before.run()
+    before.put(REGISTRY, *card(files, "2", 3.0).record())
+    [(place, (offset, text))] = before.log.committed.items()
+    assert "@first=1,second=7" in text
+    before.log.committed[place] = offset, text.replace("@first=1,second=7", "@1,7")
+    after = _continued(before, document(), files)
+    publish(after, range(3, 6))
+    after.run()
+    assert [row["model_version"] for row in after.output("out")] == ["1"] * 6
+    check(after.output("out"), {"1": 2.0})
+    publish(before, range(3, 6))
+    with pytest.raises(StateMismatch, match="run the topology as it was before"):
+        _continued(before, _without_first(), files).run()
 
 
 def test_an_idle_task_takes_a_new_version_too() -> None:

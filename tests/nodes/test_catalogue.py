@@ -16,14 +16,15 @@ _TYPES = {"text", "number", "checkbox", "select", "duration", "list", "mapping",
 def test_the_form_has_every_option_of_the_schema(kind: Any) -> None:
     schema = described(kind)["schema"]
     fields = form(kind)
-    assert [field["name"] for field in fields] == list(schema.get("properties", {}))
+    derived = [each.name for each in kind.dependents if each.derived]
+    assert [field["name"] for field in fields] == [*schema.get("properties", {}), *derived]
     assert {field["name"] for field in fields if field["required"]} == set(schema.get("required", ()))
     for field in fields:
         assert field["type"] in _TYPES
         assert field["label"]
         assert field["help"]
         assert isinstance(field["placeholder"], str)
-        assert ("options" in field) == (field["type"] == "select")
+        assert ("options" in field) == (field["type"] == "select" and "depends_on" not in field)
 
 
 def test_fields_say_what_to_type() -> None:

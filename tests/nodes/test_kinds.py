@@ -23,7 +23,7 @@ def test_the_first_kinds_are_all_there() -> None:
     assert {kind for kind in KINDS if KINDS.is_built_in(kind)} == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
         "process", "python", "deduplicate", "rate_limit",
-        "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running",
+        "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running", "normalize_window",
         "anomaly", "http_request", "enrich", "webhook", "delay", "model", "approval",
         "file_sink", "sql_sink",
         "join", "table", "table_join", "tables_join", "foreign_join", "combine",

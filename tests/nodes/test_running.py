@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.errors import TopologyError
+from streamflow.model.partitioner import partition_of
 from streamflow.nodes.anomaly import Anomaly
 from streamflow.nodes.normalize_running import NormalizeRunning
+from streamflow.nodes.normalize_window import NormalizeWindow
 from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
 from streamflow.testing.compliance import run_kind
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.document import spec_of
@@ -70,6 +73,83 @@ def test_running_scales_are_those_of_all_values_so_far(events: Any, shape: Any, 
             elif method == "z_score" and len(set(past)) > 1:
                 expected = (value - statistics.mean(past)) / statistics.stdev(past)
         assert same(row["x"], expected), (row, past)
+
+
+DELAY_MS, SIZE_MS, OFFSET_MS = 20, 50, 7
+TIMED = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 400), st.none() | st.integers(-5, 5) | FLOATS),
+    max_size=60,
+)
+
+
+def expected_of_windows(events: Any, partitions: int, method: str) -> list[float | None]:
+    """Result per event, by the whole of its window; null for those behind the watermark of their partition."""
+    high: dict[int, int] = {}
+    window_of: list[tuple[str, int] | None] = []
+    windows: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    for key, time, value in events:
+        partition = partition_of(key.encode(), partitions)
+        high[partition] = max(high.get(partition, time), time)
+        end = (time - OFFSET_MS) // SIZE_MS * SIZE_MS + OFFSET_MS + SIZE_MS
+        window_of.append(None if end <= high[partition] - DELAY_MS else (key, end))
+        if value is not None and window_of[-1] is not None:
+            windows[key, end].append(float(value))
+    found: list[float | None] = []
+    for (_, _, value), window in zip(events, window_of, strict=True):
+        values = windows[window] if window is not None else []
+        if value is None or len(set(values)) < 2:
+            found.append(None)
+        elif method == "min_max":
+            found.append((value - min(values)) / (max(values) - min(values)))
+        else:
+            found.append((value - statistics.mean(values)) / statistics.stdev(values))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(TIMED, SHAPES, st.sampled_from(["min_max", "z_score"]))
+def test_scales_of_a_window_are_those_of_all_its_values(events: Any, shape: Any, method: str) -> None:
+    """Every row leaves once, whenever its window ended; late ones at once, with null."""
+    partitions, chunk_size, fused, crashes = shape
+    options = {"method": method, "size": SIZE_MS, "offset": OFFSET_MS, "into": "scaled"}
+    nodes = {
+        "events": {
+            "kind": "source",
+            "topic": "in",
+            "schema": "E",
+            "key": "k",
+            "event_time": "t",
+            "watermark_delay": DELAY_MS,
+        },
+        "it": {"kind": "normalize_window", "input": "events", "field": "x", **options},
+        "out": {"kind": "sink", "input": "it", "topic": "out"},
+    }
+    schemas = {"E": {"n": "int", "k": "str", "t": "timestamp", "x": "float?"}}
+    driver = Driver(
+        bounded(make_plan(spec_of({"topology": "t", "schemas": schemas, "nodes": nodes}))),
+        partitions=partitions,
+        chunk_size=chunk_size,
+        fused=fused,
+    )
+    driver.crash_at = crashes
+    rows = [{"n": number, "k": key, "t": time, "x": value} for number, (key, time, value) in enumerate(events)]
+    for start in range(0, len(rows), 17):
+        driver.publish("in", rows[start : start + 17])
+        driver.run()
+    driver.finish()
+    assert driver.dead_letters() == []
+    found = sorted(driver.output("out"), key=lambda row: row["n"])
+    assert [(row["n"], row["x"]) for row in found] == [(row["n"], row["x"]) for row in rows]
+    for row, expected in zip(found, expected_of_windows(events, partitions, method), strict=True):
+        assert same(row["scaled"], expected), row
+
+
+def test_rows_that_wait_are_bounded() -> None:
+    rows = [{"time": n, "sensor": "s", "value": float(n), "tags": None, "unit": None} for n in range(5)]
+    found = run_kind(NormalizeWindow, rows, field="value", method="min_max", size="1s", max_rows=3)
+    assert [row["value"] for row in found] == [0.0, 0.5, 1.0]
+    with pytest.raises(TopologyError, match="the offset must be less than the size"):
+        run_kind(NormalizeWindow, [], field="value", method="min_max", size="1s", offset="1s")
 
 
 def plain_robust(past: list[float], value: float, history: int) -> float | None:

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from streamflow.model.partitioner import partition_of
+from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
 from streamflow.query.standing import Closing, EntryStanding, LateRows, ProducerStanding, TaskStanding, WindowFacts
 from streamflow.query.why import FOLLOWED_MAX, Explanation, Holding, Status, explain
@@ -237,19 +238,23 @@ def test_spans_are_short(length_ms: int, text: str) -> None:
 
 # -- promises come true -------------------------------------------------------------------------------------------------
 
-CHAIN = make_plan(
-    parse_topology("""
+CHAINS = [
+    make_plan(
+        parse_topology(f"""
 topology: t
-schemas: {A: {time: timestamp, p: str, k: str}}
+schemas: {{A: {{time: timestamp, p: str, k: str}}}}
 nodes:
-  s: {kind: source, topic: in, schema: A, event_time: time, key: p, watermark_delay: 20ms, idle_after: 100ms}
-  k: {kind: key_by, input: s, key: k}
-  w: {kind: window, input: k, window: {type: tumbling, size: 10ms}, aggregate: {n: count()}}
-  k2: {kind: key_by, input: w, key: n}
-  w2: {kind: window, input: k2, window: {type: tumbling, size: 40ms}, aggregate: {windows: count()}}
-  o2: {kind: sink, input: w2, topic: out2}
+  s: {{kind: source, topic: in, schema: A, event_time: time, key: p, watermark_delay: 20ms, idle_after: 100ms}}
+  k: {{kind: key_by, input: s, key: k}}
+  w: {{kind: window, input: k, window: {{type: tumbling, size: 10ms}}, aggregate: {{n: count()}}, emit: final,
+       allowed_lateness: {lateness_ms}ms}}
+  k2: {{kind: key_by, input: w, key: n}}
+  w2: {{kind: window, input: k2, window: {{type: tumbling, size: 40ms}}, aggregate: {{windows: count()}}}}
+  o2: {{kind: sink, input: w2, topic: out2}}
 """)
-)
+    )
+    for lateness_ms in (0, 25)
+]
 _FACTS = replace(WINDOW, table="w2", node="w2", stage="k2", kind="tumbling")
 
 
@@ -270,12 +275,13 @@ def _put(driver: Driver, partition: int, time_ms: int) -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(1_000, 1_300), st.integers(0, 8)), min_size=1, max_size=12),
     st.integers(1_000, 1_300),
     st.booleans(),
+    st.sampled_from(CHAINS),
 )
 def test_what_is_promised_comes_true(
-    partitions: int, steps: list[tuple[int, int, int]], time_ms: int, by_silence: bool
+    partitions: int, steps: list[tuple[int, int, int]], time_ms: int, by_silence: bool, plan: Plan
 ) -> None:
     """Two stages behind a source. Do what the explanation says: the window closes; one millisecond less: it does not."""
-    driver = Driver(CHAIN, partitions=partitions)
+    driver = Driver(plan, partitions=partitions)
     for partition, time, pauses in steps:
         _put(driver, partition % partitions, time)
         driver.run()

@@ -4,6 +4,8 @@ import asyncio
 
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streamflow.bus.event_types import EventType
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
@@ -47,5 +49,38 @@ def test_events_of_before_the_start_arrive_and_one_too_large_leaves_a_mark(kafka
         assert [event["data"]["new"] for event in found[:-1]] == list(range(2_500))
         assert {event["actor"] for event in found} == {"ann"}
         assert (found[-1]["type"], found[-1]["data"]) == ("EVENTS_LOST", {"counts": {"EXECUTION_STARTED": 1}})
+
+    asyncio.run(main())
+
+
+@pytest.mark.kafka
+def test_what_kafka_refuses_is_lost_alone_and_counted(
+    kafka: str, unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        settings = load_settings(brokers=kafka, namespace=unique, events_partitions=1)
+        await ensure_bus(settings)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        smaller = {"max.message.bytes": "4000"}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, events_topic(settings), smaller)])
+        await admin.close()
+        log = KafkaEventLog(settings, "test")
+        for number in range(8):
+            parameters = {"x": "x" * 5_000} if number == 3 else {"n": number}
+            started = {"execution": str(number), "version": 1, "parameters": parameters}
+            log.emit(EventType.EXECUTION_STARTED, "t", started)
+        await log.start()
+        assert await log.flush(60)
+        await log.stop()
+        async with BusReader(settings, events_topic(settings)) as reader:
+            found = [
+                orjson.loads(r.value or b"") async for batch in reader.read({}, await reader.ends()) for r in batch
+            ]
+        arrived = {event["data"]["execution"] for event in found if event["type"] == "EXECUTION_STARTED"}
+        assert arrived == set("0124567")
+        assert found[-1]["data"] == {"counts": {"EXECUTION_STARTED": 1}}
+        assert log.lost_count == 1
+        assert "1 events are lost, Kafka refuses them" in caplog.text
 
     asyncio.run(main())

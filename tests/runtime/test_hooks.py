@@ -2,7 +2,11 @@
 
 import asyncio
 import inspect
+import socket
+import ssl
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
@@ -23,10 +27,11 @@ from streamflow.model.chunk import Chunk
 from streamflow.model.trace_context import TraceContext
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.assignor import StageAssignor
-from streamflow.runtime.hooks import drain, taint
+from streamflow.runtime.hooks import drain, group, last_word, taint
 from streamflow.runtime.hooks.faust_app import StageApp
 from streamflow.settings.settings import load_settings
 from streamflow.topology.yaml_file import parse_topology
+from tests.secured import Authority
 
 
 def test_the_pinned_versions_are_installed() -> None:
@@ -38,9 +43,10 @@ def test_the_pinned_versions_are_installed() -> None:
     ("owner", "names"),
     [
         (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
+        (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
         (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
-        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "crash"]),
+        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
@@ -198,11 +204,84 @@ def test_a_transaction_call_without_an_answer_taints_its_producer(failure: Excep
     assert taint.is_tainted(producer) is tainted
 
 
-def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None:
+def _app(folder: Path) -> StageApp:
     text = "topology: t\nschemas: {R: {n: int}}\nnodes:\n  in: {kind: source, topic: in, schema: R}\n"
     plan = make_plan(parse_topology(text + "  out: {kind: sink, input: in, topic: out}\n"))
-    app = StageApp(plan, load_settings(state_dir=tmp_path), StageAssignor(plan, "http://w"))
+    return StageApp(plan, load_settings(state_dir=folder), StageAssignor(plan, "http://w"))
+
+
+def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None:
+    app = _app(tmp_path)
     strategy = app.boot_strategy
     assert not app.conf.web_enabled
     assert list(strategy.kafka_producer()) == []
     assert list(strategy.web_server()) == []
+
+
+class _WithoutVersions(AIOKafkaConnection):  # type: ignore[misc]
+    async def _do_version_lookup(self) -> None:
+        """The server of this test is no Kafka."""
+
+
+def test_a_connection_over_tls_ends_without_the_brokers_last_word(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.give("broker"))
+    last_word.install()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet_and_say_no_more() -> None:
+            accepted, _ = listening.accept()
+            with context.wrap_socket(accepted, server_side=True):
+                heard.wait(60)
+
+        async def main() -> None:
+            connection = _WithoutVersions(
+                "127.0.0.1",
+                listening.getsockname()[1],
+                ssl_context=ssl.create_default_context(cafile=str(authority.certificate)),
+                security_protocol="SSL",
+            )
+            await connection.connect()
+            await asyncio.wait_for(connection.close(), 20)
+
+        heard = threading.Event()
+        server = threading.Thread(target=greet_and_say_no_more)
+        server.start()
+        try:
+            asyncio.run(main())
+        finally:
+            heard.set()
+            server.join()
+
+
+def test_a_consumer_that_has_not_reached_kafka_yet_has_no_errors_of_its_group() -> None:
+    async def main() -> None:
+        consumer = aiokafka.AIOKafkaConsumer(group_id="g")
+        thread = SimpleNamespace(_consumer=consumer, thread_loop=asyncio.get_running_loop())
+        await group.check(thread, "g", load_settings())
+        thread._consumer = None
+        await group.check(thread, "g", load_settings())
+
+    asyncio.run(main())
+
+
+def test_a_rebalance_during_a_stop_leaves_the_consumer_to_its_thread(tmp_path: Path) -> None:
+    """Faust would close its connections from the main thread, whose loop they do not belong to."""
+
+    class _Host:
+        revoked = 0
+
+        async def on_revoked(self) -> None:
+            self.revoked += 1
+
+    async def main() -> None:
+        app: Any = _app(tmp_path)
+        app.host = host = _Host()
+        app.consumer._thread._consumer = consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers="127.0.0.1:1")
+        app._stopped.set()
+        await app._on_partitions_revoked(set())
+        assert (host.revoked, consumer._closed) == (1, False)
+        await consumer.stop()
+
+    asyncio.run(main())

@@ -12,11 +12,13 @@ from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
 from streamflow.checkpoint.progress import Progress
-from streamflow.errors import Fenced
+from streamflow.errors import Fenced, TopicError
+from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.settings.settings import load_settings
+from streamflow.state.store import TableChanges
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
 
@@ -119,6 +121,27 @@ def test_a_record_beyond_a_limit_that_stands_is_put_aside_wherever_it_stands_in_
         await producer.close()
         assert await bench.read(bench.results, 2) == [b"a", b"b"]
         assert await bench.read(bench.letters, 2) == [big, big]
+
+    _with_bench(kafka, unique, act)
+
+
+def test_a_row_of_state_that_its_changelog_does_not_take_ends_the_worker_and_nothing_is_committed(
+    kafka: str, unique: str
+) -> None:
+    """Put aside, it would be in the store alone, and gone with the disk."""
+
+    async def act(bench: _Bench) -> None:
+        await bench.limit(2_000)
+        producer = await bench.producer()
+        changed = bench.checkpoint(1, b"result")
+        changed.tables = [TableChanges("totals", [(b"k", b"x" * 5_000)])]
+        with pytest.raises(TopicError, match="totals has 5001 bytes"):
+            await producer.commit(changed, {"totals": Changelog(bench.results, 0, "layout")})
+        await producer.close()
+        later = await bench.producer()  # whoever comes next ends what was begun
+        await later.commit(bench.checkpoint(1, b"next"), {})
+        await later.close()
+        assert await bench.read(bench.results, 1) == [b"next"]
 
     _with_bench(kafka, unique, act)
 

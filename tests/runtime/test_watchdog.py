@@ -1,5 +1,6 @@
 """The watchdog's table, and that it barks also when the loop stands still."""
 
+import asyncio
 import threading
 import time
 
@@ -30,9 +31,25 @@ def test_a_silent_loop_is_noticed_from_another_thread() -> None:
         told.append(what)
         barked.set()
 
-    dog = Watchdog(3.0, lambda: (time.monotonic(), False), bark)
-    dog.start()
-    assert barked.wait(10)
-    assert "loop silent" in told[0]
-    assert "test_watchdog.py:" in told[0], "what holds the loop up is named"
-    dog.stop()
+    async def main() -> None:
+        dog = Watchdog(3.0, lambda: (time.monotonic(), False), bark)
+        dog.start()
+        assert barked.wait(60)
+        assert "loop silent" in told[0]
+        assert "test_watchdog.py:" in told[0], "what holds the loop up is named"
+        dog.stop()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_turns_is_not_silent_whatever_else_has_ended_on_it() -> None:
+    async def main() -> None:
+        dog = Watchdog(3.0, lambda: (time.monotonic(), False), print)
+        dog.start()
+        first, deadline = dog._turned_at, time.monotonic() + 60
+        while dog._turned_at == first:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        dog.stop()
+
+    asyncio.run(main())

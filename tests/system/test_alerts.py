@@ -1,5 +1,6 @@
 """Alerts of rules and nodes over two workers on a real Kafka, told to a real server, while the judge is killed."""
 
+import asyncio
 import signal
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
 from typer.testing import CliRunner
 
 from streamflow.cli.main import app
@@ -83,7 +85,7 @@ def test_alerts_survive_the_judge_and_are_told_acknowledged_and_silenced(
         settings = {
             "STREAMFLOW_NAMESPACE": product.name, "STREAMFLOW_ALERTS": "true", "STREAMFLOW_ALERTS_INTERVAL_MS": "500",
             "STREAMFLOW_ALERTS_FILE": str(tmp_path / "alerts.yml"), "STREAMFLOW_SECRET_HOOK": "h00k",
-            "STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8",
+            "STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8", "STREAMFLOW_EVENTS_DETAIL": "every",
         }  # fmt: skip
         product.start(0, **settings)
         product.start(1, **settings)
@@ -117,6 +119,7 @@ def test_alerts_survive_the_judge_and_are_told_acknowledged_and_silenced(
         assert silenced not in {alert for _, _, alert in _told(server)}
         _rules_can_be_given(client, url, tmp_path)
         _is_consistent(client, kafka, product.name)
+        asyncio.run(_is_announced(client, kafka, f"{product.name}.alerts"))
 
 
 def _alerts_are(client: httpx.Client, expected: set[tuple[str, bool, bool]]) -> list[dict[str, Any]]:
@@ -150,6 +153,27 @@ def _is_consistent(client: httpx.Client, kafka: str, namespace: str) -> None:
     environment = {"STREAMFLOW_BROKERS": kafka, "STREAMFLOW_NAMESPACE": namespace}
     rebuilt = _streamflow("audit", "rebuild", "--json", "--upto", status.headers["x-cursor"], env=environment)
     assert rebuilt.encode() == status.content
+
+
+async def _is_announced(client: httpx.Client, kafka: str, topic: str) -> None:
+    """DATA_AVAILABLE names every record of the sink, once."""
+    ranges = [event["data"] for event in _events(client, "DATA_AVAILABLE")]
+    announced = Counter(
+        (each["topic"], each["partition"], each["offset"] + place) for each in ranges for place in range(each["count"])
+    )
+    found: list[tuple[str, int, int]] = []
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(60):
+            while len(found) < 4:  # three keys raised, one of them cleared
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += [(record.topic, record.partition, record.offset) for record in records]
+    finally:
+        await consumer.stop()
+    assert announced == Counter(found)
 
 
 def _streamflow(*arguments: str, env: dict[str, str] | None = None) -> str:

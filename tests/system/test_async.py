@@ -37,6 +37,8 @@ nodes:
   out:    {{{{kind: sink, input: asked, topic: {{name}}.out}}}}
   seen:   {{{{kind: echo, input: sales, table: seen}}}}
   echoed: {{{{kind: sink, input: seen, topic: {{name}}.echoed}}}}
+  sooner: {{{{kind: python, input: sales, call: "tests.calls.functions:dawdling", order: unordered}}}}
+  soon:   {{{{kind: sink, input: sooner, topic: {{name}}.soon}}}}
   told:   {{{{kind: webhook, input: asked, url: "{url}/hook", concurrency: 10}}}}
 """
 
@@ -132,6 +134,12 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert set(numbers.values()) == {1}
     assert set(numbers) == {*expected, *range(1_000, 1_200)}, "the outage cost rows"
     _wait(lambda: _circuits(product)["asked"] == ["closed"], "the circuit was not closed again")
+
+    # Without an order rows overtook others, through the kill and the pause, and each came once.
+    soon = [json.loads(record.value)["number"] for record in _read(kafka, f"{product.name}.soon", 1_060, 1)]
+    assert sorted(soon) == sorted([*range(640), *range(1_000, 1_200), *range(2_000, 2_220)])
+    slow = [place for place, number in enumerate(soon) if number % 10 == 0]
+    assert any(soon[place - 1] > soon[place] for place in slow if place), "nobody overtook"
     metrics = product.client().get("/metrics").text
     assert f'streamflow_calls_circuit{{node="asked",target="{server.url}",topology="{product.name}"}} 0.0' in metrics
     assert product.stop(0) == 0

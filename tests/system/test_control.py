@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streamflow.bus.event import BusEvent
 from streamflow.model.partitioner import partition_of
@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 @pytest.fixture
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     """Nobody is left out for being slow: the machine may be busy with other things for seconds."""
-    made = Product(kafka, tmp_path, unique, _TOPOLOGY.replace("idle_after: 500ms", "idle_after: 60s"))
+    topology = _TOPOLOGY.replace("idle_after: 500ms", "idle_after: 60s")
+    made = Product(kafka, tmp_path, unique, f"{topology}error_budgets: {{{{sales: {{{{failures: 20, per: 10m}}}}}}}}\n")
     yield made
     for worker in made.workers.values():
         worker.kill()
@@ -58,6 +59,15 @@ def _start_two(product: Product) -> None:
     for number in (0, 1):
         product.wait_ready(number)
     _until(lambda: sum(task["state"] in ("running", "paused") for task in _tasks(product, (0, 1))) == 6)
+
+
+async def _spoil(kafka: str, topic: str, count: int) -> None:
+    """Write events that nobody can read."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    for number in range(count):
+        await producer.send_and_wait(topic, b"no sale %d" % number, partition=0)
+    await producer.stop()
 
 
 def _view(product: Product, number: int = 0) -> dict[str, Any]:
@@ -166,6 +176,23 @@ def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, ka
     late = [node["late"] for task in _tasks(product, (0, 1)) for node in task["nodes"].values()]
     assert sum(late) == 0
     moves = [("running", "paused", "ann", "a repair"), ("paused", "running", "ann", "repaired")]
+    _until(lambda: _moves(kafka, product.name) == moves)
+
+    # More dead letters than the error budget of the source allows: paused until somebody has looked.
+    asyncio.run(_spoil(kafka, f"{product.name}.sales", 20))
+    _until(lambda: sum(task["nodes"].get("sales", {}).get("dead", 0) for task in _tasks(product, (0, 1))) == 20)
+    assert _view(product)["state"] == "running"
+    asyncio.run(_spoil(kafka, f"{product.name}.sales", 1))
+    _until(lambda: _view(product)["state"] == "paused")
+    control = _view(product)["control"]
+    assert control["actor"] == "error budget"
+    assert control["reason"].startswith("node sales made 21 dead letters of ")
+    assert "rows within 10m, 20 are allowed; look at them (`streamflow dlq`)" in control["reason"]
+    shops.sell([9_100])
+    assert not shops.are_counted()
+    assert _order(product, "resume", "mended")["state"] == "running"
+    _until(shops.are_counted)
+    moves += [("running", "paused", control["actor"], control["reason"]), ("paused", "running", "ann", "mended")]
     _until(lambda: _moves(kafka, product.name) == moves)
 
 

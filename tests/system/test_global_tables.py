@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.nodes.test_plug_ins import install
 from tests.system.test_worker import Product
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -222,3 +224,58 @@ def test_a_worker_that_reads_its_tables_says_so_and_can_be_stopped(product: Prod
     assert (answer.status_code, answer.json()["title"]) == (503, "restoring")
     _put(product, [{"number": 2, "name": "y"}])
     assert product.stop(0) == 0
+
+
+_OFFICES = [
+    ("o1", "savings", "Nordbank", "Harbour"),
+    ("o2", "savings", "Nordbank", "Hill"),
+    ("o3", "giro", "Ost", "Mill"),
+]
+
+
+def _put_offices(product: Product, offices: Sequence[tuple[str, ...]]) -> None:
+    names = ("office", "account", "bank", "branch")
+    rows = [{**dict(zip(names, each, strict=True)), "code": each[0].upper()} for each in offices]
+    answer = product.client().post("/v1/topics/banks.directory/events", content=json.dumps(rows)).json()
+    product.query("directory", after=answer["token"])
+
+
+def _asked(product: Product, field: str, **values: str) -> dict[str, Any]:
+    body = {"field": field, "values": values}
+    return dict(product.client().post("/v1/nodes/bank_verification/options", json=body).json())
+
+
+def test_a_form_of_a_plug_in_is_answered_from_a_compacted_topic(kafka: str, tmp_path: Path, root: Path) -> None:
+    """The sample `banks`: its fields follow from one another and from the directory, which changes meanwhile."""
+    sample = root / "topologies" / "banks"
+    install(tmp_path / "site", "banks", {"bank_verification": "bank_verification:BankVerification"})
+    product = Product(
+        kafka, tmp_path, "banks", (sample / "topology.yaml").read_text().replace("{", "{{").replace("}", "}}")
+    )
+    try:
+        product.start(0, PYTHONPATH=os.pathsep.join([str(tmp_path / "site"), str(sample), str(root)]))
+        _put_offices(product, _OFFICES)
+        assert _asked(product, "directory")["options"] == ["directory"]
+        chosen = {"directory": "directory", "account": "savings"}
+        assert _asked(product, "account", directory="directory")["options"] == ["giro", "savings"]
+        assert _asked(product, "bank", **chosen)["options"] == ["Nordbank"]
+        assert _asked(product, "branch", **chosen)["waits_for"] == ["bank"]
+        chosen["bank"] = "Nordbank"
+        assert _asked(product, "branch", **chosen)["options"] == ["Harbour", "Hill"]
+        chosen["branch"] = "Harbour"
+        assert _asked(product, "bank_info", **chosen)["value"] == "Nordbank, Harbour (O1)"
+        _put_offices(product, [("o4", "savings", "Nordbank", "Harbour")])
+        assert _asked(product, "bank_info", **chosen)["value"] == "Nordbank, Harbour (O1, O4)"
+        assert _asked(product, "bank_info", **{**chosen, "account": "giro"})["waits_for"] == ["bank", "branch"]
+        checked = product.client().post("/v1/nodes/bank_verification/check", json={"values": chosen}).json()
+        assert checked["config"] == {**chosen, "fields": {}}
+        assert (checked["problems"], checked["derived"]) == ([], {"bank_info": "Nordbank, Harbour (O1, O4)"})
+        payments = [{"time": n, "payment": f"p{n}", "office": f"o{n}", "amount": 2.5} for n in range(1, 6)]
+        product.client().post("/v1/topics/banks.payments/events", content=json.dumps(payments))
+        found = asyncio.run(_read(kafka, "banks.verified", 4))
+        verified = {row["payment"]: row["verified"] for row in found}
+        assert verified == {"p1": True, "p2": False, "p3": False, "p4": True}
+    finally:
+        for worker in product.workers.values():
+            worker.kill()
+            worker.wait()

@@ -1,4 +1,7 @@
-"""Files, SQLite and PostgreSQL behind a real worker and a real Kafka: kills around the commits, every row once."""
+"""Files, SQLite and PostgreSQL behind a real worker and a real Kafka: kills around the commits, every row once.
+
+A row that a database refuses is a dead letter, once as well.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,8 @@ from typing import Any
 import psycopg
 import pyarrow.parquet as parquet
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
 
 from tests.sinks import postgres
 from tests.system.test_worker import Product
@@ -76,6 +80,41 @@ def _ids(url: str) -> list[int]:
         return [number for (number,) in connection.execute("SELECT id FROM sales").fetchall()]
 
 
+def _make_table(url: str) -> None:
+    """It takes no id that ends with 03."""
+    columns = "(time bigint NOT NULL, id bigint NOT NULL CHECK (id % 100 <> 3), shop text NOT NULL)"
+    if url.startswith("sqlite:///"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+            database.execute(f"CREATE TABLE sales {columns}")
+    else:
+        with psycopg.connect(url) as connection:
+            connection.execute(f"CREATE TABLE sales {columns}")
+
+
+async def _refused(kafka: str, topic: str) -> dict[str, Counter[int]]:
+    """Ids in committed dead letters, by node."""
+    place = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    found: dict[str, Counter[int]] = {}
+    try:
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        while await consumer.position(place) < end:
+            for record in (await consumer.getmany(timeout_ms=500)).get(place, []):
+                headers = dict(record.headers)
+                assert (headers["sf-reason"], headers["sf-target"]) == (b"refused", b"sales")
+                found.setdefault(headers["sf-node"].decode(), Counter())[json.loads(record.value)[2]] += 1
+    finally:
+        await consumer.stop()
+    return found
+
+
 def _in_files(folder: Path) -> list[int]:
     found: list[int] = []
     for path in folder.glob("[!.]*"):
@@ -99,6 +138,8 @@ def test_every_row_is_outside_once_whatever_is_killed(
     environment: dict[str, Any] = {
         "STREAMFLOW_FILES_DIR": str(tmp_path / "files"), "SALES_URL": rows, "SERVED_URL": served,
     }  # fmt: skip
+    for url in (rows, served):
+        _make_table(url)
     product.start(0, **environment)
     asyncio.run(_publish(kafka, f"{product.name}.sales", range(_BATCH)))
     wanted = sum(number % 10 != 0 for number in range(_BATCH))
@@ -114,12 +155,16 @@ def test_every_row_is_outside_once_whatever_is_killed(
         product.workers.pop(0)
     product.start(0, **environment)
     asyncio.run(_publish(kafka, f"{product.name}.sales", range(sent, sent + 100)))
-    expected = Counter(number for number in range(sent + 100) if number % 10)
+    everything = Counter(number for number in range(sent + 100) if number % 10)
+    refused = Counter(number for number in everything if number % 100 == 3)
+    wanted_of = {name: everything if name in ("lines", "columns") else everything - refused for name in places}
     for name, read in places.items():
-        _wait(lambda read=read: len(read()) >= len(expected), f"all rows of {name}")  # type: ignore[misc]
+        count = len(wanted_of[name])
+        _wait(lambda read=read, count=count: len(read()) >= count, f"all rows of {name}")  # type: ignore[misc]
     assert product.stop(0) == 0
+    assert asyncio.run(_refused(kafka, f"{product.name}.dead_letters")) == {"rows": refused, "served": refused}
     for name, read in places.items():
-        found = Counter(read())
+        found, expected = Counter(read()), wanted_of[name]
         assert found == expected, (name, list((found - expected).items())[:5], list((expected - found).items())[:5])
     assert [path.name for path in (tmp_path / "files").rglob(".*")] == []
 

@@ -1,11 +1,12 @@
 """GET /v1/nodes: the catalogue of kinds over HTTP."""
 
 import asyncio
+from typing import Any
 
 import httpx
 
 from streamflow.nodes.registry import KINDS
-from tests.web.workers import workers
+from tests.web.workers import StoredWorker, workers
 
 
 def test_kinds_are_listed_by_category_and_shown_in_full() -> None:
@@ -26,3 +27,54 @@ def test_kinds_are_listed_by_category_and_shown_in_full() -> None:
             assert "did you mean filter?" in refused.json()["detail"]
 
     asyncio.run(main())
+
+
+async def _asked(client: httpx.AsyncClient, what: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    answer = await client.post(f"/v1/nodes/lookup/{what}", json=body)
+    return answer.status_code, answer.json()
+
+
+def test_a_form_is_answered_from_the_tables_of_the_topology() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,), httpx.AsyncClient(base_url=one.url) as client:
+            form = {each["name"]: each for each in (await client.get("/v1/nodes/lookup")).json()["form"]}
+            assert (form["table"]["type"], form["table"]["depends_on"]) == ("select", [])
+            assert (form["take"]["type"], form["take"]["depends_on"]) == ("list", ["table"])
+            assert (await _asked(client, "options", field="table", values={}))[1]["options"] == ["shops"]
+            _, waits = await _asked(client, "options", field="take", values={"table": "shop"})
+            assert (waits["options"], waits["waits_for"]) == (None, ["table"])
+            _, found = await _asked(client, "options", field="take", values={"table": "shops"})
+            assert found["options"] == ["number", "city", "size"]
+            status, refused = await _asked(client, "options", field="key", values={})
+            assert (status, refused["title"]) == (404, "unknown_field")
+            assert "those that do: table, take" in refused["detail"]
+            status, refused = await _asked(client, "options", field="table", values={}, more=1)
+            assert (status, refused["title"]) == (422, "bad_parameter")
+            assert (await client.post("/v1/nodes/lokup/options", json={"field": "x", "values": {}})).status_code == 404
+            await _is_checked(client)
+            await _waits_for_tables(one, client)
+
+    asyncio.run(main())
+
+
+async def _is_checked(client: httpx.AsyncClient) -> None:
+    """All problems at once; without one the configuration with its defaults."""
+    _, checked = await _asked(client, "check", values={"table": "shop", "prefix": 5, "take": ["town"]})
+    assert checked["config"] is None
+    assert {each["field"]: each["message"] for each in checked["problems"]} == {
+        "key": "is missing",
+        "prefix": "must be text, not 5",
+        "table": "'shop' is none of its options",
+    }
+    _, checked = await _asked(client, "check", values={"table": "shops", "key": "shop", "take": ["city"]})
+    assert checked == {
+        "problems": [],
+        "config": {"table": "shops", "key": "shop", "take": {"city": "city"}, "prefix": "", "missing": "null"},
+        "derived": {},
+    }
+
+
+async def _waits_for_tables(one: StoredWorker, client: httpx.AsyncClient) -> None:
+    one.ratio = 0.5
+    status, refused = await _asked(client, "options", field="table", values={})
+    assert (status, refused["title"]) == (503, "restoring")

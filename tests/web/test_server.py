@@ -2,12 +2,17 @@
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
+from fastapi import FastAPI
 
 from streamflow.errors import SettingsError
-from streamflow.web.app import HttpServer
+from streamflow.web.app import HttpServer, Tls
+from tests.secured import Authority
 from tests.web.workers import workers
 
 
@@ -64,3 +69,22 @@ def test_a_request_keeps_its_id_or_gets_one() -> None:
                 assert (await client.get("/healthz", headers={"x-request-id": bad})).headers["x-request-id"] != bad
 
     asyncio.run(main())
+
+
+def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over TLS a connection ends with a word of both sides, and a client does not look at what it keeps for later."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.give("web")
+    trust = ssl.create_default_context(cafile=authority.certificate)
+
+    async def main() -> None:
+        server = HttpServer("127.0.0.1", 0, tls=Tls(certificate, key))
+        server.serve(FastAPI())
+        async with httpx.AsyncClient(base_url=server.url, verify=trust, timeout=60) as client:
+            assert (await client.get("/")).status_code == 404
+            await server.stop()
+
+    uvloop.run(main())
+    assert "graceful shutdown exceeded" not in caplog.text

@@ -48,7 +48,7 @@ def _standing(worker: StoredWorker, stage: str, partition: int, times: list[int 
     worker.standings[stage, partition] = TaskStanding(
         stage, partition, worker.url, 2_000, watermark, False, True, 0, 10_000, (entry,)
     )
-    worker.histories[stage, partition] = History(1_000)
+    worker.histories[stage, partition] = History(1_000, 0)
 
 
 def _deal(made: list[StoredWorker], times: list[int | None]) -> None:

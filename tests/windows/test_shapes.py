@@ -1,7 +1,8 @@
 """Every shape of windows equals the model: any disorder, chunks, partitions, fused or not, crash and resume."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,15 @@ nodes:
 """
 
 
+@contextmanager
+def bounds_of(shape: Run) -> Iterator[None]:
+    """The bounds of a run."""
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(fold_table, "MAX_LIVE", shape.live_max)
+        bounds.setattr(fold_table, "CLOSING_ROWS", shape.closing_rows)
+        yield
+
+
 def run(window: str, events: list[Event], shape: Run) -> Driver:
     """Run a topology of one window over the events."""
     plan = make_plan(parse_topology(_TOPOLOGY.format(delay=DELAY, window=window)))
@@ -81,9 +91,7 @@ def run(window: str, events: list[Event], shape: Run) -> Driver:
         overlap=shape.overlap,
     )
     driver.crash_at = dict(shape.crashes)
-    with pytest.MonkeyPatch.context() as bounds:
-        bounds.setattr(fold_table, "MAX_LIVE", shape.live_max)
-        bounds.setattr(fold_table, "CLOSING_ROWS", shape.closing_rows)
+    with bounds_of(shape):
         for start in range(0, len(events), 40):
             driver.publish("in", events[start : start + 40])
             driver.run()

@@ -114,7 +114,7 @@ nodes:
 )
 def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) -> None:
     entries = EntryProgress(60), EntryProgress(marks=(ProducerMark(50), ProducerMark(70, True)))
-    progress = Progress(55, entries, (1, 0, 7), ("m=1",), closing)
+    progress = Progress(55, entries, (1, 0, 7), (("m", "1"),), closing)
     assert Progress.decode(progress.encode()) == progress
     assert progress.encode()[0] == ("1" if closing is None else "2")
 

@@ -8,6 +8,8 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer._getmany                                only partitions whose task is ready
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, crash
+    App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
+    AIOKafkaConsumerThread.on_thread_stop            within a bound
     BootStrategy                                     no producer
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
@@ -31,9 +33,12 @@ from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 _POLL_S = 0.1
+#: Leaving the group may have to wait for a rebalance; whoever is cut is missed by it for a session time-out.
+_LEAVE_S = 10.0
 #: A consumer that fetches nothing, because it is paused or has no partition, stays in the group; whether one that has
 #: work is stuck, the watchdog knows.
 _NEVER_MS = 1 << 50
@@ -126,6 +131,11 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         """Tasks commit offsets in their transactions."""
         return True
 
+    async def on_thread_stop(self) -> None:
+        """The consumer before the queue of calls, which a rebalance that is under way may need."""
+        await disconnect(self._consumer, within_s=_LEAVE_S)
+        await super().on_thread_stop()
+
 
 class ChunkConsumer(driver.Consumer):
     """Hands chunks to Faust as messages."""
@@ -143,7 +153,14 @@ class ChunkConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """One message per partition chunk."""
-        chunks, _active = await self._wait_next_records(timeout)
+        try:
+            chunks, _active = await self._wait_next_records(timeout)
+        except Exception as error:
+            # Faust would log it, close the consumer's loop and stay, deaf; whoever met the closed loop first would be
+            # taken for the cause.
+            if not self.app.should_stop:
+                self.app.host.fail(error)
+            raise
         if not chunks or self.should_stop or not self.flow_active:
             return
         for tp, chunk in chunks.items():
@@ -239,6 +256,9 @@ class StageApp(faust.App):
     async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         await super()._on_partitions_assigned(assigned, generation_id)
         await self.host.on_assigned({(tp.topic, tp.partition) for tp in assigned}, generation_id)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """The consumer is being stopped, on its own thread."""
 
     async def crash(self, reason: BaseException) -> None:
         """A service of Faust failed: the worker ends, recovery starts from what is committed."""

@@ -37,9 +37,11 @@ async def check(thread: Any, group: str, settings: Settings) -> None:
 
     thread: Faust's consumer thread; the coordinator's futures belong to its loop.
     """
-    if thread._consumer is None:
+    # The consumer makes its coordinator only when it has reached Kafka.
+    coordinator = thread._consumer and thread._consumer._coordinator
+    if coordinator is None:
         return
-    look = asyncio.run_coroutine_threadsafe(_look(thread._consumer._coordinator), thread.thread_loop)
+    look = asyncio.run_coroutine_threadsafe(_look(coordinator), thread.thread_loop)
     try:
         await asyncio.wrap_future(look)
     except KafkaError as error:
