@@ -51,6 +51,8 @@ class SampleStream:
                     await asyncio.sleep(interval_s)
             except (KafkaError, OSError) as error:
                 log.warning("samples are not written at the moment: %r", error)
+            except Exception:  # a fault of ours must not end the watch for the faults of others
+                log.exception("samples are not written at the moment")
             finally:
                 await producer.stop()
             await asyncio.sleep(interval_s)
