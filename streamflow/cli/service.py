@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 from fastapi import FastAPI
 
+from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
@@ -27,12 +28,15 @@ from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
+from streamflow.metrics.performance import Performance, Point
+from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.alerting import Alerting
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
@@ -87,6 +91,10 @@ class WorkerService:
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
+        self._performance = Performance()
+        #: What judges alerts, and by what, where that is on.
+        self.alerts_config: AlertsConfig | None = None
+        self.alerting: Alerting | None = None
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
@@ -406,6 +414,16 @@ class WorkerService:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Exposition in what is accepted with its media type, gauges filled now."""
+        self._fill_metrics()
+        return self._metrics.render(accept)
+
+    def points(self) -> list[Point]:
+        """The same as points for the metrics stream, and what follows from them."""
+        self._fill_metrics()
+        found = points_of(self._metrics.registry)
+        return [*found, *self._performance.points(self.plan.topology, found)]
+
+    def _fill_metrics(self) -> None:
         families, topology = self._metrics, self.plan.topology
         families.forget_tasks()
         sums: dict[tuple[str, str], list[int]] = {}
@@ -441,7 +459,9 @@ class WorkerService:
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
             families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
-        return families.render(accept)
+        if self.alerting is not None:
+            alerts = self.alerting.table
+            families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""

@@ -506,7 +506,7 @@ class Task:
         )
         self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
         if self.bus is not None:
-            self.bus.gather()
+            self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         if self._delivering is not None:
             checkpoint.batch = self._delivering.take(self._positions)

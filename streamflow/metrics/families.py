@@ -15,6 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
 from streamflow.metrics.node_rates import NodeRates
@@ -84,7 +85,7 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.models, self.calls, self.alerts = ModelFamilies(registry), CallMetrics(registry), AlertMetrics(registry)
         self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
         _add_process(registry)
 
