@@ -20,6 +20,7 @@ from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
+from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
@@ -364,6 +365,7 @@ class WorkerService:
             "lag": None if None in lags.values() else sum(lag or 0 for lag in lags.values()),
             "watermark": None if watermark in (None, NO_TIME) else watermark,
             "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
+            "stream": stream_figures(task) if task.is_open else None,
             "nodes": {
                 name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
                 | ({"dropped": each.dropped} if each.dropped else {})
@@ -405,8 +407,8 @@ class WorkerService:
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
-    def metrics(self) -> bytes:
-        """Prometheus text exposition, gauges filled now."""
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Exposition in what is accepted with its media type, gauges filled now."""
         families, topology = self._metrics, self.plan.topology
         families.forget_tasks()
         sums: dict[tuple[str, str], list[int]] = {}
@@ -423,6 +425,7 @@ class WorkerService:
                     families.watermark_lag_seconds.labels(*labels).set(time.time() - watermark / 1_000)
                 else:
                     families.watermark_lag_seconds.remove(*labels)
+            families.stream.fill(labels, stream_figures(task))
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
@@ -439,7 +442,7 @@ class WorkerService:
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
         families.calls.fill(topology, self._calls())
-        return families.render()
+        return families.render(accept)
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""
@@ -467,7 +470,7 @@ class WorkerService:
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)
-        families.checkpoint_seconds.labels(*labels).observe(took_s)
         families.checkpoint_records.labels(*labels).observe(checkpoint.record_count)
-        if checkpoint.first_ms:
-            families.latency_seconds.labels(*labels).observe(max(0.0, time.time() - checkpoint.first_ms / 1_000))
+        latency_s = max(0.0, time.time() - checkpoint.first_ms / 1_000) if checkpoint.first_ms else None
+        trace_id = checkpoint.spans[-1].context.trace_id if checkpoint.spans else None
+        families.committed(labels, took_s, latency_s, trace_id)

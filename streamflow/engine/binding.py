@@ -42,6 +42,7 @@ from streamflow.nodes.operators import (
     Score,
     Unfold,
 )
+from streamflow.nodes.watching import Watch
 from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
@@ -145,6 +146,9 @@ class Binding:
         made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, hooks)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
+            bus = self.names["task"].bus
+            if isinstance(made.node, Watch) and bus is not None:
+                made.node.say = partial(bus.alert, node.name)
             self.clocked.append(made)
         self._add(number, node, made, getattr(node.operator, "late_topic", None))
         return made
@@ -157,7 +161,7 @@ class Binding:
             self.program.row_types[node.name],
             task.partition,
             give=partial(hooks.give, number, node.name),
-            say=task.say_of(node.name),
+            say=None if task.bus is None else partial(task.bus.approval, node.name),
             parks=partial(hooks.parks, node.name),
             border_moved=hooks.border_moved,
             watermark_now=hooks.settled_watermark,

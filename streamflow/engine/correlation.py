@@ -9,7 +9,7 @@ many events is nobody's. What the bus is told is in walk_events.py.
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.engine.walk import STEPS_MAX, Left, Walk
 from streamflow.engine.walk_events import WalkEvents
+from streamflow.logs.trace import in_trace
 from streamflow.model.approval import Parked
 from streamflow.model.chunk import Chunk
 from streamflow.model.outcome import CORRELATION, PIECE, Headers, bounded_id, encode_part, is_awaited
@@ -96,7 +97,8 @@ class Correlator:
                 done = place + 1
                 walk = self._begin(chunk, index, row)
                 run = function if walk.steps is None else self._probed_functions()[entry]
-                run([row], times and times[place:done], behind, ahead)
+                with _logged(walk):
+                    run([row], times and times[place:done], behind, ahead)
                 if stopped():  # it will be worked on again
                     self._walk = None
                     return
@@ -127,7 +129,8 @@ class Correlator:
             yield
             return
         walk = self._begin(chunk, index, None)
-        yield  # an exception ends the task, and what is in the outputs with it
+        with _logged(walk):
+            yield  # an exception ends the task, and what is in the outputs with it
         self._end(walk)
 
     # -- one walk -----------------------------------------------------------------------------------------------------
@@ -277,3 +280,8 @@ class Correlator:
                 key, value, headers = records[place]
                 walk.added.append((topic, key, value, headers or ()))
                 walk.places.append((records, place))
+
+
+def _logged(walk: Walk) -> AbstractContextManager[None]:
+    """Log lines written meanwhile have the trace's id, if there is one."""
+    return nullcontext() if walk.span is None else in_trace(walk.span.trace_id)

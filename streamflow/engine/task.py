@@ -12,7 +12,6 @@ into chunks gives the same results.
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -82,9 +81,9 @@ class Task:
         self.stage = program.stage
         self.outputs = Outputs(partition_counts, partition)
         self.counters = TaskCounters(program)
-        self._bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
+        self.bus = TaskBus(bus, program, partition, self.outputs, self.counters) if bus is not None else None
         self.pending_records = self.pending_bytes = self._first_ms = self._sequence = 0
-        self._dead = Dead(program, self.outputs, self.counters, self._bus)
+        self._dead = Dead(program, self.outputs, self.counters, self.bus)
         self._positions = dict(positions or {})
         self._watermark_ms = self._closed_to_ms = progress.watermark_ms
         self._before_end_ms = NO_TIME if progress.has_ended else progress.watermark_ms
@@ -120,10 +119,6 @@ class Task:
             self.close()
             raise
         self.due = [self._next_due(clock) for clock in self._clocks]
-
-    def say_of(self, node: str) -> Callable[[bool, dict[str, Any]], None] | None:
-        """Takes what approvals of a node have to say on the bus; None where events are off."""
-        return None if self._bus is None else partial(self._bus.approval, node)
 
     def _hooks(self) -> TaskHooks:
         return TaskHooks(
@@ -373,8 +368,8 @@ class Task:
         return border + clock.entry.watermark_delay_ms
 
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
-        if self._bus is not None and final and end > start:
-            rows = self._bus.closing(node, start, end, rows)
+        if self.bus is not None and final and end > start:
+            rows = self.bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
         try:
             with self._correlator.apart(node):
@@ -510,8 +505,8 @@ class Task:
             first_ms=self._first_ms,
         )
         self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
-        if self._bus is not None:
-            self._bus.gather()
+        if self.bus is not None:
+            self.bus.gather()
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         if self._delivering is not None:
             checkpoint.batch = self._delivering.take(self._positions)

@@ -16,6 +16,7 @@ from inspect import isabstract
 from typing import Any
 
 from streamflow.errors import InternalError
+from streamflow.nodes.alert import Alert
 from streamflow.nodes.anomaly import Anomaly
 from streamflow.nodes.approval import Approval
 from streamflow.nodes.branch import Branch
@@ -90,6 +91,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     NormalizeRunning,
     NormalizeWindow,
     Anomaly,
+    Alert,
     Approval,
     HttpRequest,
     Enrich,

@@ -401,6 +401,9 @@ class _HostWithOwnership:
         self._assignor.generation = generation
         await self._host.on_assigned(assigned, generation)
 
+    def on_full(self, topic: str, partition: int) -> None:
+        self._host.on_full(topic, partition)
+
     def fail(self, error: BaseException) -> None:
         self._host.fail(error)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
@@ -173,11 +173,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         tags=["health"],
         operation_id="metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}},
+        responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
     )
-    async def metrics() -> Response:
-        """Prometheus metrics."""
-        return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(request: Request) -> Response:
+        """Prometheus metrics; in OpenMetrics, when it is accepted, with ids of traces as exemplars of latencies."""
+        body, media_type = service.metrics(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type)
 
 
 def _add_documents(app: FastAPI) -> None:

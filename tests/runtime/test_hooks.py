@@ -18,7 +18,7 @@ from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.consumer import Consumer
@@ -46,8 +46,8 @@ def test_the_pinned_versions_are_installed() -> None:
         (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
         (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
-        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
-        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "crash"]),
+        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records", "on_buffer_full"]),
+        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "_crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
@@ -244,6 +244,32 @@ def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None
     assert list(strategy.web_server()) == []
 
 
+class _Host:
+    """What the hooks tell the owner of the tasks."""
+
+    def __init__(self) -> None:
+        self.revoked, self.failures = 0, list[BaseException]()
+
+    async def on_revoked(self) -> None:
+        self.revoked += 1
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+
+
+def test_a_service_of_faust_that_fails_ends_the_worker_with_what_it_was(tmp_path: Path) -> None:
+    """Fetching without permission: Faust goes on without its consumer, and nobody would know."""
+
+    async def main() -> None:
+        app: Any = _app(tmp_path)
+        app.host = host = _Host()
+        error = TopicAuthorizationFailedError("in")
+        await app._fetcher.crash(error)
+        assert host.failures == [error]
+
+    asyncio.run(main())
+
+
 class _WithoutVersions(AIOKafkaConnection):  # type: ignore[misc]
     async def _do_version_lookup(self) -> None:
         """The server of this test is no Kafka."""
@@ -294,12 +320,6 @@ def test_a_consumer_that_has_not_reached_kafka_yet_has_no_errors_of_its_group() 
 
 def test_a_rebalance_during_a_stop_leaves_the_consumer_to_its_thread(tmp_path: Path) -> None:
     """Faust would close its connections from the main thread, whose loop they do not belong to."""
-
-    class _Host:
-        revoked = 0
-
-        async def on_revoked(self) -> None:
-            self.revoked += 1
 
     async def main() -> None:
         app: Any = _app(tmp_path)

@@ -20,7 +20,7 @@ from streamflow.bus.event import BusEvent
 from streamflow.model.partitioner import partition_of
 from tests.system.test_worker import _TOPOLOGY, Product, _sale
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
