@@ -5,6 +5,7 @@ import inspect
 import socket
 import ssl
 import threading
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +46,7 @@ def test_the_pinned_versions_are_installed() -> None:
         (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
         (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
-        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
+        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records", "on_buffer_full"]),
         (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "_crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
@@ -145,6 +146,31 @@ def test_contexts_of_strangers_are_seen_in_any_batch_when_asked_for(compression:
     assert chunk.correlations == {}, "those are only ours, in batches of their own"
     assert _read(data).traces == {}
     assert _read(data, traces=True, marks=True).traces == {}, "on internal topics they are in batches of their own"
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_ids_of_executions_are_seen_among_their_like_or_where_it_is_declared(compression: int) -> None:
+    headers: list[list[tuple[str, bytes]]] = [
+        [("sf-correlation", b"a")],
+        [("sf-correlation", b"b" * 300), ("sf-piece", b"1"), ("sf-time", b"70")],
+        [],
+        [("sf-correlation", b"c")],
+    ]
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, 0, 0, 1 << 20)
+    for index, each in enumerate(headers):
+        builder.append(index, 1_000 + index, None, b"[%d]" % index, each)
+    data = bytes(builder.build())
+    digest = sha256(b"b" * 300).hexdigest().encode()
+    for columns in ({"marks": True}, {"headers": True}, {"headers": True, "timestamps": True}):
+        chunk = _read(data, 0, None, **columns)
+        assert chunk.correlations == {0: b"a", 1: digest, 3: b"c"}
+        assert chunk.pieces == {1}
+        assert chunk.run_at(3).max_timestamp_ms == 1_003, "only what comes alone was sent again"
+        assert chunk.values == [b"[0]", b"[1]", b"[2]", b"[3]"]
+        assert _read(data, 2, None, **columns).correlations == {1: b"c"}
+    plain = _batch([b"[1]", b"[2]"], compression=compression)
+    assert _read(data).correlations == {}, "on other topics nobody looks"
+    assert _read(plain, marks=True).values == [b"[1]", b"[2]"]
 
 
 def test_an_event_sent_again_has_the_time_at_which_it_was_written_first() -> None:
