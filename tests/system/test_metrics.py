@@ -16,7 +16,7 @@ import pytest
 
 from tests.system.test_worker import Product, _sale
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_task_that_moves_takes_its_gauges_along(product: Product) -> None:
     before = _tasks(product, 0, "streamflow_lag_records")
     assert len(before) == 6
     product.start(1)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(_tasks(product, 1, "streamflow_lag_records")) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.2)
