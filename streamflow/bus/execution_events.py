@@ -40,7 +40,7 @@ class NodeStateChanged(_Told):
 
 @data_of(EventType.DATA_AVAILABLE)
 class DataAvailable(EventData):
-    """Output that others may read: where it is, never the data."""
+    """Records of a sink's topic, one batch of one checkpoint: where they are, never the data."""
 
     topic: str
     partition: int
@@ -93,8 +93,8 @@ class ErrorOccurred(EventData):
 
 @data_of(EventType.WIDGET_UPDATE_REQUESTED)
 class WidgetUpdateRequested(EventData):
-    """Whoever shows this view should refresh it; many changes make one request."""
+    """Whoever shows this view should refresh it; all changes of a checkpoint make one request."""
 
-    view: str = Field(description="table or node that is shown")
+    view: str = Field(description="table that is shown")
     keys: list[str] = Field(default_factory=list, max_length=1_000, description="keys that changed; empty: any")
     count: int = Field(1, ge=1, description="changes in this request")

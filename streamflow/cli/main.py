@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from streamflow.cli import client, control, look, runs
+from streamflow.cli.alerts import alerts
 from streamflow.cli.approvals import approvals
 from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
@@ -55,6 +56,7 @@ app.command()(control.resume)
 app.command()(control.stop)
 app.command()(control.cancel)
 app.command()(control.state)
+app.add_typer(alerts, name="alerts")
 app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)

@@ -128,7 +128,7 @@ class Fusion:
             self._prologue(inlined)
             is_source = entry.kind is EntryKind.SOURCE
             if is_source:
-                code.line(f"high = clock_{number}.high_ms; dues = task.due")
+                code.line(f"high = clock_{number}.high_ms; dues = task.due; back = 0")
             from_field = is_source and entry.event_time is not None
             code.line("events = iter(rows)" if from_field else "events = zip(times, rows)")
             with self._guarded_loop("for e in events:" if from_field else "for t, e in events:", "e"):
@@ -139,7 +139,7 @@ class Fusion:
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
-                code.line(f"clock_{number}.high_ms = high")
+                code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
 
     def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
@@ -159,7 +159,9 @@ class Fusion:
                 for node in inlined:
                     if isinstance(node.operator, Fold):
                         self._fold_code(node, node.operator).advanced()
-        if entry.processing_time:
+        if not entry.processing_time:
+            code.line("elif t < high: back += 1")
+        else:
             code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
 
     @staticmethod
@@ -184,6 +186,7 @@ class Fusion:
                 code.line("results += 1")
                 self._forward(node.name, "r", "k", None, "r")
             code.line(f"passed[{number}] += results")
+            code.line(f"if final: task.counters.closed[{number}] += results")
             self._epilogue(inlined)
 
     def _end_function(self, node: PlannedNode) -> None:

@@ -15,8 +15,11 @@ from prometheus_client import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_rates import NodeRates
+from streamflow.metrics.stream_families import StreamFamilies
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -82,7 +85,8 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.models, self.calls, self.alerts = ModelFamilies(registry), CallMetrics(registry), AlertMetrics(registry)
+        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
         _add_process(registry)
 
     def forget_tasks(self) -> None:
@@ -90,7 +94,7 @@ class Metrics:
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
-            *self.models.of_tasks,
+            *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 

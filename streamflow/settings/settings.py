@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     audit_seal_interval_ms: int = Field(
         10_000, ge=100, description="time after which events are sealed that came meanwhile, ms; or 1,000 of them"
     )
+    alerts: bool = Field(False, description="judge rules over the metrics of all workers, and tell notifiers of alerts")
+    alerts_file: Path | None = Field(
+        None, description="YAML file of rules, notifiers and routes, the same on all workers of a namespace"
+    )
+    alerts_interval_ms: int = Field(
+        10_000, ge=100, le=600_000, description="time between two samples of a worker, and two judgements, ms"
+    )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")
     http_host: str = Field("127.0.0.1", description="address the HTTP server binds")

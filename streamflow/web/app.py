@@ -17,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.access import KNOWN, PUBLIC
+from streamflow.web.alerts import alert_routes
 from streamflow.web.approvals import approval_routes
 from streamflow.web.bodies import BoundedBodies
 from streamflow.web.control import control_routes
-from streamflow.web.event_status import status_routes
+from streamflow.web.event_status import FollowedStatus, status_routes
 from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
 from streamflow.web.execution_table import execution_routes
@@ -63,6 +64,14 @@ PERMISSIONS = {
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
     "show_status": "view",
+    "list_alerts": "query",  # labels may be keys of rows
+    "show_alert": "query",
+    "acknowledge_alert": "operate",
+    "list_silences": "query",
+    "silence_alerts": "operate",
+    "lift_silence": "operate",
+    "show_alert_rules": "view",
+    "set_alert_rules": "operate",
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -119,8 +128,10 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
     app.include_router(event_routes(service, app.state.event_clients))
-    app.include_router(status_routes(service))
+    status = FollowedStatus()
+    app.include_router(status_routes(service, status))
     app.include_router(execution_routes(service))
+    app.include_router(alert_routes(service, status))
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service))

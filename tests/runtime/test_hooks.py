@@ -46,7 +46,7 @@ def test_the_pinned_versions_are_installed() -> None:
         (driver.AIOKafkaConsumerThread, ["_create_worker_consumer", "_fetch_records", "seek_wait", "_ensure_consumer"]),
         (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
-        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records"]),
+        (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records", "on_buffer_full"]),
         (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "_crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),

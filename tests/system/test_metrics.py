@@ -79,7 +79,16 @@ def test_top_and_profile_of_workers_that_work(product: Product, tmp_path: Path) 
         "by_city": (3, 3),
     }
     assert stages["sales"]["records_per_s"] > 0
-    assert {row["node"] for row in top["nodes"]} >= {"sales", "known", "seen", "totals"}
+    nodes = {row["node"]: row for row in top["nodes"]}
+    assert set(nodes) >= {"sales", "known", "seen", "totals"}
+    assert (nodes["known"]["reduction"], nodes["seen"]["reduction"]) == (0.0, 0.0)
+    assert all(nodes[name]["latency_us"] > 0 for name in ("sales", "known", "seen"))
+    node = f'{{node="known",stage="sales",topology="{product.name}"}}'
+    scraped = dict(
+        line.rsplit(" ", 1) for line in product.client(0).get("/metrics").text.splitlines() if "#" not in line
+    )
+    assert float(scraped[f"streamflow_node_reduction_ratio{node}"]) == 0
+    assert float(scraped[f"streamflow_node_latency_seconds{node}"]) > 0
     assert sum(row["tasks"] for row in top["workers"]) == 6
     assert len(top["workers"]) == 2
     assert top["silent"] == []

@@ -1,7 +1,9 @@
 """The product as its user runs it: worker processes, curl-like clients, a real Kafka."""
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.ports import free_port
 
@@ -176,9 +180,38 @@ def test_the_views_metrics_and_documents(product: Product) -> None:
     assert 'streamflow_node_rows_out{node="known"' in metrics
     for family in ("checkpoint_seconds", "chunk_seconds", "chunk_records", "end_to_end_seconds"):
         assert f"streamflow_{family}_bucket" in metrics
+    stream = [task["stream"] for task in view["tasks"] if task["stage"] == "sales"]
+    assert sum(each["events_processed"] for each in stream) == 2
+    assert all(0 <= each["buffer_ratio"] <= 1 for each in stream)
+    assert max(each["last_checkpoint_ms"] for each in stream) > 0
     assert product.client().get("/healthz").json()["status"] in ("working", "idle")
     routes = product.client().get("/openapi.json").json()["paths"]
     assert "/v1/topologies/{topology}" in routes
+
+
+def test_full_buffers_make_work_wait_and_are_counted(product: Product) -> None:
+    """A backlog in front of a small buffer: nothing is lost meanwhile, and disorder is counted, too."""
+    topic, count = f"{product.name}.sales", 30_000
+
+    async def fill() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=product.kafka)
+        await admin.start()
+        await admin.create_topics([NewTopic(topic, 3, 1)])
+        await admin.close()
+        async with AIOKafkaProducer(bootstrap_servers=product.kafka, linger_ms=50) as producer:
+            sales = [json.dumps(_sale(1_000 + i % 2)).encode() for i in range(2)]
+            await asyncio.gather(*[await producer.send(topic, sales[i % 2], key=b"a") for i in range(count)])
+
+    asyncio.run(fill())
+    product.start(0, STREAMFLOW_PENDING_MAX_OUTPUTS="1000")
+    deadline, done = time.monotonic() + 60, 0
+    while done < count and time.monotonic() < deadline:
+        done = sum(row["value"]["count"] for row in product.query("seen").json()["rows"])
+        time.sleep(0.1)
+    assert done == count
+    metrics = product.client().get("/metrics").text
+    for name in ("backpressure_events", "out_of_order_events", "latency_ms", "events_per_second", "windows_open"):
+        assert re.search(rf"^streamflow_stream_{name}{{.*}} [1-9]", metrics, re.MULTILINE), name
 
 
 def test_two_workers_answer_for_each_other_and_survive_each_other(product: Product) -> None:
@@ -217,9 +250,7 @@ def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_dis
 
 
 def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product, kafka: str) -> None:
-    import asyncio
-
-    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+    from aiokafka import AIOKafkaConsumer
 
     product.start(0)
     big = json.dumps({**_sale(1_010), "note": "x" * 1_000_000}).encode()
@@ -268,10 +299,7 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
 def test_results_too_large_for_a_sink_of_somebody_else_do_not_stop_the_stream(
     kafka: str, tmp_path: Path, unique: str
 ) -> None:
-    import asyncio
-
     from aiokafka import AIOKafkaConsumer
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
     topology = """
 topology: {name}

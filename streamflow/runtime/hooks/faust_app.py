@@ -56,6 +56,9 @@ class Host(Protocol):
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         """These partitions are ours now."""
 
+    def on_full(self, topic: str, partition: int) -> None:
+        """So many chunks of a partition wait that it is not fetched any more for now."""
+
     def fail(self, error: BaseException) -> None:
         """The worker cannot go on."""
 
@@ -157,6 +160,11 @@ class ChunkConsumer(driver.Consumer):
             await asyncio.sleep(_POLL_S / 2)
             return {}
         return await super()._getmany(active, timeout)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """A stage has its buffer of chunks full: Faust stops fetching the partition until it is not."""
+        super().on_buffer_full(tp)
+        self.app.host.on_full(tp.topic, tp.partition)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """One message per partition chunk."""
