@@ -19,6 +19,7 @@ class EventType(StrEnum):
     NODE_STATE_CHANGED = "NODE_STATE_CHANGED"
     DATA_AVAILABLE = "DATA_AVAILABLE"
     EXECUTION_STARTED = "EXECUTION_STARTED"
+    EXECUTION_FORKED = "EXECUTION_FORKED"
     EXECUTION_COMPLETED = "EXECUTION_COMPLETED"
     ERROR_OCCURRED = "ERROR_OCCURRED"
     WIDGET_UPDATE_REQUESTED = "WIDGET_UPDATE_REQUESTED"
@@ -40,6 +41,10 @@ class EventType(StrEnum):
     DEAD_LETTER_DISCARDED = "DEAD_LETTER_DISCARDED"
     ALERT_RAISED = "ALERT_RAISED"
     ALERT_CLEARED = "ALERT_CLEARED"
+    ALERT_ACKNOWLEDGED = "ALERT_ACKNOWLEDGED"
+    ALERT_SILENCED = "ALERT_SILENCED"
+    ALERT_NOTIFIED = "ALERT_NOTIFIED"
+    ALERT_RULES_CHANGED = "ALERT_RULES_CHANGED"
     APPROVAL_REQUESTED = "APPROVAL_REQUESTED"
     APPROVAL_DECIDED = "APPROVAL_DECIDED"
     SCALED = "SCALED"
@@ -87,7 +92,7 @@ def data_of(kind: EventType, version: int = 1) -> Callable[[type[_Model]], type[
 
 def models() -> Mapping[EventType, tuple[int, type[EventData]]]:
     """(version, data model) of every type."""
-    from streamflow.bus import execution_events, service_events  # noqa: F401 - they register their models
+    from streamflow.bus import alert_events, execution_events, service_events  # noqa: F401 - they register their models
 
     return _models
 

@@ -5,12 +5,15 @@ partition, so the order of partitions does not matter.
 
     "flights"          version, digest, deployed (time of the first worker with it), state, alerts
     "flights/hourly"   dead_letters by reason, redriven, discarded, late, alerts
+
+Beside them stand the alerts themselves (`alert_table.py`).
 """
 
 from typing import Any
 
 import orjson
 
+from streamflow.bus.alert_table import AlertTable
 from streamflow.bus.event_types import EventType
 
 #: Topologies and nodes; events of further ones are counted as `left_out`.
@@ -28,12 +31,14 @@ class StatusTable:
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] = {}
         self._left_out = 0
+        self.alerts = AlertTable()
 
     def add(self, event: dict[str, Any]) -> None:
         """Fold an event, as `plain_event` gives it, in."""
         if not event:
             return
         try:
+            self.alerts.fold(event)
             self._fold(str(event["subject"]), event, event["data"])
         except (KeyError, TypeError, AttributeError):  # somebody else's
             self._left_out += 1
@@ -66,4 +71,6 @@ class StatusTable:
 
     def encode(self) -> bytes:
         """The table as JSON, the same bytes for the same events."""
-        return orjson.dumps({"rows": self._rows, "left_out": self._left_out}, option=orjson.OPT_SORT_KEYS)
+        alerts = self.alerts.plain()
+        more = {"alerts": alerts} if alerts else {}
+        return orjson.dumps({"rows": self._rows, "left_out": self._left_out, **more}, option=orjson.OPT_SORT_KEYS)

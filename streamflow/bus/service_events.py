@@ -152,24 +152,6 @@ class DeadLetterDiscarded(EventData):
     letters: list[str] = Field(default_factory=list, max_length=1_000, description="their ids")
 
 
-@data_of(EventType.ALERT_RAISED)
-class AlertRaised(EventData):
-    """A rule holds for long enough."""
-
-    rule: str
-    value: float | None = None
-    threshold: float | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
-@data_of(EventType.ALERT_CLEARED)
-class AlertCleared(EventData):
-    """A rule that was raised holds no more."""
-
-    rule: str
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
 @data_of(EventType.APPROVAL_REQUESTED)
 class ApprovalRequested(EventData):
     """An event is parked until somebody decides."""

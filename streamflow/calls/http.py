@@ -8,11 +8,11 @@ the environment are not used. aiohttp sends a request of an idempotent method on
 breaks; that is one attempt here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -34,6 +34,7 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SHOWN_BYTES = 200
 #: Idempotency key of a row, the same in every attempt.
 KEY_HEADER = "Idempotency-Key"
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,6 @@ class HttpCaller:
 
     async def open(self) -> None:
         """Make the pool. Raises TopologyError for a secret that is not there."""
-        import aiohttp
-
         action = self._action
         place = f"nodes.{self._node}.headers"
         self._headers = [
@@ -91,14 +90,8 @@ class HttpCaller:
         ]
         first = action.url.parts[0]
         plain = isinstance(first, str) and first.startswith("http://")
-        guard = AddressGuard(self._outside.networks, only_listed=plain)
-        connector = aiohttp.TCPConnector(limit=action.pool, ttl_dns_cache=10, socket_factory=guard.make_socket)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=action.connect_timeout_ms / 1_000),
-            trust_env=False,
-            auto_decompress=True,
+        self._session = open_session(
+            self._outside, only_listed=plain, pool=action.pool, connect_timeout_ms=action.connect_timeout_ms
         )
 
     def _filled(self, part: Any, place: str) -> Any:
@@ -127,41 +120,21 @@ class HttpCaller:
         return self._row(row, {**dict.fromkeys(self._response_names), **values}, degraded=True)
 
     async def call(self, row: Any, origin: Origin) -> Any:
-        """One request, and the fields of its response. Raises CallFailed; aiohttp's errors are translated here."""
-        import aiohttp
-        from yarl import URL
-
+        """One request, and the fields of its response. Raises CallFailed."""
         assert self._session is not None
-        action, url = self._action, URL(self._url(row), encoded=True)
+        action = self._action
         headers = {name: _one_line(text.text(row), name) for name, text in self._headers}
         body = self._body(row)
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
         if action.method != "GET":
             headers.setdefault(KEY_HEADER, origin.key)
-        try:
-            async with self._session.request(
-                action.method, url, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                return await self._read(response)
-        except aiohttp.ClientConnectorError as error:
-            if is_refusal(error.os_error):
-                raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
-            raise
-        except aiohttp.ClientSSLError as error:
-            raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
-        except aiohttp.InvalidURL as error:
-            raise CallFailed("url", f"{error} is no URL", ErrorClass.USER) from error
-        except aiohttp.ClientError as error:  # reset, cut off, not HTTP
-            raise CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT) from error
+        return await exchange(self._session, action.method, self._url(row), headers, body, self._read)
 
     async def _read(self, response: "aiohttp.ClientResponse") -> Any:
-        status = response.status
-        if status == 404 and self._action.not_found:
+        if response.status == 404 and self._action.not_found:
             return None
-        if not 200 <= status < 300:
-            raise await _refusal(response)
-        body = await _bounded(response, self._action.max_bytes)
+        body = await taken(response, self._action.max_bytes)
         return {} if self._reader is None else self._reader.read(body)
 
     def rows(self, row: Any, result: Any) -> Sequence[Any]:
@@ -192,6 +165,56 @@ class HttpCaller:
         if action.whole_row:
             return self._encode({name: getattr(row, name) for name in action.whole_row})
         return None
+
+
+def open_session(outside: Outside, *, only_listed: bool, pool: int, connect_timeout_ms: int) -> "aiohttp.ClientSession":
+    """A pool of connections to what the worker lets nodes reach. only_listed: as AddressGuard has it."""
+    import aiohttp
+
+    guard = AddressGuard(outside.networks, only_listed=only_listed)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=pool, ttl_dns_cache=10, socket_factory=guard.make_socket),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_ms / 1_000),
+        trust_env=False,
+        auto_decompress=True,
+    )
+
+
+async def exchange(
+    session: "aiohttp.ClientSession",
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    read: Callable[["aiohttp.ClientResponse"], Awaitable[Read]],
+) -> Read:
+    """One request, and what `read` makes of its response. Raises CallFailed; aiohttp's errors are translated here."""
+    import aiohttp
+    from yarl import URL
+
+    try:
+        async with session.request(
+            method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+        ) as response:
+            return await read(response)
+    except aiohttp.ClientConnectorError as error:
+        if is_refusal(error.os_error):
+            raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
+        raise
+    except aiohttp.ClientSSLError as error:
+        raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
+    except aiohttp.InvalidURL as error:
+        raise CallFailed("url", f"{error} is no URL", ErrorClass.USER) from error
+    except aiohttp.ClientError as error:  # reset, cut off, not HTTP
+        raise CallFailed("unreachable", f"{type(error).__name__}: {error}", ErrorClass.TRANSIENT) from error
+
+
+async def taken(response: "aiohttp.ClientResponse", max_bytes: int = 1 << 16) -> bytes:
+    """Body of an answer that is a success. Raises CallFailed for any other."""
+    if not 200 <= response.status < 300:
+        raise await _refusal(response)
+    return await _bounded(response, max_bytes)
 
 
 def _quoted(text: str) -> str:

@@ -44,6 +44,7 @@ from streamflow.nodes.operators import (
     Score,
     Unfold,
 )
+from streamflow.nodes.watching import Watch
 from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import PlannedNode
 from streamflow.state.store import Store
@@ -152,6 +153,9 @@ class Binding:
             self.untold.append(made.untold_count)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
+            bus = self.names["task"].bus
+            if isinstance(made.node, Watch) and bus is not None:
+                made.node.say = partial(bus.alert, node.name)
             self.clocked.append(made)
         self._add(number, node, made, getattr(node.operator, "late_topic", None))
         return made
@@ -164,7 +168,8 @@ class Binding:
             self.program.row_types[node.name],
             task.partition,
             give=partial(hooks.give, number, node.name),
-            say=task.say_of(node.name),
+            say=None if task.bus is None else partial(task.bus.approval, node.name),
+            parks=partial(hooks.parks, node.name),
             border_moved=hooks.border_moved,
             watermark_now=hooks.settled_watermark,
             released_at=hooks.watermark_now,

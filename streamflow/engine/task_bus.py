@@ -4,18 +4,21 @@ So the log agrees with the results: an event is there exactly if what it tells o
 event of the data path; where events are off, there is no TaskBus.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
+from streamflow.bus.alert_events import ALERTS_KEY, EVENT_SEVERITY
 from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.bus.event import HEADERS, new_event
 from streamflow.bus.event_types import EventType, Severity, checked
+from streamflow.bus.masking import masked
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.model.partitioner import partition_of
+from streamflow.state.store import TableChanges
 
 #: One window in so many is told of at Detail.SAMPLED: the same ones in every task.
 SAMPLED_ONE_IN = 100
@@ -38,6 +41,9 @@ class TaskBus:
         self._late_told, self._dropped_told = list(counters.late), list(counters.dropped)
         self._closed: list[tuple[str, int, int, int]] = []
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
+        self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
+        self._secret_fields = bus.secret_fields
+        self._views = {table.name: table.node for table in stage.tables}
 
     def closing(self, node: str, start: int, end: int, rows: Iterable[Any]) -> Iterable[Any]:
         """A window gives its results; the same rows, counted if this window is told of."""
@@ -53,12 +59,28 @@ class TaskBus:
         """A row waits for people from now on, or waits no more."""
         self._approvals.append((node, is_request, data))
 
-    def gather(self) -> None:
-        """Everything since the last checkpoint."""
+    def alert(self, node: str, is_raised: bool, data: dict[str, Any]) -> None:
+        """An alert of a node is raised, or over."""
+        labels = masked(data["labels"], self._secret_fields)
+        named = {"alert": f"{self._topology}.{data['alert']}", "labels": labels}
+        self._alerts.append((node, is_raised, {**data, **named}))
+
+    def gather(self, tables: Sequence[TableChanges]) -> None:
+        """Everything since the last checkpoint, which changed these tables."""
+        for each in tables if self._detail is Detail.EVERY else ():
+            node = self._views.get(each.table)
+            if node is not None and each.changes:
+                changed = {"view": each.table, "count": len(each.changes)}
+                self._say(EventType.WIDGET_UPDATE_REQUESTED, node, changed, Severity.DEBUG, placed=False)
         for node, is_request, data in self._approvals:
             kind = EventType.APPROVAL_REQUESTED if is_request else EventType.APPROVAL_DECIDED
             self._say(kind, node, data, placed=False)
         self._approvals.clear()
+        for node, is_raised, data in self._alerts:
+            kind = EventType.ALERT_RAISED if is_raised else EventType.ALERT_CLEARED
+            severity = EVENT_SEVERITY[data["severity"]] if is_raised else Severity.INFO
+            self._say(kind, node, data, severity, placed=False, key=ALERTS_KEY)
+        self._alerts.clear()
         for node, start, end, count in self._closed:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()
@@ -119,12 +141,13 @@ class TaskBus:
         position: str = "",
         *,
         placed: bool = True,
+        key: str = "",
     ) -> None:
         subject = f"{self._topology}/{node}"
         schema, body = checked(kind, {**self._place, **data} if placed else data)
+        together = key or subject
         event = new_event(
-            self._source, kind, subject, schema, body, severity=severity, partitionkey=subject, position=position
+            self._source, kind, subject, schema, body, severity=severity, partitionkey=together, position=position
         )
-        key = subject.encode()
-        lists = self._outputs.lists(self._topic)
-        lists[partition_of(key, len(lists))].append((key, event.encode(), HEADERS))
+        place, lists = together.encode(), self._outputs.lists(self._topic)
+        lists[partition_of(place, len(lists))].append((place, event.encode(), HEADERS))

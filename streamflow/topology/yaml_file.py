@@ -3,9 +3,10 @@
 YAML 1.1 readers refuse `dep_delay: float?` inside braces, and take `on` for true; hence ruamel.yaml.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError
@@ -20,37 +21,47 @@ from streamflow.topology.spec import TopologySpec
 FILE_MAX_BYTES = 256 << 10
 DEPTH_MAX = 20
 _SYNTAX_REMEDY = "quote text that holds , : # or brackets, such as an expression inside braces"
+Made = TypeVar("Made")
 _TAG_REMEDY = "plain data only: no tags"
 
 
 def read_topology(path: Path) -> TopologySpec:
     """TopologySpec of a YAML file. Raises TopologyError."""
+    return parse_topology(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Text of a file, one byte more than is allowed at most. Raises TopologyError."""
     try:
         # One byte more than allowed is enough to know that there is too much.
         with path.open("rb") as file:
-            text = file.read(FILE_MAX_BYTES + 1).decode()
+            return file.read(FILE_MAX_BYTES + 1).decode()
     except UnicodeDecodeError as error:
         raise TopologyError((Problem(str(path), f"is not UTF-8: {error}", "save it as UTF-8"),)) from error
     except OSError as error:
         raise TopologyError((Problem(str(path), f"cannot be read: {error.strerror}"),)) from error
-    return parse_topology(text, str(path))
 
 
 def parse_topology(text: str, place: str = "topology") -> TopologySpec:
     """TopologySpec of YAML text. `place` names the text. Raises TopologyError with every problem and its line."""
+    return parse_document(text, place, spec_of)
+
+
+def parse_document(text: str, place: str, made_of: Callable[[Any], Made]) -> Made:
+    """What `made_of` makes of YAML text. Raises TopologyError with every problem of both, and its line."""
     if len(text.encode()) > FILE_MAX_BYTES:
-        raise TopologyError((Problem(place, f"is larger than {FILE_MAX_BYTES} bytes", "split the topology"),))
+        raise TopologyError((Problem(place, f"is larger than {FILE_MAX_BYTES} bytes", "split it"),))
     document, lines = _Document(), _Lines()
     document.read(text, place)
     lines.walk(document.tree)
     try:
-        spec = spec_of(document.value)
+        made = made_of(document.value)
     except TopologyError as error:
         problems = [*lines.problems, *(lines.located(each) for each in error.problems)]
         raise TopologyError(tuple(sorted(problems, key=lambda each: each.line or 0))) from error
     if lines.problems:
         raise TopologyError(tuple(lines.problems))
-    return spec
+    return made
 
 
 class _Document:

@@ -1,0 +1,75 @@
+"""PagerDuty, by its Events API v2 (https://developer.pagerduty.com/docs/events-api-v2/overview/).
+
+One event per alert: trigger, acknowledge, resolve, with the alert's id as `dedup_key`, so that one that is sent again
+changes nothing there.
+"""
+
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field, field_validator
+
+from streamflow.alerts.message import Message, line_of, moment
+from streamflow.alerts.notifiers.notifier import HttpNotifier, HttpNotifierCaller
+from streamflow.bus.alert_table import Alert
+from streamflow.calls.caller import Origin, Outside
+from streamflow.calls.secrets import refers_to_secret
+
+_ACTIONS = {"raised": "trigger", "acknowledged": "acknowledge", "cleared": "resolve"}
+_SUMMARY_MAX = 1_024
+
+
+class PagerDuty(HttpNotifier):
+    """Options of a PagerDuty service."""
+
+    kind: Literal["pagerduty"]
+    url: str = "https://events.pagerduty.com/v2/enqueue"
+    routing_key: str = Field(description="integration key of the service, ${secret:name}")
+
+    @field_validator("routing_key")
+    @classmethod
+    def _check(cls, text: str) -> str:
+        if not refers_to_secret(text):
+            raise ValueError("write ${secret:name}: files are seen by many")
+        return text
+
+    def make(self, name: str, outside: Outside) -> "PagerDutyCaller":
+        """See Notifier."""
+        return PagerDutyCaller(self, name, outside)
+
+
+class PagerDutyCaller(HttpNotifierCaller):
+    """Posts an event per alert."""
+
+    def __init__(self, options: PagerDuty, name: str, outside: Outside) -> None:
+        super().__init__(name, outside, options.url)
+        self._options, self._key = options, ""
+
+    async def open(self) -> None:
+        """Read the key, too."""
+        self._key = self.secret(self._options.routing_key, "routing_key")
+        await super().open()
+
+    async def call(self, row: Message, origin: Origin) -> bool:
+        """All of them, or again from the first."""
+        for alert in row.alerts:
+            await self.post(orjson.dumps(event(self._key, row.state, alert)), {})
+        return True
+
+
+def event(routing_key: str, state: str, alert: Alert) -> dict[str, Any]:
+    """What PagerDuty is sent."""
+    found: dict[str, Any] = {"routing_key": routing_key, "event_action": _ACTIONS[state], "dedup_key": alert.alert}
+    if state != "raised":
+        return found
+    details = {"value": alert.value, "threshold": alert.threshold, **alert.labels}
+    payload = {
+        "summary": line_of(alert)[:_SUMMARY_MAX],
+        "source": alert.topology,
+        "severity": alert.severity,
+        "timestamp": moment(alert.raised),
+        "component": alert.node or alert.rule,
+        "class": alert.rule,
+        "custom_details": details,
+    }
+    return {**found, "payload": payload}
