@@ -47,7 +47,9 @@ def with_bus(plan: Plan, settings: Settings) -> Plan:
     return plan if settings.events_detail == "off" else replace(plan, topics=(*plan.topics, *bus_topics(settings)))
 
 
-def data_path_bus(settings: Settings, secret_fields: frozenset[str] = frozenset()) -> DataPathBus | None:
-    """Where tasks write events, None where they are off."""
+def data_path_bus(
+    settings: Settings, worker: str = "", secret_fields: frozenset[str] = frozenset()
+) -> DataPathBus | None:
+    """Where tasks of a worker write events, None where they are off."""
     detail = Detail[settings.events_detail.upper()]
-    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail, secret_fields)
+    return None if detail is Detail.OFF else DataPathBus(events_topic(settings), detail, worker, secret_fields)

@@ -33,6 +33,10 @@ class Pacing:
         """Whether a bound is reached: no more work before a commit."""
         return outputs >= self.max_outputs or size_bytes >= self.max_bytes
 
+    def ratio(self, outputs: int, size_bytes: int) -> float:
+        """The same as a part of the bound, at most 1."""
+        return min(1.0, max(outputs / self.max_outputs, size_bytes / self.max_bytes))
+
 
 class Rolling(Pacing):
     """Of sinks outside of Kafka: a checkpoint is a file or a transaction of a database, so that few are not hurried.

@@ -162,6 +162,7 @@ class Binding:
             task.partition,
             give=partial(hooks.give, number, node.name),
             say=None if task.bus is None else partial(task.bus.approval, node.name),
+            parks=partial(hooks.parks, node.name),
             border_moved=hooks.border_moved,
             watermark_now=hooks.settled_watermark,
             released_at=hooks.watermark_now,

@@ -66,15 +66,18 @@ class NodeCounts:
 class TaskCounters:
     """Monotone counts since the task opened.
 
-    events_in: records per entry; clamped: those whose time was replaced by their record's.
-    passed, late: rows per node number (rows that passed a filter, or that a node made).
+    events_in: records per entry; disordered: those earlier than one before them in their partition; clamped:
+    those whose time was replaced by their record's.
+    passed, late: rows per node number (rows that passed a filter, or that a node made); closed: final ones of windows.
     dead: rows per (node, reason). dropped: per node number versions that went by a bound, before their time.
     """
 
     program: Program
     events_in: list[int] = field(init=False)
+    disordered: list[int] = field(init=False)
     clamped: list[int] = field(init=False)
     passed: list[int] = field(init=False)
+    closed: list[int] = field(init=False)
     late: list[int] = field(init=False)
     dropped: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -82,9 +85,11 @@ class TaskCounters:
 
     def __post_init__(self) -> None:
         self.events_in = [0] * len(self.program.stage.entries)
+        self.disordered = [0] * len(self.program.stage.entries)
         self.clamped = [0] * len(self.program.stage.entries)
         self.passed = [0] * len(self.program.stage.nodes)
         self.late = [0] * len(self.program.stage.nodes)
+        self.closed = [0] * len(self.program.stage.nodes)
         self.dropped = [0] * len(self.program.stage.nodes)
 
     def count_dead(self, node: str, reason: str) -> None:

@@ -64,11 +64,14 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    outputs; `clock_i` per entry number; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row
+    at every node.
     """
 
-    def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
-        self._stage = stage
+    def __init__(
+        self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool, probed: bool = False
+    ) -> None:
+        self._stage, self._probed = stage, probed
         self._layouts = layouts
         self._fused = fused
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
@@ -76,7 +79,7 @@ class Fusion:
         for node in stage.nodes:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
-        self.source = SourceCode(f"{GENERATED}{stage.name}>")
+        self.source = SourceCode(f"{GENERATED}{stage.name}{', probed' * probed}>")
 
     def generate(self) -> SourceCode:
         """Write the whole module."""
@@ -125,7 +128,7 @@ class Fusion:
             self._prologue(inlined)
             is_source = entry.kind is EntryKind.SOURCE
             if is_source:
-                code.line(f"high = clock_{number}.high_ms; dues = task.due")
+                code.line(f"high = clock_{number}.high_ms; dues = task.due; back = 0")
             from_field = is_source and entry.event_time is not None
             code.line("events = iter(rows)" if from_field else "events = zip(times, rows)")
             with self._guarded_loop("for e in events:" if from_field else "for t, e in events:", "e"):
@@ -136,7 +139,7 @@ class Fusion:
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
-                code.line(f"clock_{number}.high_ms = high")
+                code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
 
     def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
@@ -156,7 +159,9 @@ class Fusion:
                 for node in inlined:
                     if isinstance(node.operator, Fold):
                         self._fold_code(node, node.operator).advanced()
-        if entry.processing_time:
+        if not entry.processing_time:
+            code.line("elif t < high: back += 1")
+        else:
             code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
 
     @staticmethod
@@ -181,6 +186,7 @@ class Fusion:
                 code.line("results += 1")
                 self._forward(node.name, "r", "k", None, "r")
             code.line(f"passed[{number}] += results")
+            code.line(f"if final: task.counters.closed[{number}] += results")
             self._epilogue(inlined)
 
     def _end_function(self, node: PlannedNode) -> None:
@@ -309,6 +315,8 @@ class Fusion:
 
     def _enter(self, node: PlannedNode, before: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
         with self.source.owned_by(node.name):
+            if self._probed:
+                self.source.line(f"walk({self.number(node)}, {before!r}, {row})")
             if self._inline(node):
                 self._statements(node, row, key, key_of, root)
             else:

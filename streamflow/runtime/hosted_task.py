@@ -38,6 +38,7 @@ from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
 from streamflow.runtime.changelog import Changelog
+from streamflow.runtime.figures import StreamFigures
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -92,7 +93,7 @@ class HostedTask:
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
         self.stage, self.partition = stage, partition
         self.state = TaskState.OPENING
-        self.restore = RestoreProgress()
+        self.restore, self.figures = RestoreProgress(), StreamFigures()
         #: Held by whoever lets it do what was ordered.
         self.obeying = asyncio.Lock()
         self._draining = self._held = False
@@ -217,6 +218,7 @@ class HostedTask:
         task = self.task
         self.commit_if_due()
         while self._pacing.is_full(task.pending_outputs, task.pending_bytes) and self.is_committing:
+            self.figures.hold()
             await asyncio.wait([self._commit_task])
         self.commit_if_due()
 
@@ -234,6 +236,11 @@ class HostedTask:
                     self.moved_at = time.monotonic()
         for waiting in self._waiting.values():
             waiting.wake()
+
+    @property
+    def buffer_ratio(self) -> float:
+        """How full the buffer of what waits for a commit is, at most 1."""
+        return self._pacing.ratio(self.task.pending_outputs, self.task.pending_bytes)
 
     @property
     def is_committing(self) -> bool:
@@ -316,6 +323,7 @@ class HostedTask:
         except BaseException as error:  # whoever waits for it has no use for it, the host has
             self._on_failure(self, error)
             raise
+        self.figures.committed(checkpoint.record_count, checkpoint.first_ms, self._clock.wall_ms())
         self._on_commit(self, checkpoint, time.monotonic() - started)
         self.commit_if_due()
 

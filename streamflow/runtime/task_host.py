@@ -86,6 +86,12 @@ class TaskHost:
             self._openings[task_id] = asyncio.create_task(self._bring_up(task_id), name=f"open {task_id}")
         self.assigned = True
 
+    def on_full(self, topic: str, partition: int) -> None:
+        """A partition is not fetched until its stage has worked on the chunks that wait for it."""
+        for task in self.tasks.values():
+            if task.partition == partition and topic in task.stage.input_topics:
+                task.figures.hold()
+
     def fail(self, error: BaseException) -> None:
         """The worker cannot go on."""
         self._fail(error)
@@ -203,6 +209,7 @@ class TaskHost:
         if task.waits_for_calls(place):
             self.ready.discard(place)  # fetching goes on when half of what waits is done
             self._paused.add(place)
+            task.figures.hold()
         if task.state is TaskState.RUNNING and task.is_read(place):
             self.ready.discard(place)
 

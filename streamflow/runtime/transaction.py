@@ -19,6 +19,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import groupby
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -321,14 +322,9 @@ async def _ship(producer: AIOKafkaProducer, batch: "BatchBuilder", topic: str, p
 
 
 def _apart(records: list[Output]) -> Iterator[list[Output]]:
-    """The records in order, each one with headers in a list of its own."""
-    done = 0
-    for place, (_, _, headers) in enumerate(records):
-        if headers is not None:
-            yield records[done:place]
-            yield [records[place]]
-            done = place + 1
-    yield records[done:]
+    """The records in order, those with headers in lists of their own."""
+    for _, group in groupby(records, key=lambda record: record[2] is not None):
+        yield list(group)
 
 
 def _size(key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] | None) -> int:

@@ -101,7 +101,7 @@ class Worker:
             self._bus = KafkaEventLog(settings, url, secret_fields=spec.secret_fields)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
-        self._data_path_bus = data_path_bus(settings, spec.secret_fields)
+        self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
         self.assignor = StageAssignor(plan, url)
@@ -402,6 +402,9 @@ class _HostWithOwnership:
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         self._assignor.generation = generation
         await self._host.on_assigned(assigned, generation)
+
+    def on_full(self, topic: str, partition: int) -> None:
+        self._host.on_full(topic, partition)
 
     def fail(self, error: BaseException) -> None:
         self._host.fail(error)

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     kafka_client_id: str = Field("", description="client of oauthbearer")
     kafka_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
     kafka_token_scope: str = Field("", description="scope that tokens are asked for with")
+    client_rack: str = Field(
+        "", description="zone of this worker; reads from replicas there when brokers have a replica.selector.class"
+    )
     kafka_sasl_plaintext: bool = Field(False, description="allow SASL without TLS: credentials can be read on the way")
     application: str = Field(
         "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="prefix of consumer groups and transactional ids"

@@ -26,7 +26,7 @@ class NodeHandle:
     builder: "Builder"
     name: str
 
-    def node(self, name: str, kind: str, **config: Any) -> "NodeHandle":
+    def node(self, name: str, kind: str, /, **config: Any) -> "NodeHandle":
         """A node of any kind behind this one."""
         return self.builder.node(name, kind, self, **config)
 
@@ -131,7 +131,7 @@ class Builder:
         """The rows of several nodes of one schema and key."""
         return self.node(name, "pass_through", *inputs)
 
-    def node(self, name: str, kind: str, *inputs: NodeHandle, **config: Any) -> NodeHandle:
+    def node(self, name: str, kind: str, /, *inputs: NodeHandle, **config: Any) -> NodeHandle:
         """A node of any kind, with any number of inputs."""
         body: dict[str, Any] = {"kind": kind, **config}
         if inputs:

@@ -1,5 +1,7 @@
 """Checks of a topology's graph: names, edges, cycles, nodes that lead nowhere, parts that cannot run together."""
 
+from difflib import get_close_matches
+
 from streamflow.errors import Problem
 from streamflow.model.names import field_problem, node_problem
 from streamflow.topology.graph import children_of, cycles
@@ -53,7 +55,9 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
             problems.append(Problem(place, "an input is named twice", "name it once"))
         for name in dict.fromkeys(node.inputs):
             if name not in kinds or (name in queues and name != f"{node.name}.queue"):
-                remedy = f"nodes are {', '.join(sorted(kinds.keys() - queues))}"
+                known = sorted(kinds.keys() - queues)
+                near = get_close_matches(name, known, 1)
+                remedy = f"did you mean {near[0]!r}?" if near else f"nodes are {', '.join(known)}"
                 problems.append(Problem(place, f"input {name!r} is no node", remedy))
             elif name in parted and not node.output_of:
                 outputs = ", ".join(each.name for each in spec.nodes if each.output_of == name)

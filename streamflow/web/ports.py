@@ -204,8 +204,8 @@ class Service(Protocol):
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether assigned, restored and serving, and details."""
 
-    def metrics(self) -> bytes:
-        """Prometheus text exposition."""
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Prometheus or OpenMetrics text, whichever is accepted, and its media type."""
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

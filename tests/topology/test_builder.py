@@ -2,13 +2,17 @@
 
 import doctest
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from streamflow.errors import TopologyError
+from streamflow.nodes.registry import KINDS
 from streamflow.topology import builder
-from streamflow.topology.builder import Builder
+from streamflow.topology.builder import Builder, NodeHandle
 from streamflow.topology.load import load_topology
+from streamflow.topology.spec import TopologySpec
 from streamflow.topology.yaml_file import parse_topology
 
 
@@ -53,6 +57,44 @@ def test_every_method_declares_a_node_of_its_kind() -> None:
           out: {kind: sink, input: named, topic: t.out, partitions: 3}
         """
     )
+
+
+def _declared(document: dict[str, Any]) -> Builder:
+    """A document said through the builder, piece by piece."""
+    head = {key: value for key, value in document.items() if key in ("version", "guarantee", "description")}
+    made = Builder(document["topology"], **head)
+    for name, fields in document["schemas"].items():
+        made.schema(name, **fields)
+    for name, body in document["nodes"].items():
+        inputs = [body["input"]] if "input" in body else body.get("inputs", [])
+        config = {key: value for key, value in body.items() if key not in ("kind", "input", "inputs")}
+        made.node(name, body["kind"], *(NodeHandle(made, each) for each in inputs), **config)
+    for name, budget in document.get("error_budgets", {}).items():
+        made.error_budget(NodeHandle(made, name), **budget)
+    assert document.keys() <= {*head, "topology", "schemas", "nodes", "error_budgets"}
+    return made
+
+
+def test_whatever_yaml_says_the_builder_says(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every topology of this repository, and every part that a topology may have."""
+    kinds = set()
+    for file in [*root.glob("topologies/**/*.yaml"), *root.glob("tests/topology/good/*.yaml")]:
+        document = YAML(typ="safe", pure=True).load(file)
+        used = {body["kind"] for body in document.get("nodes", {}).values()}
+        if used and used <= KINDS.keys():  # others come from packages
+            monkeypatch.syspath_prepend(file.parent)
+            spec = parse_topology(file.read_text())
+            assert _declared(document).build() == spec, file
+            kinds |= {node.kind for node in spec.nodes}
+    assert len(kinds) > 20
+    assert set(TopologySpec.model_fields) <= set(Builder("t")._document)
+
+
+def test_options_may_be_called_as_the_builders_own_arguments() -> None:
+    made = Builder("t")
+    made.node("n", "k", name="a")
+    made.source("s", topic="x", schema="R").node("m", "k", name="b")
+    assert [made._document["nodes"][name]["name"] for name in ("n", "m")] == ["a", "b"]
 
 
 def test_a_name_declared_twice_is_told_with_everything_else() -> None:

@@ -307,9 +307,9 @@ class StoredWorker:
         """Always ready."""
         return True, {"ready": True}
 
-    def metrics(self) -> bytes:
+    def metrics(self, accept: str) -> tuple[bytes, str]:
         """None."""
-        return b""
+        return b"", "text/plain"
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Of this process."""
