@@ -96,4 +96,6 @@ class Alert(NodeKind):
         shown = [Field(state.name, FieldType.JSON, True) for state in states_of(Watch) if state.name != name]
         rows = Schema(f"{output.name}Open", (Field(name, before.key.type), *shown))
         operator = Process(Declaration(Watch, None, given), tuple(arguments.items()), table)
-        return Lowered(operator, Flow(output, before.key, before.key_name), TableShape(table, row_schema=rows))
+        return Lowered(
+            operator, Flow(output, before.key, before.key_name, before.repeats), TableShape(table, row_schema=rows)
+        )
