@@ -20,7 +20,7 @@ from streamflow.runtime.transaction import TaskProducer
 from streamflow.settings.settings import load_settings
 from streamflow.state.store import TableChanges
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
 class _Bench:
@@ -64,7 +64,7 @@ class _Bench:
         )
         await consumer.start()
         try:
-            return [(await asyncio.wait_for(consumer.getone(), 10)).value for _ in range(count)]
+            return [(await asyncio.wait_for(consumer.getone(), 60)).value for _ in range(count)]
         finally:
             await consumer.stop()
 
