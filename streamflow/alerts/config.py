@@ -22,11 +22,12 @@ NOTIFIERS_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class AlertsConfig:
-    """What a file says, over what is built in. rules: of both, by name."""
+    """What a file says, over what is built in. rules: of both, by name; of_file: names of those of the file."""
 
     rules: Mapping[str, Rule]
     notifiers: Mapping[str, Notifier] = field(default_factory=lambda: MappingProxyType({}))
     routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
+    of_file: frozenset[str] = frozenset()
 
     def with_rules(self, given: Mapping[str, Any]) -> dict[str, Rule]:
         """Rules in force when these were given over HTTP, which were checked then; what does not fit any more is left
@@ -57,7 +58,7 @@ def _config_of(document: Any) -> AlertsConfig:
             problems.append(Problem(f"rules.{name}.route", f"there is no route {rule.route!r}", "declare it in routes"))
     if problems:
         raise TopologyError(tuple(problems))
-    return AlertsConfig({**parse_rules(BUILT_IN)[0], **rules}, notifiers, routes)
+    return AlertsConfig({**parse_rules(BUILT_IN)[0], **rules}, notifiers, routes, frozenset(rules))
 
 
 def _notifiers(found: Any, problems: list[Problem]) -> dict[str, Notifier]:

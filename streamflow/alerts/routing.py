@@ -45,7 +45,7 @@ class Route(Strict):
 
 def due(table: AlertTable, routes: Mapping[str, Route], now_ms: int) -> dict[str, Message]:
     """The next message of each notifier that has one: the oldest group first."""
-    groups: dict[str, tuple[tuple[str, ...], list[tuple[Alert, list[str]]]]] = {}
+    groups: dict[str, tuple[tuple[str, ...], dict[str, tuple[Alert, list[str]]]]] = {}
     for alert in sorted([*table.cleared.values(), *table.open.values()], key=lambda each: (each.raised, each.alert)):
         route = routes.get(alert.route) or routes.get("default")
         if route is None:
@@ -55,10 +55,10 @@ def due(table: AlertTable, routes: Mapping[str, Route], now_ms: int) -> dict[str
             if not states:
                 continue
             place = (alert.route, states[-1].partition(":")[0], *_group(alert, route.group_by))
-            known, found = groups.setdefault(notifier, (place, []))
-            if known == place and all(alert is not each for each, _ in found):
-                found.append((alert, states))
-    return {name: message_of(place[1], found) for name, (place, found) in groups.items()}
+            known, found = groups.setdefault(notifier, (place, {}))
+            if known == place:
+                found[alert.alert] = alert, states
+    return {name: message_of(place[1], list(found.values())) for name, (place, found) in groups.items()}
 
 
 def _asked(route: Route) -> Iterator[tuple[Tier, str]]:

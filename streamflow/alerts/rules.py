@@ -14,16 +14,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from streamflow.bus.topics import SAMPLES_KEPT_MS
 from streamflow.errors import Problem
 from streamflow.model.names import node_problem
 from streamflow.model.severity import AlertSeverity
-from streamflow.nodes.kind import DAY_MS, DurationMs
+from streamflow.nodes.kind import DurationMs
 from streamflow.topology.config_problems import problems_of
 
 #: Rules of one layer.
 RULES_MAX = 500
 #: How far back a rule may look: as long as samples are kept.
-LOOK_BACK_MAX_MS = 3 * DAY_MS
+LOOK_BACK_MAX_MS = SAMPLES_KEPT_MS
 
 Combine = Literal["sum", "max", "min", "mean"]
 _LookBack = Annotated[DurationMs, Field(ge=1_000, le=LOOK_BACK_MAX_MS)]

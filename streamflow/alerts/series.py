@@ -5,7 +5,7 @@ hours by less than the minute's share of it.
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -68,6 +68,7 @@ class History:
     def __init__(self, metrics: Collection[str], keep_ms: int) -> None:
         self.metrics, self.keep_ms = frozenset(metrics), keep_ms
         self._series: dict[str, dict[Labels, Series]] = {}
+        self._selected: dict[tuple[str, Labels], list[Series]] = {}
         self._count = 0
         self.left_out = 0
         self.last_ms = 0
@@ -84,6 +85,7 @@ class History:
                 self.left_out += 1
                 return
             self._count += 1
+            self._selected.clear()
             series = found[key] = Series(key)
         if series.add(at_ms, value) and len(series.times) % _TRIM_EVERY == 0:
             series.trim(self.keep_ms)
@@ -94,10 +96,17 @@ class History:
             for key in [key for key, series in found.items() if series.times[-1] < now_ms - self.keep_ms]:
                 del found[key]
                 self._count -= 1
+                self._selected.clear()
 
-    def select(self, metric: str, labels: Mapping[str, str]) -> Iterator[Series]:
-        """Series of a metric whose labels fit patterns."""
-        for series in self._series.get(metric, {}).values():
-            given = dict(series.labels)
-            if all(fnmatchcase(given.get(name, ""), pattern) for name, pattern in labels.items()):
-                yield series
+    def select(self, metric: str, labels: Mapping[str, str]) -> list[Series]:
+        """Series of a metric whose labels fit patterns; remembered until there are others."""
+        wanted = metric, tuple(sorted(labels.items()))
+        found = self._selected.get(wanted)
+        if found is None:
+            series = self._series.get(metric, {}).values()
+            found = self._selected[wanted] = [each for each in series if _fits(dict(each.labels), labels)]
+        return found
+
+
+def _fits(given: Mapping[str, str], patterns: Mapping[str, str]) -> bool:
+    return all(fnmatchcase(given.get(name, ""), pattern) for name, pattern in patterns.items())

@@ -33,7 +33,8 @@ class Telling:
         self._sending: dict[str, asyncio.Task[Answer]] = {}
         self._messages: dict[str, Message] = {}
         self._said: set[str] = set()
-        self.sent_count = self.failed_count = self.refused_count = 0
+        #: Alerts that were taken or refused, messages that failed.
+        self.counts = {"sent": 0, "failed": 0, "refused": 0}
 
     async def open(self) -> None:
         """Connect. Raises TopologyError for a secret that is not there."""
@@ -67,16 +68,16 @@ class Telling:
             task, message = self._sending.pop(name), self._messages.pop(name)
             error = _error_of(task)
             if error is None:
-                self.sent_count += len(message.alerts)
+                self.counts["sent"] += len(message.alerts)
                 self._said.discard(name)
                 moves.append(self._told(name, message, "sent", ""))
             elif error.error_class in _LATER:
-                self.failed_count += 1
+                self.counts["failed"] += 1
                 if name not in self._said:  # once, not every round
                     self._said.add(name)
                     log.warning("notifier %s is not told at the moment: %s", name, error)
             else:
-                self.refused_count += 1
+                self.counts["refused"] += len(message.alerts)
                 log.error("notifier %s does not take %s: %s", name, message.title, error)
                 moves.append(self._told(name, message, "refused", str(error)[:500]))
         return moves

@@ -9,6 +9,7 @@ An event that is no move changes nothing, so each may come twice. Which states a
 what it must be told is `alerts/routing.py`'s business. Times are ms.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from streamflow.bus.event_types import EventType
-from streamflow.model.severity import is_worse
+from streamflow.model.severity import SEVERITIES, is_worse
 
 #: Alerts that may be open; those beyond it are counted as `left_out`.
 OPEN_MAX = 10_000
@@ -175,6 +176,12 @@ class AlertTable:
     def find(self, name: str) -> Alert | None:
         """An alert, open or not."""
         return self.open.get(name) or self.cleared.get(name)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Open alerts by severity."""
+        found = Counter(alert.severity for alert in self.open.values())
+        return {severity: found[severity] for severity in SEVERITIES}
 
     def is_silenced(self, alert: Alert, at_ms: int) -> bool:
         """Whether it is not to be told at a time."""

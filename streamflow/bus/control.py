@@ -108,7 +108,14 @@ class Control:
     @property
     def state(self) -> State:
         """What the topology is, by the table above."""
-        return State.RUNNING if self.waiting_for() else _PATHS[self.order.wish][-1]
+        return self._state_of(None)
+
+    def stage_states(self) -> dict[str, State]:
+        """What the nodes of each stage are, likewise: a stage has obeyed when all of its tasks have."""
+        return {stage: self._state_of(stage) for stage in self._partitions}
+
+    def _state_of(self, stage: str | None) -> State:
+        return State.RUNNING if self.waiting_for(stage) else _PATHS[self.order.wish][-1]
 
     def author(self, key: bytes) -> str:
         """The worker that wrote the last record of a key."""

@@ -7,8 +7,9 @@ from enum import IntEnum
 class Detail(IntEnum):
     """Least first; each says what those before it say.
 
-    off: nothing. lifecycle: what happens to processes and tasks, dead letters and late rows summed up per checkpoint.
-    sampled: one window in a hundred that closes. every: every window, and each dead letter by itself.
+    off: nothing. lifecycle: what happens to processes and tasks, dead letters and late rows summed up per checkpoint,
+    where executions begin, wait, fail and end. sampled: one window in a hundred that closes, the nodes of one execution
+    in a hundred. every: every window, all nodes of executions, and each dead letter by itself.
     """
 
     OFF = 0
@@ -19,8 +20,12 @@ class Detail(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataPathBus:
-    """Topic and detail for tasks that write events in their transactions. secret_fields: masked in what they say."""
+    """Topic and detail for tasks that write events in their transactions.
+
+    worker: who runs them. secret_fields: names that are masked, besides those that say so themselves.
+    """
 
     topic: str
     detail: Detail
+    worker: str = ""
     secret_fields: frozenset[str] = frozenset()

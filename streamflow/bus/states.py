@@ -58,3 +58,23 @@ def moved(what: str, before: State, after: State) -> State:
     follow = ", ".join(sorted(MOVES[before]))
     instead = f"it may become {follow}" if follow else f"{before} is final, only another run goes on"
     raise IllegalMove(f"{what} is {before} and cannot become {after}: {instead}")
+
+
+def way(what: str, before: State | None, after: State) -> tuple[State, ...]:
+    """States on the shortest way of the drawing to `after`, which is the last; `before` is not among them.
+
+    Behind a final state, and behind None, another run begins. Raises IllegalMove where there is no way.
+    """
+    if before is None or before.is_final:
+        return (State.PENDING, *(() if after is State.PENDING else way(what, State.PENDING, after)))
+    ways: list[tuple[State, ...]] = [()]
+    seen = {before}
+    while ways:
+        done = ways.pop(0)
+        following = MOVES[done[-1] if done else before]
+        if after in following:
+            return (*done, after)
+        following -= seen
+        seen |= following
+        ways += [(*done, state) for state in sorted(following)]
+    raise IllegalMove(f"{what} is {before}, and no way leads from there to {after}")

@@ -86,10 +86,11 @@ class Action(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """What became of a row: rows, or an error."""
+    """What became of a row: rows, or an error. attempts: calls that were made for it."""
 
     rows: list[Any] = field(default_factory=list)
     error: EventError | None = None
+    attempts: int = 1
 
 
 #: Tells (in seconds of a monotonic clock) what time it is.

@@ -91,7 +91,7 @@ class GuardedCaller:
             if key is not None and self.cache is not None:
                 self.cache.put(key, self._encode(result))
             self.counts.answered += 1
-            return Answer(list(self.caller.rows(row, result)))
+            return Answer(list(self.caller.rows(row, result)), attempts=failed + 1)
 
     @property
     def _waits(self) -> bool:

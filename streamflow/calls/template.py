@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamflow.errors import CallFailed, ErrorClass
+from streamflow.model.expression.members import member
 from streamflow.model.schema import FieldType, Schema
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -28,14 +29,7 @@ class Lookup:
 
     def value(self, row: Any) -> Any:
         """What is there. Raises CallFailed (`unresolved`)."""
-        found = getattr(row, self.path[0])
-        for name in self.path[1:]:
-            if isinstance(found, dict):
-                found = found.get(name)
-            elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
-                found = found[int(name)]
-            else:
-                found = None
+        found = member(getattr(row, self.path[0]), self.path[1:])
         if found is None:
             if self.default is None:
                 raise CallFailed("unresolved", f"{'.'.join(self.path)} has no value in this row", ErrorClass.USER)

@@ -19,6 +19,8 @@ from streamflow.settings.settings import Settings, load_settings
 if TYPE_CHECKING:
     from streamflow.bus.audit.copy import Proof
     from streamflow.bus.audit.keys import Verifier
+    from streamflow.bus.executions import ExecutionTable
+    from streamflow.bus.projection import StatusTable
 
 audit = typer.Typer(help="The event bus as the audit log: list, verify, export.", no_args_is_help=True)
 
@@ -186,31 +188,35 @@ def key(
 
 @audit.command()
 def rebuild(
-    upto: Annotated[str, typer.Option(help="cursor, as X-Cursor of /v1/events/status; else all there is")] = "",
+    upto: Annotated[
+        str, typer.Option(help="cursor, as X-Cursor of /v1/events/status, `upto` of /v1/executions; else all there is")
+    ] = "",
+    executions: Annotated[bool, typer.Option("--executions", help="the table of executions instead")] = False,
     brokers: Brokers = None,
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
     """Make the status table anew from the log: versions, states, dead letters, alerts of every topology and node."""
+    from streamflow.bus.executions import ExecutionTable
     from streamflow.bus.feed import parse_cursor
+    from streamflow.bus.projection import StatusTable
 
     with refusals():
         settings = load_settings(brokers=brokers, namespace=namespace)
-        table = asyncio.run(_rebuild(settings, parse_cursor(upto) if upto else None))
+        empty = ExecutionTable() if executions else StatusTable()
+        table = asyncio.run(_rebuild(settings, parse_cursor(upto) if upto else None, empty))
         if as_json:
             typer.echo(table, nl=False)
             return
         rows = [[subject, row] for subject, row in json.loads(table)["rows"].items()]
-        print_table("status", ["of", "what the log says"], rows)
+        print_table("executions" if executions else "status", ["of", "what the log says"], rows)
 
 
-async def _rebuild(settings: Settings, upto: dict[int, int] | None) -> bytes:
+async def _rebuild(settings: Settings, upto: dict[int, int] | None, table: "ExecutionTable | StatusTable") -> bytes:
     from streamflow.bus.event import plain_event
-    from streamflow.bus.projection import StatusTable
     from streamflow.bus.topics import events_topic
     from streamflow.runtime.bus_reader import BusReader
 
-    table = StatusTable()
     async with BusReader(settings, events_topic(settings)) as reader:
         begins, ends = await reader.begins(), await reader.ends()
         async for batch in reader.read(begins, ends if upto is None else upto):

@@ -150,8 +150,19 @@ def post(
     client: httpx.Client, path: str, parameters: dict[str, str], body: dict[str, Any]
 ) -> tuple[int, dict[str, Any]]:
     """Status and JSON of a worker's answer to a POST of JSON. A refusal is printed and ends the command with 1."""
+    return request(client, "POST", path, parameters, body)
+
+
+def request(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    parameters: dict[str, str] | None = None,
+    body: dict[str, Any] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """The same with any method."""
     try:
-        response = client.post(path, params=parameters, json=body)
+        response = client.request(method, path, params=parameters, json=body)
     except httpx.HTTPError as error:
         error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from streamflow.cli import client, control, look, runs
+from streamflow.cli.alerts import alerts
 from streamflow.cli.approvals import approvals
 from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
+from streamflow.cli.executions import executions
 from streamflow.cli.keys import keys
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
@@ -54,6 +56,7 @@ app.command()(control.resume)
 app.command()(control.stop)
 app.command()(control.cancel)
 app.command()(control.state)
+app.add_typer(alerts, name="alerts")
 app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)
@@ -62,6 +65,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
 app.add_typer(deploy, name="deploy")
 app.add_typer(dlq, name="dlq")
+app.add_typer(executions, name="executions")
 app.add_typer(keys, name="keys")
 app.add_typer(nodes, name="nodes")
 app.add_typer(replay, name="replay")

@@ -51,6 +51,8 @@ def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json:
             return
         console.print(f"[bold]{about['display_name']}[/] ({kind}) version {about['version']}, {about['category']}")
         console.print(about["description"])
+        needs = ", ".join(name for name, value in about["resources"].items() if value)
+        console.print(f"runs {' or '.join(about['modes'])}; needs {needs or 'nothing more'}", highlight=False)
         rows = [
             [
                 each["name"],

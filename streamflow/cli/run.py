@@ -104,6 +104,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     import uvloop
 
     from streamflow.cli.access import access_of, tls_of
+    from streamflow.cli.alerting import alert_companions
     from streamflow.cli.service import WorkerService
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
@@ -125,9 +126,12 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
         access = access_of(settings, server.url)
         ends = await ends_of(plan, settings) if which.bounded else None
         worker = Worker(plan, settings, server.url, spec, ends)
-        worker.companions.append(WorkerService(spec, worker, server, access))
+        service = WorkerService(spec, worker, server, access)
+        worker.companions.append(service)
         if settings.audit_key and settings.events_detail != "off":
             worker.companions.append(Sealer(settings))
+        if settings.alerts and not which.name:
+            worker.companions += alert_companions(service, settings)
         if which.bounded:
             worker.companions.append(RunEnd(worker))
         if leash:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 from fastapi import FastAPI
 
+from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
@@ -20,18 +21,22 @@ from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import show_models
+from streamflow.cli.node_statistics import NodeStatistics, reduction
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
 from streamflow.metrics.families import Metrics
+from streamflow.metrics.performance import Performance, Point
+from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.alerting import Alerting
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
@@ -85,7 +90,11 @@ class WorkerService:
         self.controls: Controls = WorkerControls(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
-        self._metrics = Metrics()
+        self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
+        self._performance = Performance()
+        #: What judges alerts, and by what, where that is on.
+        self.alerts_config: AlertsConfig | None = None
+        self.alerting: Alerting | None = None
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
@@ -366,11 +375,7 @@ class WorkerService:
             "watermark": None if watermark in (None, NO_TIME) else watermark,
             "restore": {"ratio": task.restore.ratio, "remaining_s": task.restore.remaining_s},
             "stream": stream_figures(task) if task.is_open else None,
-            "nodes": {
-                name: {"in": each.rows_in, "out": each.rows_out, "late": each.late, "dead": each.dead}
-                | ({"dropped": each.dropped} if each.dropped else {})
-                for name, each in counters.items()
-            },
+            "nodes": {name: self._statistics.shown(task.stage.name, name, each) for name, each in counters.items()},
         }
 
     def _lags(self, task: HostedTask) -> dict[tuple[str, int], int | None]:
@@ -407,8 +412,18 @@ class WorkerService:
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
-    def metrics(self) -> bytes:
-        """Prometheus text exposition, gauges filled now."""
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Exposition in what is accepted with its media type, gauges filled now."""
+        self._fill_metrics()
+        return self._metrics.render(accept)
+
+    def points(self) -> list[Point]:
+        """The same as points for the metrics stream, and what follows from them."""
+        self._fill_metrics()
+        found = points_of(self._metrics.registry)
+        return [*found, *self._performance.points(self.plan.topology, found)]
+
+    def _fill_metrics(self) -> None:
         families, topology = self._metrics, self.plan.topology
         families.forget_tasks()
         sums: dict[tuple[str, str], list[int]] = {}
@@ -441,8 +456,12 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+            rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
+            families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
-        return families.render()
+        if self.alerting is not None:
+            alerts = self.alerting.table
+            families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)
 
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""
@@ -463,6 +482,7 @@ class WorkerService:
         labels = (self.plan.topology, task.stage.name)
         self._metrics.chunk_records.labels(*labels).observe(count)
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
+        self._statistics.worked(task.stage.name, count, took_s)
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:
@@ -470,7 +490,7 @@ class WorkerService:
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)
-        families.checkpoint_seconds.labels(*labels).observe(took_s)
         families.checkpoint_records.labels(*labels).observe(checkpoint.record_count)
-        if checkpoint.first_ms:
-            families.latency_seconds.labels(*labels).observe(max(0.0, time.time() - checkpoint.first_ms / 1_000))
+        latency_s = max(0.0, time.time() - checkpoint.first_ms / 1_000) if checkpoint.first_ms else None
+        trace_id = checkpoint.spans[-1].context.trace_id if checkpoint.spans else None
+        families.committed(labels, took_s, latency_s, trace_id)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from streamflow.cli.client import URL, Url, ask
 from streamflow.cli.connect import connect
+from streamflow.cli.node_statistics import reduction
 from streamflow.cli.show import console, print_json
 
 #: Workers that are asked, and how long each may take.
@@ -146,7 +147,10 @@ def _nodes(stage: str, before: Look, now: Look, seconds: float) -> list[dict[str
             row["out_per_s"] += max(0, counts["out"] - old["out"]) / seconds
             for each in ("late", "dead"):
                 row[each] = row.get(each, 0) + counts[each]
+            times = [time for time in (row.get("latency_us"), counts.get("latency_us")) if time is not None]
+            row["latency_us"] = max(times, default=None)  # of the slowest worker
     for row in totals.values():
+        row["reduction"] = reduction(row["in_per_s"], row["out_per_s"])
         row["in_per_s"], row["out_per_s"] = round(row["in_per_s"], 1), round(row["out_per_s"], 1)
     return list(totals.values())
 
@@ -167,9 +171,12 @@ def _screen(found: dict[str, Any]) -> Group:
         )
         lag = "?" if row["lag"] is None else f"{row['lag']:,}"
         stages.add_row(row["stage"], state, f"{row['records_per_s']:,.0f}", lag, behind)
-    nodes = _table("node", "in/s", "out/s", "late", "dead")
+    nodes = _table("node", "in/s", "out/s", "reduced", "µs/row", "late", "dead")
     for row in found["nodes"]:
-        counts = (f"{row['in_per_s']:,.0f}", f"{row['out_per_s']:,.0f}", f"{row['late']:,}", f"{row['dead']:,}")
+        rates = (f"{row['in_per_s']:,.0f}", f"{row['out_per_s']:,.0f}")
+        reduced = "" if row["reduction"] is None else f"{row['reduction']:.0%}"
+        latency = "" if row["latency_us"] is None else f"{row['latency_us']:,.1f}"
+        counts = (*rates, reduced, latency, f"{row['late']:,}", f"{row['dead']:,}")
         nodes.add_row(f"{row['stage']} / {row['node']}", *counts, style="red" if row["dead"] else None)
     workers = ", ".join(f"{row['worker']} ({row['tasks']})" for row in found["workers"])
     lines: list[RenderableType] = [

@@ -38,6 +38,9 @@ def acls_of(plan: Plan, settings: Settings, *, creates: bool = False) -> tuple[A
     found.append(Acl("group", name, ("Read",)))
     if settings.audit_key and settings.events_detail != "off":
         found.append(Acl("group", f"{settings.namespace}.bus-sealer", ("Read",)))
+    if settings.alerts and settings.events_detail != "off":
+        found.append(Acl("group", f"{settings.namespace}.alerts", ("Read",)))
+        found.append(Acl("transactional-id", f"sf.{settings.namespace}.alerts", ("Write", "Describe")))
     # Of tasks, decisions about dead letters, and publishes with a key: these belong to the sources, also in a run.
     shared = [f"{settings.application}.{plan.topology}.publish-keys"] if plan.run else []
     for each in (name, *shared):

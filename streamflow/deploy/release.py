@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from streamflow.deploy.needs import needs_of
 from streamflow.deploy.preflight import memory_quantity, widest
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import OF_THE_POD
@@ -19,12 +20,13 @@ _SUFFIXES = (".yaml", ".yml", ".py", ".json")
 def release_values(
     plan: Plan, place: Path, settings: Settings, counts: Mapping[str, int], workers: int
 ) -> dict[str, Any]:
-    """Values for `helm -f`: the topology's files, partitions and inputs, memory, and the settings that were given.
+    """Values for `helm -f`: files, partitions and topics of the topology, what its nodes need, settings given.
 
     place: folder or file of the topology. counts: partitions of every topic. Raises UserError when the files are too
     large or in folders.
     """
     partitions = widest(plan, counts)
+    needs = needs_of(plan, settings, partitions, workers)
     inputs = dict.fromkeys(topic for stage in plan.stages for topic in stage.input_topics)
     given = settings.model_dump(mode="json", include=set(settings.model_fields_set) - OF_THE_POD - SECRETS)
     return {
@@ -32,13 +34,25 @@ def release_values(
             "name": plan.topology,
             "partitions": partitions,
             "inputTopics": list(inputs),
+            "topics": [
+                {"name": each.name, "partitions": counts[each.name], "config": dict(each.config)}
+                for each in plan.topics
+            ],
             "files": topology_files(place),
         },
         "settings": {"brokers": settings.brokers, **given},
         "replicas": min(workers, partitions),
         "autoscaling": {"maxReplicas": partitions},
-        "resources": {"memory": memory_quantity(estimate_memory(plan, settings, partitions, workers))},
+        "resources": {
+            "cpu": str(1 + needs.cores),
+            "memory": memory_quantity(estimate_memory(plan, settings, partitions, workers)),
+        },
+        "networkPolicy": {"extraEgress": _egress(needs.ports)},
     }
+
+
+def _egress(ports: tuple[int, ...]) -> list[dict[str, Any]]:
+    return [{"ports": [{"port": port, "protocol": "TCP"} for port in ports]}] if ports else []
 
 
 def topology_files(place: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from streamflow.deploy.needs import needs_of
 from streamflow.plan.plan import Plan
 from streamflow.settings.settings import Settings
 
@@ -24,11 +25,12 @@ class MemoryEstimate:
     buffer_bytes: int
     state_bytes: int
     global_table_bytes: int
+    node_bytes: int
 
     @property
     def total_bytes(self) -> int:
         """Everything."""
-        return self.base_bytes + self.buffer_bytes + self.state_bytes + self.global_table_bytes
+        return self.base_bytes + self.buffer_bytes + self.state_bytes + self.global_table_bytes + self.node_bytes
 
 
 def estimate_memory(plan: Plan, settings: Settings, partitions: int, workers: int) -> MemoryEstimate:
@@ -42,4 +44,5 @@ def estimate_memory(plan: Plan, settings: Settings, partitions: int, workers: in
         buffer_bytes=len(plan.stages) * _CHUNKS_PER_STAGE * settings.fetch_max_bytes,
         state_bytes=rocksdb if has_state else 0,
         global_table_bytes=_GLOBAL_TABLE_FACTOR * sum(table.max_bytes for table in plan.global_tables),
+        node_bytes=needs_of(plan, settings, partitions, workers).memory_bytes,
     )

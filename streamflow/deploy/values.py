@@ -12,7 +12,9 @@ from pydantic.alias_generators import to_camel
 from streamflow.settings.settings import SECRETS, Settings
 
 #: Settings that follow from the pod; the chart sets them itself.
-OF_THE_POD = frozenset({"http_host", "http_port", "advertised_url", "instance_id", "state_dir"})
+OF_THE_POD = frozenset(
+    {"http_host", "http_port", "advertised_url", "instance_id", "state_dir", "files_dir", "models_dir"}
+)
 #: Where the chart asks for something else than a worker on somebody's desk: see docs/decisions/0018-deploy.md.
 _SETTINGS = {"brokers": "", "replication_factor": 3, "session_timeout_ms": 30_000, "log_format": "json"}
 
@@ -36,6 +38,14 @@ class Image(_Values):
     pull_secrets: list[Name] = Field([], description="names of Secrets of the registry")
 
 
+class Topic(_Values):
+    """A topic that the topology needs."""
+
+    name: Text
+    partitions: int = Field(ge=1)
+    config: dict[str, str] = {}
+
+
 class Topology(_Values):
     """What the release runs. `streamflow deploy values TOPOLOGY` writes this part."""
 
@@ -44,6 +54,7 @@ class Topology(_Values):
     files: dict[str, str] = Field({}, description="its files by name, at most 900 KiB in all")
     partitions: int = Field(4, ge=1, le=10_000, description="most partitions of an input; more workers would idle")
     input_topics: list[Text] = Field([], description="topics the workers read, for scaling by lag")
+    topics: list[Topic] = Field([], description="all topics it needs, for Strimzi")
 
 
 class Storage(_Values):
@@ -93,6 +104,28 @@ class TopicsJob(_Values):
     enabled: bool = Field(True, description="workers create what is missing too, when they may")
     hook: bool = Field(True, description="a hook of Helm; false makes a plain Job, for Argo CD and Flux")
     deadline_seconds: int = Field(300, ge=10, description="after this the install fails")
+
+
+class Strimzi(_Values):
+    """Topics as KafkaTopics of Strimzi, and no topics Job. They stay when the release goes: they hold the data."""
+
+    cluster: str = Field("", description="name of the Kafka; no KafkaTopics when empty")
+    api_version: Text = Field("kafka.strimzi.io/v1", description="v1beta2 for Strimzi before 0.49")
+    namespace: str = Field("", description="where its topic operator looks; the release's when empty")
+
+
+class ResetJob(_Values):
+    """Forgets offsets, internal topics and tables (`streamflow reset`), once per upgrade. With `replicas: 0` only."""
+
+    enabled: bool = Field(False, description="switch it off again before workers start")
+    deadline_seconds: int = Field(300, ge=10, description="the last workers count as alive for a session time-out")
+
+
+class SharedVolumes(_Values):
+    """Claims that exist and that all workers mount (ReadWriteMany)."""
+
+    files: str = Field("", description="what file sinks write; without it they write to the volume of each worker")
+    models: str = Field("", description="model files by digest")
 
 
 class SecretEnv(_Values):
@@ -178,6 +211,9 @@ class ChartValues(_Values):
     service: Service = Field(default_factory=Service)
     ingress: Ingress = Field(default_factory=Ingress)
     topics_job: TopicsJob = Field(default_factory=TopicsJob)
+    strimzi: Strimzi = Field(default_factory=Strimzi)
+    reset_job: ResetJob = Field(default_factory=ResetJob)
+    shared_volumes: SharedVolumes = Field(default_factory=SharedVolumes)
     secret_env: list[SecretEnv] = Field([], description="`{name, secret, key}`: variables from Secrets that exist")
     secret_files: list[SecretFiles] = Field([], description="`{secret, path}`: Secrets that exist, as files")
     env: dict[str, str] = Field({}, description="other variables; nothing secret")

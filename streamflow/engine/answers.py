@@ -10,6 +10,8 @@ class Answers:
 
     def __init__(self) -> None:
         self._by_row: dict[int, Answer] = {}
+        #: Calls that were made for the row that was taken last.
+        self.attempts = 1
 
     def put(self, row: Any, answer: Answer) -> None:
         """The answer for a row, before the row is processed."""
@@ -22,6 +24,7 @@ class Answers:
     def take(self, row: Any) -> list[Any]:
         """Rows of a row; called by the fused code. Raises the error that there is instead."""
         answer = self._by_row.pop(id(row))
+        self.attempts = answer.attempts
         if answer.error is not None:
             raise answer.error
         return answer.rows

@@ -18,6 +18,7 @@ import msgspec
 from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire
 from streamflow.engine.row_size import refuse_row
+from streamflow.engine.walk import Left
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
 from streamflow.model.approval import Outcome, Parked, Vote, Word, problem_of
@@ -27,8 +28,8 @@ from streamflow.windows.layout import ROW_MAX_BYTES
 
 #: Room for what people say about a row.
 _WORDS_BYTES = 1 << 20
-#: Rows of one approval leave: (key, event time, rows).
-Give = Callable[[Any, int, list[Any]], None]
+#: Rows of one approval leave: (key, event time, rows, what left).
+Give = Callable[[Any, int, list[Any], Left], None]
 #: Something to say on the bus: (is it a request, data).
 Say = Callable[[bool, dict[str, Any]], None]
 
@@ -36,6 +37,7 @@ Say = Callable[[bool, dict[str, Any]], None]
 class ApprovalTable:
     """A FoldTable whose rows wait for people. row_type: of the rows that go on; the last field is their account.
 
+    parks: told of what waits from now on.
     border_moved: told an event time at which something is due. watermark_now: the task's up to this event, below every
     time while tables are being closed (then `close` will come). released_at: the watermark for rows that go on.
     """
@@ -49,6 +51,7 @@ class ApprovalTable:
         *,
         give: Give,
         say: Say | None,
+        parks: Callable[[str, Parked], None],
         border_moved: Callable[[int], None],
         watermark_now: Callable[[], int],
         released_at: Callable[[], int],
@@ -56,7 +59,7 @@ class ApprovalTable:
     ) -> None:
         self.name = operator.table
         self._operator, self._store, self._row_type, self._partition = operator, store, row_type, partition
-        self._give, self._say, self._border_moved = give, say, border_moved
+        self._give, self._say, self._parks, self._border_moved = give, say, parks, border_moved
         self._watermark_now, self._released_at, self._now = watermark_now, released_at, now
         self._names = operator.row.names
         self._live: dict[str, Parked] = {}
@@ -105,6 +108,7 @@ class ApprovalTable:
         approval = self._new_id(now_ms, key, time_ms, fields)
         self._live[approval] = parked
         self._changed[approval] = None
+        self._parks(approval, parked)
         self._register(approval, parked)
         if self._say is not None:
             deadline = "" if deadline_ms is None else str(deadline_ms)
@@ -161,7 +165,8 @@ class ApprovalTable:
         if self._say is not None:
             comments = "; ".join(vote.comment for vote in parked.votes if vote.comment)
             self._say(False, {"approval": approval, "decision": outcome.value, "comment": comments[:2_000]})
-        self._give(parked.key, time_ms, [self._row_type(*self._decode_row(parked.row), account)])
+        left = Left(approval, outcome.value, at_ms, tuple(parked.headers))
+        self._give(parked.key, time_ms, [self._row_type(*self._decode_row(parked.row), account)], left)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

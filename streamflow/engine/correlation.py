@@ -1,31 +1,35 @@
-"""Follows events that somebody waits for, or traces, through a task, at no cost for all others.
+"""Follows events that somebody waits for, looks at, or traces, through a task, at no cost for all others.
 
 The fused code knows nothing of it. Such a row is worked on alone; whatever the output lists have more afterwards is
-its doing, and gets the row's headers: the correlation id, with one part of its outcome (model/outcome.py), and the
+its doing, and gets the row's headers: the id of its execution, with one part of its outcome (model/outcome.py), and the
 context of the span of this stage (docs/decisions/0038-tracing.md). What windows gave meanwhile is left out: a result of
-many events is nobody's.
+many events is nobody's. What the bus is told is in walk_events.py.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 from typing import Any
 
+from streamflow.bus.detail import DataPathBus
+from streamflow.engine.answers import Answers
 from streamflow.engine.outputs import Outputs
+from streamflow.engine.program import Program
+from streamflow.engine.walk import STEPS_MAX, Left, Walk
+from streamflow.engine.walk_events import WalkEvents
+from streamflow.logs.trace import in_trace
+from streamflow.model.approval import Parked
 from streamflow.model.chunk import Chunk
-from streamflow.model.outcome import CORRELATION, Added, encode_part
+from streamflow.model.outcome import CORRELATION, PIECE, Headers, bounded_id, encode_part, is_awaited
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
-from streamflow.plan.plan import Stage
+from streamflow.plan.plan import EntryKind
 
 #: A generated function: (rows, their event times or None, the bounds of near event times).
 Run = Callable[[list[Any], list[int] | None, int, int], None]
 #: Whether work has stopped before the last row it was given.
 Stopped = Callable[[], bool]
-#: Headers that a followed row's outputs get.
-Stamp = tuple[tuple[str, bytes], ...]
-#: Topic, partition and offset of a row's record.
-Origin = tuple[str, int, int]
 
 #: Spans of one checkpoint; events beyond are followed, but not told of.
 SPANS_MAX = 1_000
@@ -35,89 +39,188 @@ _LINKS_MAX = 32
 class Correlator:
     """Of one task, which is a partition of a stage."""
 
-    def __init__(self, outputs: Outputs, stage: Stage, partition: int, outcome_topic: str) -> None:
-        self._outputs, self._topic, self._place = outputs, outcome_topic, (stage.name, partition)
+    def __init__(self, outputs: Outputs, program: Program, partition: int, bus: DataPathBus | None) -> None:
+        stage = program.stage
+        self._outputs, self._topic, self._place = outputs, program.plan.outcome_topic, (stage.name, partition)
+        self._program, self._names = program, dict[str, Any]()
+        self._probed: dict[str, Any] | None = None
+        self._events = None if bus is None else WalkEvents(bus, program, partition, outputs)
+        self._entries = {entry.topic: (number, entry) for number, entry in enumerate(stage.entries)}
         onward = [node.repartition_topic for node in stage.nodes]
         self._onward = frozenset(topic for topic in onward if topic is not None)
-        self._lengths: dict[int, int] = {}
-        self._added: list[Added] = []
-        self._stamp: Stamp | None = None
+        self._lengths: list[int] = []
+        self._walk: Walk | None = None
         self._used = False
         self._spans: list[Span] = []
         #: Traced events since a node's results left last, for links.
         self._recent: deque[TraceContext] = deque(maxlen=_LINKS_MAX)
         self._linked: dict[str, TraceContext] = {}
 
+    def bind(self, names: dict[str, Any], answers: Mapping[str, Answers]) -> None:
+        """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
+        self._names = names
+        if self._events is not None:
+            self._events.answers = answers
+
+    def name(self, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, field: str) -> None:
+        """Follow rows of `chunk.values[start:]` whose `field` has an id; a header comes first."""
+        known = chunk.correlations
+        for place, row in enumerate(rows):
+            found = getattr(row, field)
+            if found is not None:
+                index = start + (place if kept is None else kept[place])
+                known.setdefault(index, bounded_id(str(found).encode()))
+
     def alone(
         self, function: Run, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, stopped: Stopped
     ) -> Run:
         """`function` over these rows of `chunk.values[start:]`, where each row that is followed is worked on alone.
 
-        stopped: whether `function` has stopped before its last row.
+        stopped: whether `function` has stopped before its last row. What is returned takes the rows in their order.
         """
-        places = kept if kept is not None else range(len(rows))
-        indices = {id(row): start + place for row, place in zip(rows, places, strict=True)}
+        correlations, traces = chunk.correlations, chunk.traces
+        entry = f"entry_{self._entries[chunk.topic][0]}"
+        begun = 0
 
         def split(rows: list[Any], times: list[int] | None, behind: int, ahead: int) -> None:
-            done = 0
+            nonlocal begun
+            first, done = begun, 0
+            begun += len(rows)
             for place, row in enumerate(rows):
-                index = indices[id(row)]
-                if index in chunk.correlations or index in chunk.traces:
+                index = start + (first + place if kept is None else kept[first + place])
+                if index not in correlations and index not in traces:
+                    continue
+                if place > done:
                     function(rows[done:place], times and times[done:place], behind, ahead)
-                    done = place + 1
-                    if not stopped():
-                        with self.about(chunk, index, stopped):
-                            function(rows[place:done], times and times[place:done], behind, ahead)
                     if stopped():
                         return
-            function(rows[done:], times and times[done:], behind, ahead)
+                done = place + 1
+                walk = self._begin(chunk, index, row)
+                run = function if walk.steps is None else self._probed_functions()[entry]
+                with _logged(walk):
+                    run([row], times and times[place:done], behind, ahead)
+                if stopped():  # it will be worked on again
+                    self._walk = None
+                    return
+                self._end(walk)
+            if done < len(rows):
+                function(rows[done:], times and times[done:], behind, ahead)
 
         return split
 
-    @contextmanager
-    def about(self, chunk: Chunk, index: int, stopped: Stopped = lambda: False) -> Iterator[None]:
-        """What is added to the outputs meanwhile is due to `chunk.values[index]`; its part of the outcome follows.
+    def _probed_functions(self) -> Mapping[str, Any]:
+        if self._probed is None:
+            self._probed = self._program.bind({**self._names, "walk": self._step}, self._program.probed()[1])
+        return self._probed
 
-        When work stopped before it, there is none: it will be worked on again.
-        """
-        correlation, parent = chunk.correlations.get(index), chunk.traces.get(index)
-        if correlation is None and parent is None:
+    def _step(self, number: int, before: str, row: Any) -> None:
+        steps = None if self._walk is None else self._walk.steps
+        if steps is not None and len(steps) < STEPS_MAX:
+            steps.append((number, before, row, time.perf_counter_ns()))
+
+    def node_of(self, trace: TracebackType | None) -> str:
+        """Node whose line raised, when it was worked on to be seen."""
+        return "" if self._probed is None else self._program.probed()[0].node_of(trace)
+
+    @contextmanager
+    def about(self, chunk: Chunk, index: int) -> Iterator[None]:
+        """What is added to the outputs meanwhile is due to `chunk.values[index]`, which is no row."""
+        if index not in chunk.correlations and index not in chunk.traces:
             yield
             return
-        start_ns, origin = time.time_ns(), (chunk.topic, chunk.partition, chunk.offset_at(index))
-        span = None if parent is None else parent.child(self._place[0], *map(str, origin))
-        self._stamp = stamp = (
-            *(((CORRELATION, correlation),) if correlation is not None else ()),
-            *(((TRACEPARENT, span.header),) if span is not None else ()),
-        )
-        self._added, self._used = [], True
-        self._measure()
-        yield  # an exception ends the task, and what is in the outputs with it
-        if stopped():
-            self._stamp = None
-            return
-        self._gather(stamp)
-        if correlation is not None:
-            part = encode_part(correlation, origin, self._added, self._onward)
-            self._outputs.append(self._topic, (correlation, part, None))
-        if span is not None:
-            self._tell(span, parent, start_ns, origin)
-        self._stamp = None
+        walk = self._begin(chunk, index, None)
+        with _logged(walk):
+            yield  # an exception ends the task, and what is in the outputs with it
+        self._end(walk)
 
-    def leave(self, node: str = "") -> Stamp | None:
-        """What is added from now on is due to no single row, but to `node`. Gives what `come_back` takes."""
-        stamp, self._stamp = self._stamp, None
-        if stamp is not None:
-            self._gather(stamp)
+    # -- one walk -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, chunk: Chunk, index: int, row: Any) -> Walk:
+        origin = (chunk.topic, chunk.partition, chunk.offset_at(index))
+        _, entry = self._entries[chunk.topic]
+        parent = chunk.traces.get(index)
+        walk = Walk(origin, entry.node, chunk.correlations.get(index), parent, row=row)
+        walk.is_start, walk.is_piece = entry.kind is EntryKind.SOURCE, index in chunk.pieces
+        if parent is not None:
+            walk.span = parent.child(self._place[0], *map(str, origin))
+            walk.traceparent = walk.span.header
+        self._open(walk)
+        return walk
+
+    def _open(self, walk: Walk) -> None:
+        walk.start_ns = time.time_ns()
+        if self._events is not None and walk.correlation is not None:
+            self._events.begin(walk)
+        self._walk = walk
+        self._measure()
+
+    def _end(self, walk: Walk) -> None:
+        self._gather(walk)
+        self._walk = None
+        onward = sum(topic in self._onward for topic, *_ in walk.added)
+        going = onward + len(walk.parked)
+        pieces = going + (len(walk.added) > onward or not going)
+        stamp: Headers = ()
+        if walk.correlation is not None:
+            stamp = ((CORRELATION, walk.correlation),)
+            if walk.is_piece or pieces > 1:
+                stamp += ((PIECE, b"1"),)
+        if walk.traceparent is not None:
+            stamp += ((TRACEPARENT, walk.traceparent),)
+        for records, place in walk.places:
+            key, value, headers = records[place]
+            records[place] = (key, value, (*(headers or ()), *stamp))
+        for _, parked in walk.parked.values():
+            parked.headers = list(stamp)
+        self._used = True
+        if walk.correlation is not None:
+            if is_awaited(walk.correlation):
+                part = encode_part(walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked))
+                self._outputs.append(self._topic, (walk.correlation, part, None))
+            if self._events is not None:
+                self._events.tell(walk, onward, pieces)
+        if walk.span is not None:
+            self._tell_span(walk)
+
+    # -- what is no row's, or another's, in between -------------------------------------------------------------------
+
+    @contextmanager
+    def apart(self, node: str, left: Left | None = None) -> Iterator[Mapping[str, Any] | None]:
+        """What is added meanwhile is due to `node`, or to the row that has `left` it after it was parked there.
+
+        Gives what has the generated functions for that, None for the usual ones.
+        """
+        before = self._walk
+        if left is not None and before is not None and left.approval in before.parked:
+            del before.parked[left.approval]
+            yield None if before.steps is None else self._probed_functions()  # it never waited
+            return
+        self._walk = None
+        if before is not None:
+            self._gather(before)
         if self._recent:
             self._link(node)
-        return stamp
-
-    def come_back(self, stamp: Stamp | None) -> None:
-        """What is added from now on is the row's again."""
-        self._stamp = stamp
-        if stamp is not None:
+        walk = self._released(node, left) if left is not None and left.headers else None
+        yield None if walk is None or walk.steps is None else self._probed_functions()
+        if walk is not None:
+            self._end(walk)
+        self._walk = before
+        if before is not None:
             self._measure()
+
+    def _released(self, node: str, left: Left) -> Walk:
+        headers = dict(left.headers)
+        walk = Walk((left.approval, self._place[1], 0), node, headers.get(CORRELATION), left=left)
+        walk.is_piece, walk.traceparent = PIECE in headers, headers.get(TRACEPARENT)
+        self._open(walk)
+        return walk
+
+    def parks(self, node: str, approval: str, parked: Parked) -> None:
+        """The row that is worked on waits for people from now on."""
+        if self._walk is not None:
+            self._walk.parked[approval] = (node, parked)
+
+    # -- for the checkpoint -------------------------------------------------------------------------------------------
 
     def take_apart(self) -> frozenset[str]:
         """Topics that got records with headers since the last call, if any may have."""
@@ -129,11 +232,12 @@ class Correlator:
         spans, self._spans = self._spans, []
         return spans
 
-    def _tell(self, span: TraceContext, parent: TraceContext | None, start_ns: int, origin: Origin) -> None:
-        self._recent.append(span)
+    def _tell_span(self, walk: Walk) -> None:
+        assert walk.span is not None
+        self._recent.append(walk.span)
         if len(self._spans) >= SPANS_MAX:
             return
-        topic, partition, offset = origin
+        topic, partition, offset = walk.origin
         told = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
@@ -142,10 +246,10 @@ class Correlator:
             "messaging.kafka.offset": offset,
             "streamflow.stage": self._place[0],
             "streamflow.partition": self._place[1],
-            "streamflow.outputs": sorted({topic for topic, *_ in self._added}),
-            "streamflow.output_count": len(self._added),
+            "streamflow.outputs": sorted({topic for topic, *_ in walk.added}),
+            "streamflow.output_count": len(walk.added),
         }
-        self._spans.append(Span(f"process {self._place[0]}", span, start_ns, parent, attributes=told))
+        self._spans.append(Span(f"process {self._place[0]}", walk.span, walk.start_ns, walk.parent, attributes=told))
 
     def _link(self, node: str) -> None:
         """Results of `node` leave: a trace of their own, with links to what was traced since its last ones."""
@@ -163,11 +267,21 @@ class Correlator:
         self._spans.append(span)
 
     def _measure(self) -> None:
-        self._lengths = {id(records): len(records) for _, records in self._outputs.all()}
+        self._lengths = self._outputs.count_of_each
 
-    def _gather(self, stamp: Stamp) -> None:
-        for topic, records in self._outputs.all():
-            for place in range(self._lengths.get(id(records), 0), len(records)):
+    def _gather(self, walk: Walk) -> None:
+        before = self._lengths
+        for number, length in enumerate(self._outputs.count_of_each):
+            start = before[number] if number < len(before) else 0
+            if start == length:
+                continue
+            topic, records = self._outputs.each(number)
+            for place in range(start, length):
                 key, value, headers = records[place]
-                records[place] = (key, value, (*(headers or ()), *stamp))
-                self._added.append((topic, key, value, headers or ()))
+                walk.added.append((topic, key, value, headers or ()))
+                walk.places.append((records, place))
+
+
+def _logged(walk: Walk) -> AbstractContextManager[None]:
+    """Log lines written meanwhile have the trace's id, if there is one."""
+    return nullcontext() if walk.span is None else in_trace(walk.span.trace_id)

@@ -64,11 +64,14 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number; `task`, `passed`, `encode`.
+    outputs; `clock_i` per entry number; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row
+    at every node.
     """
 
-    def __init__(self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool) -> None:
-        self._stage = stage
+    def __init__(
+        self, stage: Stage, layouts: dict[str, AccumulatorLayout], *, fused: bool, probed: bool = False
+    ) -> None:
+        self._stage, self._probed = stage, probed
         self._layouts = layouts
         self._fused = fused
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
@@ -76,7 +79,7 @@ class Fusion:
         for node in stage.nodes:
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
-        self.source = SourceCode(f"{GENERATED}{stage.name}>")
+        self.source = SourceCode(f"{GENERATED}{stage.name}{', probed' * probed}>")
 
     def generate(self) -> SourceCode:
         """Write the whole module."""
@@ -312,6 +315,8 @@ class Fusion:
 
     def _enter(self, node: PlannedNode, before: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
         with self.source.owned_by(node.name):
+            if self._probed:
+                self.source.line(f"walk({self.number(node)}, {before!r}, {row})")
             if self._inline(node):
                 self._statements(node, row, key, key_of, root)
             else:

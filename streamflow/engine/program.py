@@ -6,6 +6,7 @@ object in a namespace that holds one task's tables and outputs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from types import CodeType
 from typing import Any
 
@@ -31,7 +32,8 @@ from streamflow.windows.unbounded import Unbounded
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled stage. `source` is the generated module; `layouts` by window node; `decoders` per entry;
-    `ahead` per entry the functions that score its rows ahead (ahead.py), none nearly always."""
+    `ahead` per entry the functions that score its rows ahead (ahead.py), none nearly always. `probed`: a second module
+    that tells of every row at every node (docs/decisions/0049-executions.md), made when it is asked for first."""
 
     plan: Plan
     stage: Stage
@@ -42,15 +44,16 @@ class Program:
     row_types: dict[str, type[Any]]
     numbers: dict[str, int]
     ahead: tuple[tuple[str, ...], ...]
+    probed: Callable[[], tuple[SourceCode, CodeType]]
 
-    def bind(self, names: dict[str, Any]) -> dict[str, Any]:
-        """Run the module in a namespace with these names; the functions are in what is returned."""
+    def bind(self, names: dict[str, Any], code: CodeType | None = None) -> dict[str, Any]:
+        """Run a module, the usual one unless given, in a namespace with these names; it has the functions."""
         namespace: dict[str, Any] = {**FUNCTIONS, **names}
         for layout in self.layouts.values():
             namespace |= layout.names
         for node, row_type in self.row_types.items():
             namespace[f"Row_{self.numbers[node]}"] = row_type
-        exec(self.code, namespace)  # noqa: S102 - the source is generated from checked expressions only
+        exec(code or self.code, namespace)  # noqa: S102 - the source is generated from checked expressions only
         return namespace
 
 
@@ -70,7 +73,13 @@ def compile_stage(stage: Stage, plan: Plan, *, fused: bool = True) -> Program:
         row_types={node.name: _row_type(node) for node in stage.nodes if _makes_rows(node)},
         numbers={node.name: fusion.number(node) for node in stage.nodes},
         ahead=ahead,
+        probed=cache(partial(_compile_probed, stage, layouts)),
     )
+
+
+def _compile_probed(stage: Stage, layouts: dict[str, AccumulatorLayout]) -> tuple[SourceCode, CodeType]:
+    source = Fusion(stage, layouts, fused=True, probed=True).generate()
+    return source, compile(source.text, source.filename, "exec")
 
 
 def layout_of(fold: Fold) -> AccumulatorLayout:

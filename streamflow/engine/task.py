@@ -38,6 +38,7 @@ from streamflow.engine.slice import Slice, position_behind, record_times, rows_b
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
+from streamflow.engine.walk import Left
 from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
 from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
 from streamflow.kit.timers import Timer
@@ -96,7 +97,7 @@ class Task:
         self._in_flight = self._changed = self._advancing = False
         self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
-        self._correlator = Correlator(self.outputs, program.stage, partition, program.plan.outcome_topic)
+        self._correlator = Correlator(self.outputs, program, partition, bus)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
@@ -106,11 +107,12 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self._clocked = binding.processes, binding.clocked
+        self._processes, self._clocked, self._untold = binding.processes, binding.clocked, binding.untold
         self.answers, self.scorers = binding.answers, binding.scorers
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
             self._functions = binding.bind()
+            self._correlator.bind(names, self.answers)
             self._tables.check_resumed()
             self.scorers.open(resources.models, progress.versions)
         except BaseException:
@@ -122,6 +124,7 @@ class Task:
         return TaskHooks(
             emit=self._emit,
             give=self._give,
+            parks=self._correlator.parks,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
@@ -237,6 +240,8 @@ class Task:
             self._delivering.expect(chunk, [current.place(index) for index in range(len(rows))])
         for ahead in self.program.ahead[number]:
             self._functions[ahead](rows)
+        if entry.execution_id is not None:
+            self._correlator.name(chunk, start, rows, decoded.kept, entry.execution_id)
         if chunk.correlations or chunk.traces:
             function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
         if entry.kind is EntryKind.SOURCE:
@@ -366,22 +371,20 @@ class Task:
         if self.bus is not None and final and end > start:
             rows = self.bus.closing(node, start, end, rows)
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave(node)
         try:
-            self._functions[f"close_{number}"](start, end, rows, final)
+            with self._correlator.apart(node):
+                self._functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
-        self._correlator.come_back(correlation)
 
-    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any]) -> None:
-        """Rows of a timer go on."""
+    def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any], left: Left | None = None) -> None:
+        """Rows of a timer, or that have waited, go on."""
         before, self._closing = self._closing, node
-        correlation = self._correlator.leave(node)
         try:
-            self._functions[f"emit_{number}"](rows, key, time_ms, None)
+            with self._correlator.apart(node, left) as probed:
+                (self._functions if probed is None else probed)[f"emit_{number}"](rows, key, time_ms, None)
         finally:
             self._closing = before
-        self._correlator.come_back(correlation)
 
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""
@@ -460,7 +463,7 @@ class Task:
             raise error
         if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
             raise error
-        node = self.program.source.node_of(error.__traceback__)
+        node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
         if not node:
             raise error
         if not isinstance(error, EventError):
@@ -503,7 +506,7 @@ class Task:
         )
         self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
         if self.bus is not None:
-            self.bus.gather()
+            self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
         if self._delivering is not None:
             checkpoint.batch = self._delivering.take(self._positions)
@@ -571,8 +574,8 @@ class Task:
 
     @property
     def pending_outputs(self) -> int:
-        """Output records waiting for the next checkpoint."""
-        return self.outputs.count
+        """Output records waiting for the next checkpoint, those that windows will tell there included."""
+        return self.outputs.count + sum(count() for count in self._untold)
 
     @property
     def positions(self) -> Mapping[tuple[str, int], int]:

@@ -4,7 +4,7 @@ So the log agrees with the results: an event is there exactly if what it tells o
 event of the data path; where events are off, there is no TaskBus.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -18,6 +18,7 @@ from streamflow.engine.counters import TaskCounters
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
 from streamflow.model.partitioner import partition_of
+from streamflow.state.store import TableChanges
 
 #: One window in so many is told of at Detail.SAMPLED: the same ones in every task.
 SAMPLED_ONE_IN = 100
@@ -42,6 +43,7 @@ class TaskBus:
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
         self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
         self._secret_fields = bus.secret_fields
+        self._views = {table.name: table.node for table in stage.tables}
 
     def closing(self, node: str, start: int, end: int, rows: Iterable[Any]) -> Iterable[Any]:
         """A window gives its results; the same rows, counted if this window is told of."""
@@ -63,8 +65,13 @@ class TaskBus:
         named = {"alert": f"{self._topology}.{data['alert']}", "labels": labels}
         self._alerts.append((node, is_raised, {**data, **named}))
 
-    def gather(self) -> None:
-        """Everything since the last checkpoint."""
+    def gather(self, tables: Sequence[TableChanges]) -> None:
+        """Everything since the last checkpoint, which changed these tables."""
+        for each in tables if self._detail is Detail.EVERY else ():
+            node = self._views.get(each.table)
+            if node is not None and each.changes:
+                changed = {"view": each.table, "count": len(each.changes)}
+                self._say(EventType.WIDGET_UPDATE_REQUESTED, node, changed, Severity.DEBUG, placed=False)
         for node, is_request, data in self._approvals:
             kind = EventType.APPROVAL_REQUESTED if is_request else EventType.APPROVAL_DECIDED
             self._say(kind, node, data, placed=False)

@@ -7,6 +7,7 @@ from typing import Any
 from streamflow.engine.fold_table import Reached
 from streamflow.errors import EventError
 from streamflow.kit.timers import Timer
+from streamflow.model.approval import Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +15,16 @@ class TaskHooks:
     """Times in ms.
 
     emit: (node number, node, start, end, rows, final), results of a window; give: (node number, node, key, time, rows),
-    rows of a timer; timer_failed: (node, key, timer, error). border_moved: something is due at this watermark that was
-    not known. closed_to: the watermark at which the task closed last; opened_at: how far the n-th table was closed when
-    the task opened; watermark_now: the one up to this event;
-    settled_watermark: the same, but below every time while tables are being closed, as each will be told. now: the wall
-    clock.
+    rows of a timer, or of an approval that they have left; parks: (node, approval, what waits there); timer_failed:
+    (node, key, timer, error). border_moved: something is due at this watermark that was not known. closed_to: the
+    watermark at which the task closed last; opened_at: how far the n-th table was closed when the task opened;
+    watermark_now: the one up to this event; settled_watermark: the same, but below every time while tables are being
+    closed, as each will be told. now: the wall clock.
     """
 
     emit: Callable[[int, str, int, int, Any, bool], None]
-    give: Callable[[int, str, Any, int, list[Any]], None]
+    give: Callable[..., None]
+    parks: Callable[[str, str, Parked], None]
     timer_failed: Callable[[str, Any, Timer, EventError], None]
     border_moved: Callable[[int], None]
     closed_to: Callable[[], int]

@@ -36,6 +36,8 @@ class Process:
 
     #: Raise it when what is kept means something else now: state of another version is refused.
     version: ClassVar[int] = 1
+    #: What a task's node holds outside of its states, in bytes, such as a dictionary; deployments ask for it.
+    memory_bytes: ClassVar[int] = 0
 
     timers: Timers
     clock: ClockTimers

@@ -5,6 +5,8 @@ import sys
 
 import orjson
 
+from streamflow.logs.trace import TRACE_ID
+
 _HARMLESS = "NotEnoughReplicasError"
 
 
@@ -19,6 +21,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if trace_id := TRACE_ID.get():
+            body["trace_id"] = trace_id
         if record.exc_info:
             body["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(body).decode()

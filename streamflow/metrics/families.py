@@ -3,12 +3,25 @@
 Counts are set from plain integers between chunks; nothing here is called per event.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
 
+from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.stream_families import StreamFamilies
 
+_OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -17,8 +30,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        node = ("topology", "stage", "node")
-        task = ("topology", "stage", "partition")
+        stage, table = ("topology", "stage"), ("topology", "table")
+        node, task = (*stage, "node"), (*stage, "partition")
         self.rows_in = Gauge(
             "streamflow_node_rows_in", "rows that came to a node since its tasks opened", node, registry=registry
         )
@@ -37,7 +50,6 @@ class Metrics:
             "streamflow_end_to_end_seconds", "from fetching the oldest record of a checkpoint to its commit",
             ("topology", "stage"), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        stage = ("topology", "stage")
         sizes = (1, 10, 100, 1_000, 10_000, 100_000)
         self.checkpoint_records = Histogram(
             "streamflow_checkpoint_records", "records in a checkpoint", stage, buckets=sizes, registry=registry
@@ -62,7 +74,6 @@ class Metrics:
         said = "how far a restore is, 1 when done"
         self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
 
-        table = ("topology", "table")
         self.table_rows = Gauge("streamflow_global_table_rows", "rows of a global table", table, registry=registry)
         self.table_bytes = Gauge(
             "streamflow_global_table_bytes", "keys and rows as JSON, what max_bytes bounds", table, registry=registry
@@ -74,17 +85,34 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls, self.stream = ModelFamilies(registry), CallMetrics(registry), StreamFamilies(registry)
+        self.models, self.calls, self.alerts = ModelFamilies(registry), CallMetrics(registry), AlertMetrics(registry)
+        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
+        _add_process(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
             self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
-            *self.models.of_tasks, *self.stream.of_tasks,
+            *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()
 
-    def render(self) -> bytes:
-        """Text exposition."""
-        return generate_latest(self.registry)
+    def committed(self, labels: tuple[str, str], took_s: float, latency_s: float | None, trace_id: str | None) -> None:
+        """A checkpoint of a stage took so long. trace_id: of a traced event in it, the example of its times."""
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
+        self.checkpoint_seconds.labels(*labels).observe(took_s, exemplar)
+        if latency_s is not None:
+            self.latency_seconds.labels(*labels).observe(latency_s, exemplar)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Exposition in what the scraper accepts, and its media type; examples are in OpenMetrics only."""
+        if _OPENMETRICS in accept:
+            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+        return generate_latest(self.registry), _PLAIN
+
+
+def _add_process(registry: CollectorRegistry) -> None:
+    """CPU, memory, open files and garbage collections of this process, read when they are asked for."""
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)

@@ -58,7 +58,8 @@ class Parked(msgspec.Struct, array_like=True):
     """A row that waits. row: its fields as msgpack, in order; times in ms.
 
     key, time_ms: of the row. parked_at_ms: wall clock. deadline_ms, escalate_ms: on the node's clock, None for never.
-    approvers: who may decide, nobody named is anybody; delegations: (from, to).
+    approvers: who may decide, nobody named is anybody; delegations: (from, to). headers: what follows the row, such as
+    the id of its execution.
     """
 
     key: str | int
@@ -71,6 +72,7 @@ class Parked(msgspec.Struct, array_like=True):
     votes: list[Vote] = []
     delegations: list[tuple[str, str]] = []
     escalated: bool = False
+    headers: list[tuple[str, bytes]] = []
 
 
 def problem_of(

@@ -60,7 +60,8 @@ class Chunk:
         collector looks, which is seldom.
     timestamps: record timestamps in ms, beside `values`; only for entries without an event time field.
     correlations: ids of records that somebody waits for, by place in `values`; empty nearly always.
-    traces: contexts of records that are traced, likewise.
+    traces: contexts of records that are traced, likewise. pieces: places of records that are one of several pieces of
+        their execution.
     position: where fetching began; None when unknown. A task that is not there yet has missed records.
     generation: assignment generation it was fetched under.
     """
@@ -75,6 +76,7 @@ class Chunk:
     timestamps: list[int] | None = None
     correlations: dict[int, bytes] = field(default_factory=dict)
     traces: dict[int, TraceContext] = field(default_factory=dict)
+    pieces: set[int] = field(default_factory=set)
     position: int | None = None
     generation: int = 0
     size_bytes: int = 0

@@ -1,8 +1,10 @@
 """What became of one event that somebody waits for: written by tasks, put together by whoever answers.
 
-Every task that works on a record with the header `sf-correlation` writes one part, in the transaction of the record:
+Every task that works on a record with the header `sf-correlation` writes one part, in the transaction of the record,
+if `new_execution` made the id:
 
-    {"id": …, "from": [topic, partition, offset], "onward": 2,      records it sent to further stages, with the header
+    {"id": …, "from": [topic, partition, offset], "onward": 2,      records it sent to further stages, with the header,
+                                                                    and rows it parked
      "rows": [{"topic", "key", "row"}],                             what went to sinks
      "late": [{"node", "topic", "late_ms"}], "dead": [{"node", "reason", "error"}]}
 
@@ -10,16 +12,23 @@ An outcome is complete when 1 + the sum of `onward` parts are there. A part come
 onward, because these are read after its commit; parts that come twice (at least once) are told by `from`.
 """
 
+import re
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import orjson
 
-#: Header of a record that belongs to an execution. It travels in a batch of its own: only these are looked at.
+#: Header of a record that belongs to an execution. It travels in batches of its own: only these are looked at.
 CORRELATION = "sf-correlation"
+#: Header of a record that is one of several pieces of its execution (docs/decisions/0049-executions.md).
+PIECE = "sf-piece"
+#: Ids beyond are replaced by their digest.
+_ID_MAX_BYTES = 200
+_OWN_ID = re.compile(rb"[0-9a-f]{11}-[0-9a-f]{32}")
 #: Rows beyond these bytes are left out of a part; they are in their sink.
 ROWS_MAX_BYTES = 256 << 10
 
@@ -33,14 +42,29 @@ def new_execution() -> str:
     return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
 
 
+def is_awaited(execution: bytes) -> bool:
+    """Whether `new_execution` made the id, so that somebody may ask for the outcome."""
+    return _OWN_ID.fullmatch(execution) is not None
+
+
+def bounded_id(execution: bytes) -> bytes:
+    """The id, or its digest when it is too long."""
+    return execution if len(execution) <= _ID_MAX_BYTES else sha256(execution).hexdigest().encode()
+
+
 def encode_part(
-    correlation: bytes, origin: tuple[str, int, int], added: Sequence[Added], onward_topics: frozenset[str]
+    correlation: bytes,
+    origin: tuple[str, int, int],
+    added: Sequence[Added],
+    onward_topics: frozenset[str],
+    parked_count: int = 0,
 ) -> bytes:
-    """The part of one record: what its row added to the outputs."""
+    """The part of one record: what its row added to the outputs. Rows that were parked have parts of their own later,
+    whose origin is the approval."""
     part: dict[str, Any] = {
         "id": correlation.decode(errors="replace"),
         "from": origin,
-        "onward": sum(topic in onward_topics for topic, *_ in added),
+        "onward": sum(topic in onward_topics for topic, *_ in added) + parked_count,
         "rows": [],
         "late": [],
         "dead": [],

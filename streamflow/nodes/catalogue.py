@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, get_args
 
 from streamflow.nodes.dependent import Dependent
-from streamflow.nodes.kind import NodeKind
+from streamflow.nodes.kind import Mode, NodeConfig, NodeKind
 from streamflow.nodes.registry import KINDS
 
 
@@ -28,10 +29,27 @@ def _metadata(kind: NodeKind) -> dict[str, Any]:
         "category": kind.category.value,
         "icon": kind.icon,
         "version": kind.version,
+        "author": kind.author or ("streamflow" if KINDS.is_built_in(kind.kind) else ""),
         "tags": list(kind.tags),
+        "modes": list(modes_of(kind)),
+        "resources": asdict(kind.resources),
+        "features": features_of(kind),
         "stateful": kind.stateful,
         "built_in": KINDS.is_built_in(kind.kind),
     }
+
+
+def modes_of(kind: NodeKind) -> tuple[Mode, ...]:
+    """Ways in which its nodes may run."""
+    return kind.modes or (Mode.STREAMING if kind.stateful else Mode.SYNC,)
+
+
+def features_of(kind: NodeKind) -> list[str]:
+    """Options that switch something on around the node's own work: time-out, retry, breaker, cache and so on."""
+    option = kind.config_type.model_fields.get("resilience")
+    found = [] if option is None else [each for each in get_args(option.annotation) if isinstance(each, type)]
+    models = [each for each in found if issubclass(each, NodeConfig)]
+    return [f"resilience.{name}" for model in models for name in model.model_fields]
 
 
 def form(kind: NodeKind) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pydantic import Field as Option
 
 from streamflow.calls.policy import Policy, Retry
 from streamflow.calls.waiting import DelayAction
-from streamflow.nodes.kind import Category, DurationMs, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, DurationMs, Lowered, Lowering, Mode, NodeConfig, NodeKind
 from streamflow.nodes.operators import Await
 
 #: Rows of a task that wait in memory; all others wait in the topic alone.
@@ -36,6 +36,7 @@ class Delay(NodeKind):
     description = "Lets rows wait for a time of the wall clock, in a topic of its own."
     category = Category.UTILITY
     tags = ("stateless", "async", "time")
+    modes = (Mode.ASYNC,)
     config_type = DelayConfig
     example = {"by": "10ms"}
 

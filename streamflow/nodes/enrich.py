@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field as Option
 
 from streamflow.nodes.http_options import ResponseConfig, lowered_call, response_schema
-from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
+from streamflow.nodes.kind import Category, Lowered, Lowering, Mode, NodeKind, Resources
 
 
 class EnrichConfig(ResponseConfig):
@@ -25,6 +25,8 @@ class Enrich(NodeKind):
     description = "Adds fields that an HTTP service has for a row; null where it has none."
     category = Category.INTEGRATION
     tags = ("stateless", "http", "async")
+    modes = (Mode.ASYNC,)
+    resources = Resources(network=True)
     config_type = EnrichConfig
     example = {
         "url": "https://api.example.com/v1/sensors/{sensor}",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from streamflow.nodes.kind import Category, DurationMs, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, DurationMs, Lowered, Lowering, Mode, NodeConfig, NodeKind, Resources
 from streamflow.nodes.sink_operators import Deliver
 from streamflow.sinks.target import FileFormat, FileTarget
 
@@ -30,6 +30,8 @@ class FileSink(NodeKind):
     description = "Writes rows to JSON lines or Parquet files, exactly once."
     category = Category.INTEGRATION
     tags = ("output", "files")
+    modes = (Mode.BATCH,)
+    resources = Resources(disk=True)
     config_type = FileSinkConfig
     example = {"format": "jsonl", "roll_every": "1s"}
 

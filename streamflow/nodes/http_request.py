@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field as Option
 
 from streamflow.nodes.http_options import ResponseConfig, lowered_call, response_schema
-from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
+from streamflow.nodes.kind import Category, Lowered, Lowering, Mode, NodeKind, Resources
 
 
 class HttpRequestConfig(ResponseConfig):
@@ -29,6 +29,8 @@ class HttpRequest(NodeKind):
     description = "Asks an HTTP service about every row, and adds fields of its JSON response."
     category = Category.INTEGRATION
     tags = ("stateless", "http", "async")
+    modes = (Mode.ASYNC,)
+    resources = Resources(network=True)
     config_type = HttpRequestConfig
     example = {
         "url": "https://api.example.com/v1/sensors/{sensor}",

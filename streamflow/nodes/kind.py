@@ -67,6 +67,23 @@ class Category(StrEnum):
     MONITORING = "monitoring"
 
 
+class Mode(StrEnum):
+    """How a node's code is called."""
+
+    SYNC = "sync"  # for each row, in the function of its stage
+    ASYNC = "async"  # for each row, awaited
+    BATCH = "batch"  # for many rows at once
+    STREAMING = "streaming"  # for each row and as time goes on, with state
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a node may need that not every topology does: network, for calls of what is not Kafka; disk, for files."""
+
+    network: bool = False
+    disk: bool = False
+
+
 class NodeConfig(BaseModel):
     """Base of every configuration: strict types, no unknown keys, frozen."""
 
@@ -193,7 +210,11 @@ class NodeKind(ABC):
     category: ClassVar[Category]
     icon: ClassVar[str] = "node"
     version: ClassVar[str] = "1.0.0"
+    author: ClassVar[str] = ""
     tags: ClassVar[tuple[str, ...]] = ()
+    #: Ways in which its nodes may run; left out: streaming with state, else sync.
+    modes: ClassVar[tuple[Mode, ...]] = ()
+    resources: ClassVar[Resources] = Resources()
     config_type: ClassVar[type[NodeConfig]]
     #: For each older major version of `version` a function from its configuration to that of the next.
     migrations: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}

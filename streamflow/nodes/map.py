@@ -17,7 +17,12 @@ class MapConfig(NodeConfig):
 
 
 class Map(NodeKind):
-    """Builds new rows. The key travels on, also when its field is dropped."""
+    """Builds new rows. The key travels on, also when its field is dropped.
+
+    What lies inside of a json field is read by a path of members and places: at(customer, 'address.city') puts the row
+    aside where there is nothing, at_or(…, default) takes the default, try_at(…) gives null; as_str(…) and the other
+    casts give it a type.
+    """
 
     kind = "map"
     display_name = "Map"

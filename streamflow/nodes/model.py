@@ -9,7 +9,7 @@ from streamflow.inference.answers import fields_of
 from streamflow.inference.card import MODEL_NAME, REGISTRY_TOPIC, VERSION, Task
 from streamflow.model.names import field_problem
 from streamflow.model.schema import Field, FieldType, Schema
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind, TopicName
+from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Score
 
 LATEST = "latest"
@@ -71,6 +71,7 @@ class Model(NodeKind):
     description = "Adds what a model gives for a row: ONNX, scikit-learn or any other by an adapter."
     category = Category.AI_ML
     tags = ("stateless", "ml", "inference")
+    modes = (Mode.BATCH,)
     config_type = ModelConfig
     example = {"model": "level", "task": "classification", "features": ["value", "value * 2"], "version": "latest"}
 

@@ -4,14 +4,16 @@ from pydantic import Field
 
 from streamflow.nodes.kind import Category, FieldName, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.map import project
+from streamflow.nodes.parameter import NumberParameter, number_source
 
 
 class MultiplyConfig(NodeConfig):
     """Configuration of a multiply."""
 
     field: str = Field(description="numeric field to multiply")
-    factor: int | float = Field(
-        allow_inf_nan=False, description="what to multiply by; a whole number keeps int fields int"
+    factor: NumberParameter = Field(
+        description="what to multiply by, or where the event says it: `{customer.factor|1}`; a whole number keeps int "
+        "fields int"
     )
     into: FieldName | None = Field(None, description="field for the result; the same field when left out")
 
@@ -33,7 +35,11 @@ class Multiply(NodeKind):
         if not lowering.has_field(config.field, "field"):
             return None
         found = lowering.input.schema.field(config.field)
-        product = f"{config.field} * {config.factor!r}"
+        product = f"{config.field} * {number_source(config.factor, 'factor', lowering)}"
         text = f"{product} if {config.field} is not None else None" if found is not None and found.nullable else product
         value = lowering.expression(text, "field")
-        return None if value is None else project(lowering, list(lowering.input.schema.names), {into: value})
+        return (
+            None
+            if value is None or lowering.failed
+            else project(lowering, list(lowering.input.schema.names), {into: value})
+        )

@@ -12,7 +12,7 @@ from streamflow.calls.coroutine import CoroutineAction
 from streamflow.calls.processes import ProcessesAction
 from streamflow.kit.declaration import Declaration, NotDeclared, declaration_of_function, find, problems_of_arguments
 from streamflow.nodes.call import Call, declared, output_schema
-from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
+from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
 from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
 
@@ -43,6 +43,10 @@ class Python(NodeKind):
     description = "Calls a Python function for every row, or awaits it; it gives no row, one, or several."
     category = Category.DATA_PROCESSING
     tags = ("stateless", "python")
+    modes = (
+        Mode.SYNC,
+        Mode.ASYNC,
+    )
     config_type = PythonConfig
     example = {"call": "streamflow.kit.samples:in_fahrenheit"}
 

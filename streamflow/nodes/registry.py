@@ -35,7 +35,7 @@ from streamflow.nodes.global_table import GlobalTable
 from streamflow.nodes.http_request import HttpRequest
 from streamflow.nodes.join import Join
 from streamflow.nodes.key_by import KeyBy
-from streamflow.nodes.kind import Category, NodeConfig, NodeKind
+from streamflow.nodes.kind import Category, Mode, NodeConfig, NodeKind
 from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.map import Map
 from streamflow.nodes.mask import Mask
@@ -105,6 +105,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
 
 GROUP = "streamflow.nodes"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: A word that front ends know, a relative path, or an address.
+_ICON = re.compile(r"https?://\S+|[A-Za-z0-9_][\w-]*(?:[./][\w-]+)*")
 _VERSION = re.compile(r"[1-9]\d*\.\d+\.\d+")
 
 
@@ -122,6 +124,12 @@ def checked(kind: Any) -> NodeKind:
         raise InternalError(f"node kind {kind.kind!r} has category {kind.category!r}; use one of {', '.join(Category)}")
     if not _VERSION.fullmatch(kind.version):
         raise InternalError(f"node kind {kind.kind!r} has version {kind.version!r}; write one such as 1.0.0")
+    if not _ICON.fullmatch(kind.icon):
+        raise InternalError(
+            f"node kind {kind.kind!r} has icon {kind.icon!r}; use a word, a relative path or http(s)://"
+        )
+    if not set(kind.modes) <= set(Mode):
+        raise InternalError(f"node kind {kind.kind!r} has modes {kind.modes!r}; use some of {', '.join(Mode)}")
     if not issubclass(kind.config_type, NodeConfig):
         raise InternalError(f"the configuration of node kind {kind.kind!r} must derive from NodeConfig")
     if kind.dependents:

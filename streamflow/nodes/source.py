@@ -39,6 +39,12 @@ class SourceConfig(NodeConfig):
         10_000, ge=100, description="silence after which a partition no longer holds the others"
     )
     unknown_fields: Literal["ignore", "reject"] = Field("ignore", description="what to do with fields the schema lacks")
+    execution_id: str | None = Field(
+        None, description="field with the id of the execution that an event belongs to; null: of none"
+    )
+    execution_header: bool = Field(
+        False, description="look for such an id in the header sf-correlation of every record, however they are batched"
+    )
     partitions: int | None = Field(
         None, ge=1, le=10_000, description="partitions of the topic when it has to be created"
     )
@@ -70,6 +76,10 @@ class Source(NodeKind):
             if time is not None and (time.type != "timestamp" or time.nullable):
                 what = f"{config.event_time!r} is {time.type}{'?' if time.nullable else ''}"
                 lowering.problem(f"event time must be a timestamp that is never null, {what}", key="event_time")
+        field = None if config.execution_id is None else schema.field(config.execution_id)
+        if config.execution_id is not None and (field is None or field.type not in ("str", "int")):
+            what = "is no field" if field is None else f"is {field.type}"
+            lowering.problem(f"an id is a field of str or int, {config.execution_id!r} {what}", key="execution_id")
         _check_time(config, lowering)
         return None if lowering.failed else Lowered(Pass(), Flow(schema, key, config.key))
 

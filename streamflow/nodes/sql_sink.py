@@ -5,7 +5,17 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from streamflow.model.names import field_problem
-from streamflow.nodes.kind import Category, DurationMs, FieldName, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.kind import (
+    Category,
+    DurationMs,
+    FieldName,
+    Lowered,
+    Lowering,
+    Mode,
+    NodeConfig,
+    NodeKind,
+    Resources,
+)
 from streamflow.nodes.sink_operators import Deliver
 from streamflow.sinks.sql import POSITIONS
 from streamflow.sinks.target import SqlTarget
@@ -43,6 +53,8 @@ class SqlSink(NodeKind):
     description = "Writes rows to a table of SQLite or PostgreSQL, exactly once."
     category = Category.INTEGRATION
     tags = ("output", "database")
+    modes = (Mode.BATCH,)
+    resources = Resources(network=True, disk=True)
     config_type = SqlSinkConfig
     example = {"url_env": "WAREHOUSE_URL", "table": "readings", "key": ["sensor", "time"]}
 

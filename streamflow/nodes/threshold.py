@@ -7,6 +7,7 @@ from pydantic import Field
 from streamflow.nodes.kind import Category, FieldName, Flow, Lowered, Lowering, NodeConfig, NodeKind
 from streamflow.nodes.map import project
 from streamflow.nodes.operators import Filter
+from streamflow.nodes.parameter import NumberParameter, number_source
 
 _SYMBOLS = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
 
@@ -15,7 +16,7 @@ class ThresholdConfig(NodeConfig):
     """Configuration of a threshold."""
 
     field: str = Field(description="numeric field to test")
-    limit: int | float = Field(allow_inf_nan=False, description="the limit")
+    limit: NumberParameter = Field(description="the limit, or where the event says it: `{customer.limit|100}`")
     when: Literal["above", "at_least", "below", "at_most"] = Field(
         "above", description="which side of the limit counts"
     )
@@ -39,11 +40,11 @@ class Threshold(NodeKind):
         if not lowering.has_field(config.field, "field"):
             return None
         found = lowering.input.schema.field(config.field)
-        text = f"{config.field} {_SYMBOLS[config.when]} {config.limit!r}"
+        text = f"{config.field} {_SYMBOLS[config.when]} {number_source(config.limit, 'limit', lowering)}"
         if found is not None and found.nullable:
             text = f"{config.field} is not None and {text}"
         test = lowering.expression(text, "field")
-        if test is None:
+        if test is None or lowering.failed:
             return None
         before = lowering.input
         if config.mode == "flag":

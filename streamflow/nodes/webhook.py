@@ -7,7 +7,7 @@ from pydantic import Field as Option
 
 from streamflow.calls.http import HttpAction
 from streamflow.nodes.http_options import HttpConfig, body_templates, header_templates, pairs, url_template
-from streamflow.nodes.kind import Category, Lowered, Lowering, NodeKind
+from streamflow.nodes.kind import Category, Lowered, Lowering, Mode, NodeKind, Resources
 from streamflow.nodes.operators import Await
 from streamflow.nodes.resilience import is_ordered, policy_of
 
@@ -32,6 +32,8 @@ class Webhook(NodeKind):
     description = "Sends every row to an HTTP service, at least once, with an idempotency key."
     category = Category.INTEGRATION
     tags = ("http", "async", "output")
+    modes = (Mode.ASYNC,)
+    resources = Resources(network=True)
     config_type = WebhookConfig
     example = {
         "url": "https://hooks.example.com/readings",

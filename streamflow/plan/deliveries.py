@@ -30,7 +30,7 @@ def _stage(writer: Stage, node: PlannedNode, topic: str) -> Stage:
         node=node.name,
         kind=EntryKind.REPARTITION,
         schema=node.schema,
-        key=node.key,
+        key=None,  # nothing here asks for it, and the row may not have its field
         idle_after_ms=idle_after_ms,
         producer_stage=writer.name,
     )

@@ -79,6 +79,8 @@ class Entry:
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
     held_back_ms: of repartition topics, how far its marks are behind the watermarks of those who write it.
     decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
+    execution_id, execution_header: field with the id of an event's execution, and whether any record may have one in
+    its header; of sources.
     """
 
     topic: str
@@ -96,6 +98,8 @@ class Entry:
     producer_stage: str = ""
     held_back_ms: int = 0
     decides: str = ""
+    execution_id: str | None = None
+    execution_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)

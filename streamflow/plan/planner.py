@@ -150,6 +150,8 @@ class _Stages:
                 past=_bound(config, config.past),
                 idle_after_ms=config.idle_after,
                 reject_unknown_fields=config.unknown_fields == "reject",
+                execution_id=config.execution_id,
+                execution_header=config.execution_header,
             )
         return Entry(
             topic=repartition_topic(self._topology, name),

@@ -25,9 +25,9 @@ from aiokafka.structs import TopicPartition
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Order, Wish, task_key
 from streamflow.bus.event_types import EventType
 from streamflow.bus.log import NO_EVENTS, EventLog
-from streamflow.bus.states import State
+from streamflow.bus.states import State, way
 from streamflow.errors import BrokerUnavailable
-from streamflow.plan.plan import Plan
+from streamflow.plan.plan import EntryKind, Plan, Stage
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.hooks.ending import disconnect
@@ -101,11 +101,11 @@ class ControlTopic:
         found = await drain.next_pairs(consumer, _WAIT_S)
         for pairs, position in found.values():
             for key, value in pairs:
-                before = self.control.state
+                before, stages = self.control.state, self.control.stage_states()
                 if not self.control.apply(key, value):
                     log.warning("%s before offset %s: a record of somebody else", self._place.topic, position)
-                elif self.control.state is not before and self._is_live and self.control.author(key) == self._worker:
-                    self._tell(before)
+                elif self._is_live and self.control.author(key) == self._worker:
+                    self._tell(before, stages)
             self._position = position
         if found:
             async with self._moved:
@@ -114,11 +114,22 @@ class ControlTopic:
                 listener()
         return bool(found)
 
-    def _tell(self, before: State) -> None:
-        """Say on the bus what the topology became: whoever wrote the record that made it so."""
-        order = self.control.order
-        changed = {"old": before, "new": self.control.state, "reason": order.reason}
-        self._events.emit(EventType.TOPOLOGY_STATE_CHANGED, self._plan.topology, changed, actor=order.actor)
+    def _tell(self, before: State, stages: Mapping[str, State]) -> None:
+        """Say on the bus what nodes and topology became: whoever wrote the record that made it so."""
+        order, now, topology = self.control.order, self.control.stage_states(), self._plan.topology
+        for stage in self._plan.stages:
+            old, new = stages[stage.name], now[stage.name]
+            if old is new:
+                continue
+            for node in (*(entry.node for entry in stage.entries if entry.kind is EntryKind.SOURCE), *_names(stage)):
+                said = {"old": "" if old.is_final else old, "new": new, "reason": order.reason, "stage": stage.name}
+                moves = {"path": list(way(f"node {node}", old, new)), "worker": self._worker}
+                self._events.emit(
+                    EventType.NODE_STATE_CHANGED, f"{topology}/{node}", {**said, **moves}, actor=order.actor
+                )
+        if self.control.state is not before:
+            changed = {"old": before, "new": self.control.state, "reason": order.reason}
+            self._events.emit(EventType.TOPOLOGY_STATE_CHANGED, topology, changed, actor=order.actor)
 
     async def caught_up(self) -> None:
         """Wait until everything that is written by now is applied. Raises BrokerUnavailable."""
@@ -227,3 +238,7 @@ class ControlTopic:
     async def stop(self) -> None:
         """Disconnect."""
         await disconnect(self._words, self._consumer)
+
+
+def _names(stage: Stage) -> tuple[str, ...]:
+    return tuple(node.name for node in stage.nodes)

@@ -70,6 +70,7 @@ class GlobalTables:
     async def _start(self, partition_counts: Mapping[str, int]) -> AIOKafkaConsumer:
         self._consumer = consumer = AIOKafkaConsumer(
             **connection(self._settings),
+            client_rack=self._settings.client_rack or None,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",

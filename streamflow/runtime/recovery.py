@@ -158,6 +158,7 @@ class Recovery:
     ) -> StoreMeta:
         consumer = AIOKafkaConsumer(
             **connection(self._settings),
+            client_rack=self._settings.client_rack or None,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",

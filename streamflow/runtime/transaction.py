@@ -19,6 +19,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import groupby
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -42,6 +43,7 @@ from streamflow.engine.letters import result_letter
 from streamflow.errors import Fenced, KafkaRefusal, TopicError, TransactionFailed
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime import faults
+from streamflow.runtime.announcing import Announcer
 from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
@@ -76,8 +78,9 @@ class TaskProducer:
         dead_letters: str,
         commit_offsets: CommitOffsets,
         record_limits: RecordLimits,
+        announcer: Announcer | None = None,
     ) -> None:
-        self._limits = record_limits
+        self._limits, self._announcer = record_limits, announcer
         self._batch_bytes = 0
         self._base: dict[Place, tuple[int, Progress]] = {}
         taint.install()
@@ -183,6 +186,8 @@ class TaskProducer:
         await producer.send_offsets_to_transaction(self._offsets(checkpoint), self._group)
         faults.reach("after_offsets")
         offsets = await _settle(sends) if self._mistake != "commit_before_sends" else {}
+        if self._announcer is not None:
+            await self._announce(producer, self._announcer, sends)
         faults.reach("before_commit")
         await producer.commit_transaction()
         faults.reach("after_commit")
@@ -242,6 +247,14 @@ class TaskProducer:
         if dead:
             sends += await self._send(producer, self._dead_letters, 0, dead, [], "")
         return sends
+
+    async def _announce(self, producer: AIOKafkaProducer, announcer: Announcer, sends: "_Sends") -> None:
+        """Say where the records are that the broker has taken."""
+        written = [(*place, getattr(future.result(), "offset", -1), count) for _, count, future, place in sends]
+        more: _Sends = []
+        for partition, records in announcer.records(written).items():
+            more += await self._send(producer, announcer.topic, partition, records, [], "")
+        await _settle(more)
 
     async def _send(
         self,
@@ -304,18 +317,14 @@ def _no_batch(**_record: object) -> None:
 
 
 async def _ship(producer: AIOKafkaProducer, batch: "BatchBuilder", topic: str, partition: int, table: str) -> "_Send":
-    return table, batch.record_count(), await producer.send_batch(batch, topic, partition=partition)
+    sent = await producer.send_batch(batch, topic, partition=partition)
+    return table, batch.record_count(), sent, (topic, partition)
 
 
 def _apart(records: list[Output]) -> Iterator[list[Output]]:
-    """The records in order, each one with headers in a list of its own."""
-    done = 0
-    for place, (_, _, headers) in enumerate(records):
-        if headers is not None:
-            yield records[done:place]
-            yield [records[place]]
-            done = place + 1
-    yield records[done:]
+    """The records in order, those with headers in lists of their own."""
+    for _, group in groupby(records, key=lambda record: record[2] is not None):
+        yield list(group)
 
 
 def _size(key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...] | None) -> int:
@@ -329,16 +338,16 @@ def _too_large(topic: str, limit: int, key: bytes | None, value: bytes | None) -
     return (key or b"")[:_LETTER_MAX_BYTES], start, headers
 
 
-#: (table or "", records, future of the send) of a batch.
-_Send = tuple[str, int, "asyncio.Future[object]"]
+#: (table or "", records, future of the send, where to) of a batch.
+_Send = tuple[str, int, "asyncio.Future[object]", Place]
 _Sends = list[_Send]
 
 
 async def _settle(sends: _Sends) -> dict[str, int]:
     """Wait for every send; the first failure is raised after all are settled. Next offset per changelog."""
-    results = await asyncio.gather(*(future for _, _, future in sends), return_exceptions=True)
+    results = await asyncio.gather(*(future for _, _, future, _ in sends), return_exceptions=True)
     offsets: dict[str, int] = {}
-    for (table, count, _), result in zip(sends, results, strict=True):
+    for (table, count, *_), result in zip(sends, results, strict=True):
         if isinstance(result, BaseException):
             raise result
         # An idempotent retry may be answered without the offset; the store then keeps its older one and replays more.

@@ -34,6 +34,7 @@ from streamflow.inference.files import ModelFiles
 from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
+from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
 from streamflow.runtime.connection import denied
@@ -100,7 +101,7 @@ class Worker:
             self._bus = KafkaEventLog(settings, url, secret_fields=spec.secret_fields)
         #: Where this process says what happens to it.
         self.events: EventLog = NO_EVENTS if self._bus is None else self._bus
-        self._data_path_bus = data_path_bus(settings, spec.secret_fields)
+        self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
         self.assignor = StageAssignor(plan, url)
@@ -160,6 +161,7 @@ class Worker:
             self.plan.dead_letter_topic,
             self._commit_offsets,
             self.record_limits,
+            announcer_of(self._data_path_bus, self.partition_counts, self.plan, stage, partition),
         )
         pacing = _pacing(stage, settings)
         return HostedTask(

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     kafka_client_id: str = Field("", description="client of oauthbearer")
     kafka_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
     kafka_token_scope: str = Field("", description="scope that tokens are asked for with")
+    client_rack: str = Field(
+        "", description="zone of this worker; reads from replicas there when brokers have a replica.selector.class"
+    )
     kafka_sasl_plaintext: bool = Field(False, description="allow SASL without TLS: credentials can be read on the way")
     application: str = Field(
         "streamflow", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="prefix of consumer groups and transactional ids"
@@ -59,6 +62,13 @@ class Settings(BaseSettings):
     )
     audit_seal_interval_ms: int = Field(
         10_000, ge=100, description="time after which events are sealed that came meanwhile, ms; or 1,000 of them"
+    )
+    alerts: bool = Field(False, description="judge rules over the metrics of all workers, and tell notifiers of alerts")
+    alerts_file: Path | None = Field(
+        None, description="YAML file of rules, notifiers and routes, the same on all workers of a namespace"
+    )
+    alerts_interval_ms: int = Field(
+        10_000, ge=100, le=600_000, description="time between two samples of a worker, and two judgements, ms"
     )
     state_dir: Path = Field(Path("state"), description="folder of this worker's stores; never shared between workers")
     instance_id: str = Field("", description="stable name of the worker; static membership when set")

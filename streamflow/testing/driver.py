@@ -63,7 +63,8 @@ class Driver:
     call_steps: how often async nodes hand over answers before a checkpoint may come while others are under way; all are
     waited for when left out.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
-    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS. models: what
+    now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS, where
+    secret_fields are masked. models: what
     model nodes load theirs with. files_dir: folder of file sinks.
     """
 
@@ -81,6 +82,7 @@ class Driver:
         models: Models | None = None,
         files_dir: Path | None = None,
         events: Detail = Detail.OFF,
+        secret_fields: frozenset[str] = frozenset(),
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
@@ -90,7 +92,7 @@ class Driver:
         self._resources = Resources(models, files_dir)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
-        self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events)
+        self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events, "", secret_fields)
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
         self._partitions = partitions

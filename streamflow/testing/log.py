@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
 from streamflow.model.letter import redriven_time
-from streamflow.model.outcome import CORRELATION
+from streamflow.model.outcome import CORRELATION, PIECE, bounded_id
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 
@@ -70,6 +70,7 @@ class MemoryLog:
         taken_marks: list[Mark] = []
         correlations: dict[int, bytes] = {}
         traces: dict[int, TraceContext] = {}
+        pieces: set[int] = set()
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
@@ -79,7 +80,9 @@ class MemoryLog:
             correlation = headers.get(CORRELATION)
             if correlation is not None:
                 record = replace(record, timestamp_ms=redriven_time(headers, record.timestamp_ms))
-                correlations[len(values)] = correlation
+                correlations[len(values)] = bounded_id(correlation)
+            if PIECE in headers:
+                pieces.add(len(values))
             last = kept[-1] if runs else None
             if last is None or (record.offset, record.timestamp_ms) != (last.offset + 1, last.timestamp_ms):
                 runs.append(Run(len(values), record.offset, record.timestamp_ms))
@@ -98,6 +101,7 @@ class MemoryLog:
             record_at={record.offset: record for record in kept}.__getitem__,
             correlations=correlations,
             traces=traces,
+            pieces=pieces,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
 
 from streamflow.errors import SettingsError
 from streamflow.web.access import KNOWN, PUBLIC
+from streamflow.web.alerts import alert_routes
 from streamflow.web.approvals import approval_routes
 from streamflow.web.bodies import BoundedBodies
 from streamflow.web.control import control_routes
-from streamflow.web.event_status import status_routes
+from streamflow.web.event_status import FollowedStatus, status_routes
 from streamflow.web.events import EventClients, event_routes
 from streamflow.web.executing import executing_routes
+from streamflow.web.execution_table import execution_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
 from streamflow.web.identity import OPEN, Access
@@ -56,10 +58,20 @@ PERMISSIONS = {
     "query_table": "query",
     "execute": "publish",
     "show_execution": "query",
+    "list_executions": "query",
+    "show_timeline": "query",
     "follow_table": "query",
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
     "show_status": "view",
+    "list_alerts": "query",  # labels may be keys of rows
+    "show_alert": "query",
+    "acknowledge_alert": "operate",
+    "list_silences": "query",
+    "silence_alerts": "operate",
+    "lift_silence": "operate",
+    "show_alert_rules": "view",
+    "set_alert_rules": "operate",
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -116,7 +128,10 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.include_router(table_routes(service))
     app.include_router(live_routes(live))
     app.include_router(event_routes(service, app.state.event_clients))
-    app.include_router(status_routes(service))
+    status = FollowedStatus()
+    app.include_router(status_routes(service, status))
+    app.include_router(execution_routes(service))
+    app.include_router(alert_routes(service, status))
     app.include_router(socket_routes(live))
     app.include_router(why_routes(service))
     app.include_router(letter_routes(service))
@@ -169,11 +184,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         tags=["health"],
         operation_id="metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}},
+        responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
     )
-    async def metrics() -> Response:
-        """Prometheus metrics."""
-        return Response(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(request: Request) -> Response:
+        """Prometheus metrics; in OpenMetrics, when it is accepted, with ids of traces as exemplars of latencies."""
+        body, media_type = service.metrics(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type)
 
 
 def _add_documents(app: FastAPI) -> None:

@@ -25,7 +25,7 @@ _VERBS = {
 
 
 #: Text without control characters: it is shown in logs and on terminals.
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 class OrderBody(BaseModel):
@@ -34,9 +34,9 @@ class OrderBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     actor: str = Field(
-        "", max_length=ACTOR_MAX_CHARS, pattern=_LINE, description="who gives it, where nobody has to say who they are"
+        "", max_length=ACTOR_MAX_CHARS, pattern=LINE, description="who gives it, where nobody has to say who they are"
     )
-    reason: str = Field("", max_length=REASON_MAX_CHARS, pattern=_LINE, description="why, on one line")
+    reason: str = Field("", max_length=REASON_MAX_CHARS, pattern=LINE, description="why, on one line")
     version: int | None = Field(None, ge=0, description="version that it is based on: refused when another came since")
 
 

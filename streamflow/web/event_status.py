@@ -22,14 +22,19 @@ class FollowedStatus:
         self._table: StatusTable | None = None
         self._cursor = ""
         self._making = asyncio.Lock()
+        self._following = AsyncExitStack()
 
-    async def read(self, feed: EventFeed) -> tuple[bytes, str]:
-        """(the table, the cursor up to which it reflects the log)."""
+    async def table(self, feed: EventFeed) -> StatusTable:
+        """The table, which goes on to follow the log. Raises BrokerUnavailable, TopicError."""
         async with self._making:
             if self._table is None:
                 await self._make(feed)
         assert self._table is not None
-        return self._table.encode(), self._cursor
+        return self._table
+
+    async def read(self, feed: EventFeed) -> tuple[bytes, str]:
+        """(the table, the cursor up to which it reflects the log)."""
+        return (await self.table(feed)).encode(), self._cursor
 
     async def _make(self, feed: EventFeed) -> None:
         table = StatusTable()
@@ -50,13 +55,13 @@ class FollowedStatus:
             self._table = table
             for told in meanwhile:
                 follow(told)
-            stack.pop_all()  # followed for as long as the process lives
+            # Followed for as long as the process lives: what nobody refers to would be closed.
+            self._following = stack.pop_all()
 
 
-def status_routes(service: Service) -> APIRouter:
+def status_routes(service: Service, status: FollowedStatus) -> APIRouter:
     """The route of the status table."""
     router = APIRouter(tags=["events"])
-    status = FollowedStatus()
 
     @router.get("/v1/events/status", operation_id="show_status")
     async def show_status() -> Response:

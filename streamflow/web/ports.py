@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.control import Wish
 from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
@@ -96,6 +97,8 @@ class Service(Protocol):
     events: EventLog
     #: The bus as this process reads it, None where events are off.
     feed: EventFeed | None
+    #: The alerts file, None where rules are not judged.
+    alerts_config: AlertsConfig | None
     #: This worker's address, as other workers know it.
     url: str
 
@@ -201,8 +204,8 @@ class Service(Protocol):
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether assigned, restored and serving, and details."""
 
-    def metrics(self) -> bytes:
-        """Prometheus text exposition."""
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Prometheus or OpenMetrics text, whichever is accepted, and its media type."""
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from fastapi import Request
 
+from streamflow.logs.trace import in_trace
 from streamflow.model.trace_context import TRACEPARENT, Span
 from streamflow.web.ports import Service
 
@@ -24,7 +25,8 @@ def traced(service: Service, request: Request, topic: str) -> Iterator[Headers]:
     told = {"messaging.system": "kafka", "messaging.operation.type": "send", "messaging.destination.name": topic}
     span = Span(f"publish {topic}", context, time.time_ns(), parent, "PRODUCER", told)
     try:
-        yield [(TRACEPARENT, context.header)]
+        with in_trace(context.trace_id):
+            yield [(TRACEPARENT, context.header)]
     except Exception as error:
         told["error.type"] = type(error).__name__
         raise

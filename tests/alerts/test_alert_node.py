@@ -151,7 +151,7 @@ def test_silence_of_a_key_is_raised_in_event_time_and_ends_with_its_next_row(cra
 
 def test_keys_that_a_schema_calls_secret_are_not_said() -> None:
     driver = _driver("field: value, above: 10")
-    driver._bus = DataPathBus(EVENTS, Detail.LIFECYCLE, frozenset({"sensor"}))
+    driver._bus = DataPathBus(EVENTS, Detail.LIFECYCLE, secret_fields=frozenset({"sensor"}))
     driver.publish("in", [{"time": 1, "sensor": "a", "value": 11}])
     driver.run()
     assert [event.data["labels"] for event in _events(driver)] == [{"sensor": "***"}]

@@ -94,8 +94,8 @@ def test_a_server_that_is_down_is_told_when_it_is_back(server: Server) -> None:
 
     async def story() -> None:
         network = _outside("127.0.0.0/8")
-        telling, moves = await _tell(options, _message(_alert()), network, lambda each: each.failed_count > 3)
-        assert (moves, telling.sent_count) == ([], 0)
+        telling, moves = await _tell(options, _message(_alert()), network, lambda each: each.counts["failed"] > 3)
+        assert (moves, telling.counts["sent"]) == ([], 0)
         assert telling.view()["n"]["circuits"]["n"] == "open"
         server.down = False
         _, moves = await _tell(options, _message(_alert()), network)

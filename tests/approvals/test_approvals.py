@@ -4,11 +4,14 @@ import random
 from collections import Counter
 from typing import Any
 
+import orjson
 import pytest
 
+from streamflow.bus.detail import Detail
+from streamflow.bus.executions import ExecutionTable
 from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
-from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.testing.driver import EVENTS, CrashPoint, Driver
 from streamflow.topology.yaml_file import parse_topology
 from tests.approvals.model import Model
 
@@ -27,6 +30,7 @@ nodes:
   counts:  {{kind: window, input: by_city, window: {{type: tumbling, size: 10ms}}, aggregate: {{n: count()}}, late: too_late}}
   out:     {{kind: sink, input: counts, topic: counts}}
 """
+_NAMED = _TOPOLOGY.replace("idle_after: 100ms", "idle_after: 100ms, execution_id: number")
 _PASS = "pass_through, input: orders"
 _REKEY = "key_by, input: orders, key: city"
 _WALL = "quorum: 2, approvers: [ann, bob, cyd], deadline: 500ms, escalate_after: 200ms, escalate_to: [dan, ann]"
@@ -190,13 +194,15 @@ def test_the_bound_of_what_waits() -> None:
 
 
 def test_ten_thousand_wait_survive_a_crash_and_are_decided() -> None:
-    driver = Driver(_plan("quorum: 1"), partitions=4)
+    plan = make_plan(parse_topology(_NAMED.format(config="quorum: 1", before=_PASS)))
+    driver = Driver(plan, partitions=4, events=Detail.LIFECYCLE)
     rows = [{"time": n, "shop": f"s{n}", "city": "c", "number": n} for n in range(10_000)]
     driver.publish("in", rows)
     driver.run()
     driver.crash()
     waiting = driver.table("gate")
     assert len(waiting) == 10_000
+    assert _executions(driver) == {("paused", 1): 10_000}
     for approval, row in waiting.items():
         driver.decide("gate", approval, "reject" if row["row"]["number"] % 3 else "approve", "ann")
     driver.crash()
@@ -204,6 +210,19 @@ def test_ten_thousand_wait_survive_a_crash_and_are_decided() -> None:
     assert driver.table("gate") == {}
     assert sorted(row["number"] for row in driver.output("approved")) == list(range(0, 10_000, 3))
     assert len(driver.output("rejected")) == 6_666
+    assert _executions(driver) == {("completed", 1): 6_666, ("completed", 2): 3_334}, "those approved are counted too"
+
+
+def _executions(driver: Driver) -> Counter[tuple[str, int]]:
+    """How many there are by state and by the number of pieces, going on or ended."""
+    table = ExecutionTable()
+    ends: Counter[str] = Counter()
+    for record in driver.records(EVENTS):
+        event = orjson.loads(record.value or b"")
+        table.add(event)
+        ends[event["partitionkey"]] += event["type"] == "EXECUTION_COMPLETED"
+    rows = orjson.loads(table.encode())["rows"]
+    return Counter((row["state"], row["pieces"] or ends[name]) for name, row in rows.items())
 
 
 _PROBLEMS = [

@@ -88,11 +88,22 @@ def test_one_checkpoint_makes_one_event_per_node_and_reason_with_the_first_posit
 def test_every_also_tells_each_letter_and_each_window_with_its_rows(chunk_size: int) -> None:
     driver = _run(Detail.EVERY, chunk_size=chunk_size)
     driver.run()
-    events = _events(driver)
+    events = [event for event in _events(driver) if event.type != "WIDGET_UPDATE_REQUESTED"]
     windows = {("WINDOW_CLOSED", "shop/totals", 1_000): 2, ("WINDOW_CLOSED", "shop/totals", 5_000): 1}
     assert _sums(events) == _DEAD_AND_LATE | windows
     letters = [event for event in events if event.type == "DEAD_LETTER_ADDED"]
     assert sorted(event.position for event in letters) == ["sales/0/2", "sales/0/3", "sales/0/4", "sales/0/8"]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 1_000])
+def test_every_asks_for_a_refresh_once_per_checkpoint_that_changes_a_table(chunk_size: int) -> None:
+    driver = _run(Detail.EVERY, chunk_size=chunk_size)
+    driver.run()
+    asked = [event for event in _events(driver) if event.type == "WIDGET_UPDATE_REQUESTED"]
+    assert {(event.subject, event.data["view"]) for event in asked} == {("shop/totals", "totals")}
+    (table,) = _PLAN.stages[0].tables
+    assert sum(event.data["count"] for event in asked) == len(driver.records(table.changelog_topic))
+    assert len(asked) <= 11 // chunk_size + 1
 
 
 def test_sampled_tells_of_the_same_windows_in_every_task() -> None:

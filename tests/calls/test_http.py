@@ -213,13 +213,15 @@ def test_ten_thousand_requests_through_one_node(server: Server) -> None:
             "breaker": {"failures": 80, "open_for": 50, "patience": 1_000},
         },
     )  # fmt: skip
-    paths = {997: "fail/503/1", 998: "reset", 999: "status/404"}
+    paths = {995: "status/500", 996: "fail/429/1", 997: "fail/503/1", 998: "reset", 999: "status/404"}
     rows = [row(number, paths.get(number % 1_000, "ok")) for number in range(10_000)]
     seen: list[GuardedCaller] = []
     server.down_between = range(3_000, 3_100)
     answers = ask(node, rows, see=seen.append)
     for number, answer in enumerate(answers):
         match number % 1_000:
+            case 995:
+                assert failure(answer)[:2] == ("status", ErrorClass.TRANSIENT)
             case 998:
                 assert failure(answer)[:2] == ("unreachable", ErrorClass.TRANSIENT)
             case 999:
@@ -227,6 +229,6 @@ def test_ten_thousand_requests_through_one_node(server: Server) -> None:
             case _:
                 assert answer.rows[0].double == 2 * number
     assert server.largest <= 30, "no more connections than the pool has"
-    assert (seen[0].under_way, seen[0].counts.answered) == (0, 9_980)
+    assert (seen[0].under_way, seen[0].counts.answered) == (0, 9_970)
     assert seen[0].opened_count >= 1, "the outage was not noticed"
     assert seen[0].circuits == {server.url: Circuit.CLOSED}

@@ -3,12 +3,16 @@
 import random
 from typing import Any
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamflow.bus.detail import Detail
+from streamflow.bus.executions import ExecutionTable
+from streamflow.model.outcome import new_execution
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
-from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.testing.driver import EVENTS, CrashPoint, Driver
 from streamflow.topology.yaml_file import parse_topology
 
 TOPOLOGY = """
@@ -103,15 +107,26 @@ def test_any_shape_equals_the_model(
 
 
 def test_an_event_that_somebody_waits_for_is_followed_through_an_async_node() -> None:
-    driver = Driver(PLAN, partitions=2)
+    driver = Driver(PLAN, partitions=2, events=Detail.EVERY)
     event = {"t": 1_000, "shop": "a", "number": 10, "wait_ms": 0}
+    me, you = new_execution(), new_execution()
     driver.publish("in", [event, event | {"number": 13}])
-    driver.publish("in", [event], correlation="me")
-    driver.publish("in", [event | {"number": 13}], correlation="you")
+    driver.publish("in", [event], correlation=me)
+    driver.publish("in", [event | {"number": 13}], correlation=you)
     driver.run()
     driver.close()
-    mine, yours = driver.outcome("me"), driver.outcome("you")
+    mine, yours = driver.outcome(me), driver.outcome(you)
     assert [row["row"]["number"] for row in mine.rows if row["topic"] == "rows"] == [10, 10]
     assert [row["topic"] for row in yours.rows] == ["echoed"]
     assert [letter["node"] for letter in yours.dead] == ["half"]
+    table = ExecutionTable()
+    for record in driver.records(EVENTS):
+        table.add(orjson.loads(record.value or b""))
+    for execution, state, nodes in ((me, "completed", ["half", "rows"]), (you, "failed", ["half"])):
+        row = table.row(execution)
+        assert row is not None
+        assert row["state"] == state
+        assert [node["node"] for node in row["nodes"] if node["node"] in ("half", "rows")] == nodes
+        half = next(node for node in row["nodes"] if node["node"] == "half")
+        assert (half["state"], half["attempt"]) == (state, 1)
     assert (mine.is_complete, yours.is_complete) == (True, True)

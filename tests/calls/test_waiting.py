@@ -1,9 +1,11 @@
 """Rows that wait for calls: a thousand in one process, what a stop leaves, what never ends."""
 
 import asyncio
+import resource
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -188,6 +190,33 @@ def test_a_thousand_rows_wait_in_one_process_without_a_thread() -> None:
         serving.cancel()
 
     asyncio.run(run())
+
+
+def test_a_thousand_calls_end_or_time_out_and_take_little_memory() -> None:
+    async def run() -> None:
+        made, caller = task(), Scripted()
+        answered = asyncio.Event()
+        caller.gates = {number: answered if number < 500 else asyncio.Event() for number in range(1_000)}
+        waiting = entry(made, caller, capacity=1_000, timeout_ms=1_000, retry=Retry(attempts=1))
+        before = _resident_bytes()
+        serving = asyncio.create_task(waiting.serve(unpaced))
+        waiting.offer(chunk(0, 1_000))
+        await settled()
+        assert _resident_bytes() - before < 50 << 20
+        answered.set()
+        await until(lambda: not waiting.waiting_count)
+        dead = made.counters.dead["a", "timeout"]
+        given = numbers(made)
+        assert given == sorted(set(given) & set(range(500)))
+        # On a machine that is busy some of those that could be answered time out too.
+        assert (len(given) + dead, dead >= 500, waiting.under_way) == (1_000, True, 0)
+        serving.cancel()
+
+    asyncio.run(run())
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_a_call_that_ignores_its_cancellation_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from tests.chaos.attacks import Attack, point_attack, random_attack, refusing_at
 from tests.chaos.harness import Run, new_run
 from tests.chaos.orders import Verdict
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def _run(

@@ -9,7 +9,7 @@ from streamflow.runtime.embedded.broker import EmbeddedBroker
 from tests.chaos.harness import new_run
 from tests.chaos.network import bounce_attack, network_attack, proxied_broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_worker_that_is_cut_off_and_connections_that_break_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def _task(
         "lag": 7,
         "watermark": watermark,
         "restore": {"ratio": 1.0 if state == "running" else 0.5},
-        "nodes": {"n": {"in": rows, "out": rows // 2, "late": 1, "dead": 2}},
+        "nodes": {"n": {"in": rows, "out": rows // 2, "late": 1, "dead": 2, "latency_us": rows / 10 or None}},
     }
 
 
@@ -48,7 +48,8 @@ def test_rates_are_of_tasks_that_stayed_and_the_rest_is_of_all() -> None:
             "behind_s": 60.0,
         }
     ]
-    assert found["nodes"] == [{"stage": "a", "node": "n", "in_per_s": 30.0, "out_per_s": 15.0, "late": 2, "dead": 4}]
+    rates = {"in_per_s": 30.0, "out_per_s": 15.0, "reduction": 0.5, "latency_us": 10.0}
+    assert found["nodes"] == [{"stage": "a", "node": "n", **rates, "late": 2, "dead": 4}]
     assert found["workers"] == [{"worker": "one", "tasks": 1}, {"worker": "two", "tasks": 2}]
 
 

@@ -45,6 +45,10 @@ def test_values_follow_from_the_plan(shop: Path) -> None:
     assert (values.replicas, values.autoscaling.max_replicas, values.topology.partitions) == (4, 4, 4)
     assert values.settings == {"brokers": "k:9092", "commit_interval_ms": 50}, "the pod's own settings stay out"
     assert values.topology.input_topics == ["shop.sales", "shop.by_city.repartition"]
+    made_topics = {each.name: each for each in values.topology.topics}
+    assert set(made_topics) == {topic.name for topic in plan.topics}
+    assert made_topics["shop.by_city.repartition"].partitions == 4
+    assert made_topics["shop.totals.changelog"].config["cleanup.policy"] == "compact,delete"
     assert values.topology.files == {"topology.yaml": _TOPOLOGY}
     need = estimate_memory(plan, settings, 4, 9).total_bytes
     assert need < int(values.resources.memory.removesuffix("Mi")) << 20 < need * 1.4

@@ -30,6 +30,11 @@ nodes:
 PLAN = make_plan(parse_topology(_TOPOLOGY))
 
 
+def _id(number: int) -> str:
+    """As `execute` makes them: outcomes are kept for these."""
+    return f"{number:011x}-{number:032x}"
+
+
 def _event(number: int, chance: random.Random) -> dict[str, Any]:
     return {
         "time": 1_000 + number * 3 - (chance.random() < 0.1) * 200,
@@ -74,18 +79,18 @@ def test_an_outcome_has_exactly_the_rows_of_its_event(
     events = [_event(number, chance) for number in range(200)]
     for event in events:
         plain.publish("in", [event])
-        driver.publish("in", [event], correlation=f"c{event['id']}" if event["id"] % 3 == 0 else None)
+        driver.publish("in", [event], correlation=_id(event["id"]) if event["id"] % 3 == 0 else None)
     plain.run()
     driver.run()
     for event in events[::3]:
-        outcome = driver.outcome(f"c{event['id']}")
+        outcome = driver.outcome(_id(event["id"]))
         assert outcome.is_complete
         rows, dead = _expected(event)
         assert sorted((row["topic"], row["row"]["id"]) for row in outcome.rows) == rows
         assert sorted((each["node"], each["reason"]) for each in outcome.dead) == dead
         assert all(each["node"] == "w" and each["late_ms"] >= 0 for each in outcome.late)
         assert outcome.status == ("dead" if dead else "late" if outcome.late else "done")
-    assert driver.outcome("c1").missing == 1, "events without an id have no outcome"
+    assert driver.outcome(_id(1)).missing == 1, "events without an id have no outcome"
     for topic in ("large", "seen", "ratio", "windows", "late"):
         if not crashes:  # these change which of two partitions is read first
             assert [r.value for r in driver.records(topic)] == [r.value for r in plain.records(topic)]
@@ -93,29 +98,29 @@ def test_an_outcome_has_exactly_the_rows_of_its_event(
         assert "sf-correlation" not in ids
     stamped = [record for record in driver.records("seen") if record.headers]
     assert {dict(record.headers)["sf-correlation"].decode() for record in stamped} == {
-        f"c{orjson.loads(record.value or b'')['id']}" for record in stamped
+        _id(orjson.loads(record.value or b"")["id"]) for record in stamped
     }
     assert all(record.headers == () for record in driver.records("windows")), "a result of many events is nobody's"
 
 
 def test_what_does_not_decode_has_an_outcome_too() -> None:
     driver = Driver(PLAN)
-    driver.publish("in", [b"{}"], correlation="bad")
-    driver.publish("in", [{"time": 1, "id": 1, "k": "a", "city": "Rome", "n": 20}], correlation="good")
+    driver.publish("in", [b"{}"], correlation=_id(1))
+    driver.publish("in", [{"time": 1, "id": 1, "k": "a", "city": "Rome", "n": 20}], correlation=_id(2))
     driver.run()
-    assert [each["reason"] for each in driver.outcome("bad").dead] == ["decode"]
-    assert driver.outcome("bad").is_complete
-    assert driver.outcome("good").status == "done"
+    assert [each["reason"] for each in driver.outcome(_id(1)).dead] == ["decode"]
+    assert driver.outcome(_id(1)).is_complete
+    assert driver.outcome(_id(2)).status == "done"
 
 
 def test_a_late_event_says_so_and_the_windows_it_closes_are_not_its_own() -> None:
     driver = Driver(PLAN)
     for number, time in enumerate((1_000, 2_000, 3_000, 1_001)):
         event = {"time": time, "id": number, "k": "a", "city": "Rome", "n": 20}
-        driver.publish("in", [event], correlation=f"c{number}")
+        driver.publish("in", [event], correlation=_id(number))
         driver.run()
     assert [row["n"] for row in driver.output("windows")] == [1, 1]
-    outcomes = [driver.outcome(f"c{number}") for number in range(4)]
+    outcomes = [driver.outcome(_id(number)) for number in range(4)]
     assert [outcome.status for outcome in outcomes] == ["done", "done", "done", "late"]
     assert all(sorted(row["topic"] for row in outcome.rows) == ["large", "ratio", "seen"] for outcome in outcomes)
     assert outcomes[3].late == [{"node": "w", "topic": "late", "late_ms": 2_995 - 1_010}]
@@ -123,9 +128,9 @@ def test_a_late_event_says_so_and_the_windows_it_closes_are_not_its_own() -> Non
 
 def test_parts_that_come_twice_count_once() -> None:
     driver = Driver(PLAN)
-    driver.publish("in", [{"time": 1, "id": 1, "k": "a", "city": "Rome", "n": 20}], correlation="c")
+    driver.publish("in", [{"time": 1, "id": 1, "k": "a", "city": "Rome", "n": 20}], correlation=_id(7))
     driver.run()
-    outcome = driver.outcome("c")
+    outcome = driver.outcome(_id(7))
     for record in driver.records("t.outcomes"):
         outcome.add(orjson.loads(record.value or b""), 1)
     assert outcome.is_complete

@@ -5,50 +5,45 @@ to start and 0.7 GiB. No kubelet, so no container, probe or network policy is re
 """
 
 import json
-import os
 import secrets
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.k8s.toolbox import CONTROL_PLANE, tool
+from tests.k8s.cluster import Cluster
+from tests.k8s.toolbox import CONTROL_PLANE
 from tests.ports import free_ports
 
-START_S = 60.0
 _STAGES = Path(__file__).parent / "kwok-stages.yaml"
 _NODES, _VOLUMES = 3, 24
 
 
-class ControlPlane:
-    """A running control plane. `kubeconfig` is that of its administrator."""
+class ControlPlane(Cluster):
+    """A running control plane."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._programs = {name: tool(name) for name in (*CONTROL_PLANE, "helm")}
+        super().__init__(folder, (*CONTROL_PLANE, "helm"))
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.kubeconfig = folder / "kubeconfig"
 
     def start(self) -> None:
         """Start everything; AssertionError with the end of a log when something does not come up."""
         store, peer, api, controllers, scheduler, kwok = free_ports(6)
         self._write_keys(api)
         self._spawn(
-            "etcd", f"--data-dir={self._folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
+            "etcd", f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
             f"--listen-client-urls=http://127.0.0.1:{store}", f"--advertise-client-urls=http://127.0.0.1:{store}",
             f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
         )  # fmt: skip
         self._spawn(
             "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{store}", "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1", f"--secure-port={api}", f"--cert-dir={self._folder / 'certs'}",
+            "--advertise-address=127.0.0.1", f"--secure-port={api}", f"--cert-dir={self.folder / 'certs'}",
             "--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.pub",
             "--service-account-signing-key-file=sa.key", "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC", "--token-auth-file=tokens.csv", "--endpoint-reconciler-type=none",
         )  # fmt: skip
-        self.wait(lambda: self._answers("get", "--raw", "/readyz"), "kube-apiserver")
+        self.wait(lambda: self.answers("get", "--raw", "/readyz"), "kube-apiserver")
         config = f"--kubeconfig={self.kubeconfig}"
         local = ("--leader-elect=false", "--bind-address=127.0.0.1")
         self._spawn(
@@ -61,7 +56,7 @@ class ControlPlane:
             f"--server-address=127.0.0.1:{kwok}", "--cidr=10.0.0.1/16",
         )  # fmt: skip
         self.apply(*_nodes(), *_volumes())
-        self.wait(lambda: self._answers("-n", "default", "get", "serviceaccount", "default"), "kube-controller-manager")
+        self.wait(lambda: self.answers("-n", "default", "get", "serviceaccount", "default"), "kube-controller-manager")
 
     def stop(self) -> None:
         """End every process that was started, the store last: the others wait for it when it is gone."""
@@ -73,52 +68,19 @@ class ControlPlane:
                 process.kill()
                 process.wait()
 
-    def run(self, program: str, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run helm or kubectl against it."""
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HELM_CACHE_HOME": str(self._folder / "helm")}
-        command = [self._programs[program], *arguments]
-        return subprocess.run(command, capture_output=True, text=True, input=text, timeout=180, env=environment)
-
-    def kubectl(self, *arguments: str) -> str:
-        """Output of kubectl; AssertionError when it fails."""
-        done = self.run("kubectl", *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def get(self, namespace: str, kind: str, *arguments: str) -> Any:
-        """Objects as data."""
-        return json.loads(self.kubectl("-n", namespace, "get", kind, *arguments, "-o", "json"))
-
-    def apply(self, *manifests: dict[str, Any]) -> None:
-        """Create or change objects."""
-        text = "\n---\n".join(json.dumps(each) for each in manifests)
-        done = self.run("kubectl", "apply", "--server-side", "-f", "-", text=text)
-        assert done.returncode == 0, done.stderr
-
-    def wait(self, condition: Callable[[], bool], what: str, limit_s: float = START_S) -> None:
-        """Wait until a condition holds; AssertionError with `what` and its log when it does not."""
-        deadline = time.monotonic() + limit_s
-        while not condition():
-            log = self._folder / f"{what}.log"
-            assert time.monotonic() < deadline, what + (log.read_text()[-3_000:] if log.exists() else "")
-            time.sleep(0.1)
-
-    def _answers(self, *arguments: str) -> bool:
-        return self.run("kubectl", *arguments).returncode == 0
-
     def _spawn(self, program: str, *arguments: str) -> None:
-        with (self._folder / f"{program}.log").open("wb") as log:
+        with (self.folder / f"{program}.log").open("wb") as log:
             command = [self._programs[program], *arguments]
-            self._processes.append(subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log))
+            self._processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
 
     def _write_keys(self, port: int) -> None:
         for command in (["genrsa", "-out", "sa.key", "2048"], ["rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"]):
-            subprocess.run(["openssl", *command], cwd=self._folder, check=True, capture_output=True)
+            subprocess.run(["openssl", *command], cwd=self.folder, check=True, capture_output=True)
         token = secrets.token_hex(16)
-        (self._folder / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
+        (self.folder / "tokens.csv").write_text(f'{token},admin,1,"system:masters"\n')
         cluster = {
             "server": f"https://127.0.0.1:{port}",
-            "certificate-authority": str(self._folder / "certs" / "apiserver.crt"),
+            "certificate-authority": str(self.folder / "certs" / "apiserver.crt"),
         }
         config = {
             "apiVersion": "v1",

@@ -69,6 +69,7 @@ def _by_rule(manifests: list[Manifest]) -> Iterator[str]:
     (workers,) = of_kind(manifests, "StatefulSet")
     yield from _workers(workers, manifests)
     yield from _hooks(manifests)
+    yield from _topics(manifests)
     yield from _policies(manifests)
 
 
@@ -152,6 +153,16 @@ def _identity(
     state = environment.get("STREAMFLOW_STATE_DIR", "")
     if not any(state.startswith(f"{path}/") for path in mounted - {"/tmp"}):
         yield "keeps its state outside of its volume"
+    claims = {each["name"] for each in spec["template"]["spec"]["volumes"] if "persistentVolumeClaim" in each}
+    mounts = {each["mountPath"] for each in worker["volumeMounts"] if each["name"] in claims | {"state"}}
+    for name in ("STREAMFLOW_FILES_DIR", "STREAMFLOW_MODELS_DIR"):
+        if not any(environment.get(name, "").startswith(path) for path in mounts):
+            yield f"{name} is gone with the pod"
+    if claims - {each["name"] for each in worker["volumeMounts"]}:
+        yield "a claim is not mounted"
+    racks = [each for each in worker["env"] if each["name"] == "STREAMFLOW_CLIENT_RACK"]
+    if len(racks) != 1 or not (racks[0].get("value") or "labels['topology.kubernetes.io/zone']" in str(racks[0])):
+        yield "reads from another zone"
     heads = {each["metadata"]["name"]: each["spec"] for each in of_kind(manifests, "Service")}
     head = heads.get(spec["serviceName"], {})
     if head.get("clusterIP") != "None" or not head.get("publishNotReadyAddresses"):
@@ -188,6 +199,25 @@ def _hooks(manifests: list[Manifest]) -> Iterator[str]:
     for each in early:
         if "hook-succeeded" not in each["metadata"]["annotations"].get("helm.sh/hook-delete-policy", ""):
             yield f"{each['kind']} {each['metadata']['name']}: stays after an uninstall"
+
+
+def _topics(manifests: list[Manifest]) -> Iterator[str]:
+    """Of Strimzi, and the Job that forgets them."""
+    topics = of_kind(manifests, "KafkaTopic")
+    names = [each["metadata"]["name"] for each in topics]
+    if len(names) != len(set(names)):
+        yield "two topics have one name"
+    for each in topics:
+        if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") != "keep":
+            yield f"KafkaTopic {each['metadata']['name']} and its records go with the release"
+        if "strimzi.io/cluster" not in each["metadata"]["labels"]:
+            yield f"KafkaTopic {each['metadata']['name']} is of no Kafka"
+    jobs = {each["spec"]["template"]["spec"]["containers"][0]["args"][0]: each for each in of_kind(manifests, "Job")}
+    if topics and "topics" in jobs:
+        yield "topics are made twice"
+    (workers,) = of_kind(manifests, "StatefulSet")
+    if "reset" in jobs and (_hook(jobs["reset"]) != "post-upgrade" or workers["spec"].get("replicas") != 0):
+        yield "forgets a run while it runs"
 
 
 def _hook(manifest: Manifest) -> str:

@@ -19,9 +19,9 @@ def test_values_and_their_schema_are_in_step_with_the_models() -> None:
 def test_dashboards_and_alerts_use_metrics_that_exist() -> None:
     exposed = {sample for family in Metrics().registry.collect() for sample in _samples(family.name, family.type)}
     texts = [path.read_text() for path in (CHART / "files").rglob("*.*")]
-    assert len(texts) == 2
+    assert len(texts) == 3
     for text in texts:
-        used = set(re.findall(r"\bstreamflow_\w+", text))
+        used = set(re.findall(r"\b(?:streamflow|process|python)_\w+", text))
         assert len(used) > 5
         assert used <= exposed
 
@@ -49,6 +49,10 @@ def test_the_chart_is_good() -> None:
         ("settings.http_anonymous=false", "say who may use the API"),
         ("settings.api_keys_file=/k", "refer to a Secret that has it"),
         ("settings.worker_secret=x", "'worker_secret' not allowed"),
+        ("strimzi.cluster=main", "topology.topics: Strimzi needs"),
+        ("resetJob.enabled=true", "resetJob.enabled: workers must be gone first"),
+        ("resetJob.enabled=true,replicas=0,autoscaling.mode=hpa", "resetJob.enabled: workers must be gone first"),
+        ("settings.files_dir=/x", "'files_dir' not allowed"),
         ("ingress.enabled=true", "everybody would be admin"),
         ("settings.brokers=", "settings/brokers"),
         ("settings.session_timeout_ms=1", "minimum: got 1, want 6,000"),
@@ -114,6 +118,17 @@ _MUTANTS = {
     "all ports outside": ("networkpolicy.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]"),
     "schema of KEDA": ("autoscaling.yaml", "pollingInterval:", "pollingSeconds:"),
     "schema of PodMonitor": ("monitoring.yaml", "podMetricsEndpoints", "endpoints"),
+    "files only in the pod": ("statefulset.yaml", '"/var/lib/streamflow/files"', '"/tmp/files"'),
+    "models only in the pod": ("statefulset.yaml", '"/mnt/models"', '"/models"'),
+    "claim without a mount": ("statefulset.yaml", "- {name: {{ $use }}, mountPath: /mnt/{{ $use }}}", "- {name: tmp, mountPath: /mnt/{{ $use }}}"),
+    "rack of the region": ("statefulset.yaml", "labels['topology.kubernetes.io/zone']", "labels['topology.kubernetes.io/region']"),
+    "two racks": ("statefulset.yaml", "{{- if not .Values.settings.client_rack }}", "{{- if true }}"),
+    "topics go with the release": ("kafka-topics.yaml", "helm.sh/resource-policy: keep", "helm.sh/resource-policy: delete"),
+    "two topics of one name": ("kafka-topics.yaml", '(sha256sum .name | trunc 8)', '"topic"'),
+    "topics of no Kafka": ("kafka-topics.yaml", "strimzi.io/cluster", "strimzi.io/kafka"),
+    "schema of KafkaTopic": ("kafka-topics.yaml", "topicName:", "name:"),
+    "topics made twice": ("topics-job.yaml", "(not .Values.strimzi.cluster)", "true"),
+    "forgets before the workers go": ("reset-job.yaml", "helm.sh/hook: post-upgrade", "helm.sh/hook: pre-upgrade"),
     "no account": ("serviceaccount.yaml", "{{- if .Values.serviceAccount.create -}}", "{{- if false -}}"),
 }  # fmt: skip
 

@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "streamflow"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
-_BUILT = Path(os.environ.get("STREAMFLOW_K8S_TOOLS", ROOT / ".streamflow" / "k8s"))
+BUILT = Path(os.environ.get("STREAMFLOW_K8S_TOOLS", ROOT / ".streamflow" / "k8s"))
 
 
 def tool(name: str) -> str:
     """Path of a program; skips the test, saying so, when it is missing."""
-    found = shutil.which(name, path=f"{_BUILT}{os.pathsep}{os.environ.get('PATH', '')}")
+    found = shutil.which(name, path=os.pathsep.join((str(BUILT), os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
     if found is None:
         pytest.skip(f"THE CHART IS NOT TESTED: {name} is missing, `make k8s-tools` builds it (Go, ten minutes)")
     return found

@@ -19,9 +19,10 @@ SCHEMA = Schema(
         Field("s", FieldType.STR),
         Field("ok", FieldType.BOOL),
         Field("j", FieldType.JSON),
+        Field("o", FieldType.JSON, nullable=True),
     ),
 )
-ROW = SimpleNamespace(t=1357016400000, v=2.5, n=7, s="abc", ok=True, j=None)
+ROW = SimpleNamespace(t=1357016400000, v=2.5, n=7, s="abc", ok=True, j=None, o={"who": {"names": ["Ada", "Lovelace"]}})
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,10 @@ ROW = SimpleNamespace(t=1357016400000, v=2.5, n=7, s="abc", ok=True, j=None)
         ("max(n, 9)", 9, "int"),
         ("t + 1000", 1357016401000, "timestamp"),
         ("contains(s, 'b')", True, "bool"),
+        ("as_str(at(o, 'who.names.1'))", "Lovelace", "str"),
+        ("at_or(o, 'who.age', 36) == 36", True, "bool"),
+        ("at_or(j, 'who', 'nobody')", "nobody", "json"),
+        ("try_at(o, 'who.names.2') is None and try_at(o, '__class__') is None", True, "bool"),
     ],
 )
 def test_values_and_types(source: str, value: object, kind: str) -> None:
@@ -70,6 +75,8 @@ def test_values_and_types(source: str, value: object, kind: str) -> None:
         ("'" + "x" * 300 + "'", "not allowed or too large"),
         ("n" * 2_000, "at most 1024 characters"),
         ("s in t", "takes a list"),
+        ("at(s, 'a')", "json is needed here"),
+        ("as_int(try_at(o, 'a'))", "may be null"),
         ("n is 7", "only for null tests"),
         ("j == v and v > 1", "may be null"),
         ("s == '\\ud800'", "not allowed or too large"),

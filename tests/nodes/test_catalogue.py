@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streamflow.nodes.catalogue import described, form, listed
+from streamflow.nodes.kind import NodeKind
 from streamflow.nodes.reference import reference
 from streamflow.nodes.registry import KINDS
 
@@ -53,3 +54,21 @@ def test_every_kind_is_listed() -> None:
 def test_the_reference_page_is_what_the_kinds_say() -> None:
     """`streamflow nodes reference > docs/nodes.md` brings it up to date."""
     assert (Path(__file__).parent.parent.parent / "docs" / "nodes.md").read_text() == reference()
+
+
+def test_metadata_says_how_a_kind_runs_and_what_it_needs() -> None:
+    about = {each["kind"]: each for each in listed()}
+    assert all(each["author"] and each["modes"] for each in about.values())
+    assert {kind: about[kind]["modes"] for kind in ("filter", "window", "python", "webhook", "model")} == {
+        "filter": ["sync"],
+        "window": ["streaming"],
+        "python": ["sync", "async"],
+        "webhook": ["async"],
+        "model": ["batch"],
+    }
+    assert about["filter"]["resources"] == {"network": False, "disk": False}
+    assert about["sql_sink"]["resources"]["network"]
+    assert {"resilience.retry", "resilience.cache", "resilience.breaker"} <= set(about["http_request"]["features"])
+    assert about["filter"]["features"] == []
+    awaiting = {name for name in KINDS if type(KINDS[name]).awaits.__func__ is not NodeKind.awaits.__func__}  # type: ignore[attr-defined]
+    assert awaiting == {name for name, each in about.items() if "async" in each["modes"]}

@@ -1,13 +1,15 @@
 """The contract that every node kind keeps; a new kind is tested by being registered."""
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from streamflow.errors import InternalError
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.kind import NodeKind
-from streamflow.nodes.registry import KINDS, by_name, near_kinds
+from streamflow.nodes.registry import KINDS, by_name, checked, near_kinds
 from streamflow.testing.compliance import CHECKS
 
 
@@ -46,6 +48,20 @@ def test_a_kind_is_registered_once_and_in_a_category() -> None:
         by_name([Filter, Other])
     with pytest.raises(InternalError, match="has category 'misc'"):
         by_name([Stray])
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"icon": "/etc/passwd"}, "has icon '/etc/passwd'"),
+        ({"icon": "javascript:alert(1)"}, "use a word, a relative path or http"),
+        ({"modes": ("threads",)}, "use some of sync, async, batch, streaming"),
+        ({"version": "2"}, "write one such as 1.0.0"),
+    ],
+)
+def test_metadata_that_cannot_be_is_refused_when_the_kind_is_registered(what: dict[str, Any], said: str) -> None:
+    with pytest.raises(InternalError, match=re.escape(said)):
+        checked(type("Stray", (Filter,), {"kind": "stray", **what}))
 
 
 def test_unknown_kinds_are_told_the_nearest() -> None:

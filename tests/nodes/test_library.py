@@ -16,10 +16,13 @@ from streamflow.errors import TopologyError
 from streamflow.model.expression.functions import share
 from streamflow.nodes.branch import Branch
 from streamflow.nodes.cast import Cast
+from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
 from streamflow.nodes.mask import Mask
+from streamflow.nodes.multiply import Multiply
 from streamflow.nodes.normalize import Normalize
 from streamflow.nodes.sample import Sample
+from streamflow.nodes.threshold import Threshold
 from streamflow.plan.planner import make_plan
 from streamflow.testing.compliance import run_kind
 from streamflow.testing.driver import Driver
@@ -377,3 +380,61 @@ def test_normalizes_that_cannot_run_are_told() -> None:
     )
     told = refused(Normalize, field="sensor", method="z_score", mean=0.0, deviation=1.0)
     assert "float or int is needed here, this is str" in told
+
+
+def test_parameters_may_come_from_the_event() -> None:
+    """From inside of JSON, with a default or without; what has none becomes a dead letter, and no row."""
+    inside: list[Any] = [{"at": {"f": 2}}, {"at": {"f": "0.5"}}, {"at": {}}, None]
+    rows = [{"time": n, "sensor": "s", "value": 3.0, "tags": tags} for n, tags in enumerate(inside)]
+    found = run_kind(Multiply, rows, field="value", factor="{tags.at.f|10}")
+    assert [row["value"] for row in found] == [6.0, 1.5, 30.0, 30.0]
+    assert [row["value"] for row in run_kind(Multiply, rows, field="value", factor="{tags.at.f}")] == [6.0, 1.5]
+    assert [row["time"] for row in run_kind(Threshold, rows, field="value", limit="{tags.at.f|10}")] == [0, 1]
+    assert run_kind(Threshold, rows, field="value", limit="{value}", when="at_least") != []
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        ("{valu}", "did you mean 'value'"),
+        ("{tags}", "name a member: {tags.member}"),
+        ("{value.x}", "it has no members"),
+        ("{sensor}", "a number is needed"),
+        ("{value.__class__", "is no number and no look-up"),
+        ("{tags.a or 1}", "is no number and no look-up"),
+        (True, "is no number and no look-up"),
+    ],
+)
+def test_look_ups_that_cannot_be_are_refused_when_the_topology_is_read(factor: Any, said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        run_kind(Multiply, [], field="value", factor=factor)
+    assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)
+
+
+def test_filter_by_criteria() -> None:
+    """Values and inclusive ranges, all of them; what is null fits none."""
+    units = ["C", "C", "F", None, "C", "C"]
+    rows = [reading(float(value), value, unit=unit) for value, unit in enumerate(units)]
+    found = run_kind(Filter, rows, criteria={"unit": "C", "value": {"min": 1, "max": 4}})
+    assert [row["value"] for row in found] == [1.0, 4.0]
+    assert [row["value"] for row in run_kind(Filter, rows, criteria={"value": {"min": 4.5}})] == [5.0]
+    assert [row["value"] for row in run_kind(Filter, rows, criteria={"unit": "F"})] == [2.0]
+    assert run_kind(Filter, rows, criteria={"unit": "' or True or '"}) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "give `where` or `criteria`"),
+        ({"where": "value > 1", "criteria": {"unit": "C"}}, "give `where` or `criteria`"),
+        ({"criteria": {"unitt": "C"}}, "did you mean 'unit'?"),
+        ({"criteria": {"value": {"least": 1}}}, "is no range"),
+        ({"criteria": {"value": {"min": "1"}}}, "is no range"),
+        ({"criteria": {"value": "C"}}, "cannot be compared"),
+        ({"criteria": {"unit": {"min": 1}}}, "cannot be compared"),
+    ],
+)
+def test_criteria_that_cannot_be_are_refused(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        run_kind(Filter, [], **config)
+    assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)

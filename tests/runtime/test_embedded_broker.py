@@ -14,7 +14,7 @@ from streamflow.errors import ExternalError
 from streamflow.runtime.embedded import broker as embedded
 from streamflow.runtime.embedded.broker import EmbeddedBroker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
 def _is_running(pid: int) -> bool:
@@ -40,7 +40,7 @@ def test_a_broker_ends_with_the_process_that_started_it_even_when_that_is_killed
     assert _is_running(pid)
     starter.send_signal(signal.SIGKILL)
     starter.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while _is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _is_running(pid)

@@ -5,6 +5,7 @@ import inspect
 import socket
 import ssl
 import threading
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.transport.consumer import Consumer
@@ -46,7 +47,7 @@ def test_the_pinned_versions_are_installed() -> None:
         (driver.AIOKafkaConsumerThread, ["on_thread_stop"]),
         (driver.Consumer, ["_new_consumer_thread"]),
         (Consumer, ["_getmany", "getmany", "perform_seek", "_add_gap", "_wait_next_records", "on_buffer_full"]),
-        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "crash"]),
+        (faust.App, ["_on_partitions_revoked", "_on_partitions_assigned", "_on_rebalance_when_stopped", "_crash"]),
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
@@ -147,6 +148,31 @@ def test_contexts_of_strangers_are_seen_in_any_batch_when_asked_for(compression:
     assert _read(data, traces=True, marks=True).traces == {}, "on internal topics they are in batches of their own"
 
 
+@pytest.mark.parametrize("compression", [0, 1])
+def test_ids_of_executions_are_seen_among_their_like_or_where_it_is_declared(compression: int) -> None:
+    headers: list[list[tuple[str, bytes]]] = [
+        [("sf-correlation", b"a")],
+        [("sf-correlation", b"b" * 300), ("sf-piece", b"1"), ("sf-time", b"70")],
+        [],
+        [("sf-correlation", b"c")],
+    ]
+    builder = DefaultRecordBatchBuilder(2, compression, 0, -1, 0, 0, 1 << 20)
+    for index, each in enumerate(headers):
+        builder.append(index, 1_000 + index, None, b"[%d]" % index, each)
+    data = bytes(builder.build())
+    digest = sha256(b"b" * 300).hexdigest().encode()
+    for columns in ({"marks": True}, {"headers": True}, {"headers": True, "timestamps": True}):
+        chunk = _read(data, 0, None, **columns)
+        assert chunk.correlations == {0: b"a", 1: digest, 3: b"c"}
+        assert chunk.pieces == {1}
+        assert chunk.run_at(3).max_timestamp_ms == 1_003, "only what comes alone was sent again"
+        assert chunk.values == [b"[0]", b"[1]", b"[2]", b"[3]"]
+        assert _read(data, 2, None, **columns).correlations == {1: b"c"}
+    plain = _batch([b"[1]", b"[2]"], compression=compression)
+    assert _read(data).correlations == {}, "on other topics nobody looks"
+    assert _read(plain, marks=True).values == [b"[1]", b"[2]"]
+
+
 def test_an_event_sent_again_has_the_time_at_which_it_was_written_first() -> None:
     """Its record's own timestamp is new; of records that nobody waits for, headers say nothing."""
     found = []
@@ -218,6 +244,32 @@ def test_faust_opens_neither_a_web_server_nor_a_producer(tmp_path: Path) -> None
     assert list(strategy.web_server()) == []
 
 
+class _Host:
+    """What the hooks tell the owner of the tasks."""
+
+    def __init__(self) -> None:
+        self.revoked, self.failures = 0, list[BaseException]()
+
+    async def on_revoked(self) -> None:
+        self.revoked += 1
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+
+
+def test_a_service_of_faust_that_fails_ends_the_worker_with_what_it_was(tmp_path: Path) -> None:
+    """Fetching without permission: Faust goes on without its consumer, and nobody would know."""
+
+    async def main() -> None:
+        app: Any = _app(tmp_path)
+        app.host = host = _Host()
+        error = TopicAuthorizationFailedError("in")
+        await app._fetcher.crash(error)
+        assert host.failures == [error]
+
+    asyncio.run(main())
+
+
 class _WithoutVersions(AIOKafkaConnection):  # type: ignore[misc]
     async def _do_version_lookup(self) -> None:
         """The server of this test is no Kafka."""
@@ -268,12 +320,6 @@ def test_a_consumer_that_has_not_reached_kafka_yet_has_no_errors_of_its_group() 
 
 def test_a_rebalance_during_a_stop_leaves_the_consumer_to_its_thread(tmp_path: Path) -> None:
     """Faust would close its connections from the main thread, whose loop they do not belong to."""
-
-    class _Host:
-        revoked = 0
-
-        async def on_revoked(self) -> None:
-            self.revoked += 1
 
     async def main() -> None:
         app: Any = _app(tmp_path)

@@ -20,7 +20,7 @@ from streamflow.runtime.transaction import TaskProducer
 from streamflow.settings.settings import load_settings
 from streamflow.state.store import TableChanges
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
 class _Bench:

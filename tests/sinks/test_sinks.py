@@ -163,6 +163,18 @@ def test_whatever_fits_a_schema_is_written_to_files(name: str, driver: Callable[
         assert [json.loads(text) for text in table.column("tags").to_pylist()] == [row["tags"] for row in widest]
 
 
+def test_rows_without_the_field_of_their_key_are_delivered_too(tmp_path: Path) -> None:
+    changed = document(**SINKS["jsonl"])
+    changed["nodes"]["bare"] = {"kind": "map", "input": "wanted", "keep": ["id"]}
+    changed["nodes"]["kept"]["input"] = "bare"
+    made = Driver(make_plan(spec_of(changed)), files_dir=tmp_path, partitions=2)
+    made.publish("sales", sales(30))
+    made.run()
+    lines = [line for path in (tmp_path / "t.kept").iterdir() for line in path.read_text().splitlines()]
+    assert sorted(json.loads(line)["id"] for line in lines) == [number for number in range(30) if number % 5]
+    assert made.dead_letters() == []
+
+
 def test_a_key_replaces_rows(driver: Callable[..., Driver], tmp_path: Path) -> None:
     made = driver(SINKS["sqlite"] | {"key": ["shop"]}, chunk_size=10)
     made.publish("sales", sales(100))

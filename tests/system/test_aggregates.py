@@ -14,7 +14,7 @@ import pytest
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 from streamflow.topology.builder import Builder
@@ -111,6 +111,6 @@ def test_a_state_beyond_its_bound_ends_the_worker_with_its_name(product: Product
     sale = _sales(1)[0]
     with suppress(httpx.TransportError):  # the worker may be gone before it has answered
         product.publish([sale | {"amount": 2**40}, sale | {"amount": 2**41}])
-    assert product.workers.pop(0).wait(30) != 0
+    assert product.workers.pop(0).wait(60) != 0
     log = (tmp_path / "worker-0.log").read_text()
     assert "the state of aggregate 'spread' takes 19 bytes, its bytes_max is 11: bound what it keeps" in log

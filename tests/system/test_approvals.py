@@ -18,14 +18,15 @@ from aiokafka import AIOKafkaConsumer
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
 schemas:
   Sale: {{time: timestamp, shop: str, city: str?, amount: int}}
 nodes:
-  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 3, idle_after: 60s}}
+  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, key: shop, partitions: 3, idle_after: 60s,
+            execution_id: amount}}
   by_city: {{kind: key_by, input: sales, key: city}}
   gate:    {{kind: approval, input: by_city, quorum: 2, approvers: [ann, bob, cyd]}}
   good:    {{kind: sink, input: gate.approved, topic: {name}.good}}
@@ -102,6 +103,32 @@ def _read(kafka: str, *topics: str) -> dict[str, list[int]]:
     return asyncio.run(act())
 
 
+def _check_executions(product: Product, kafka: str) -> None:
+    """Every sale was one execution, from one worker to the next; the command line rebuilds the same from the log."""
+    asked = _client(product, 0).get("/v1/executions", params={"topology": product.name, "limit": 1_000}).json()
+    rows = {row["id"]: row for row in asked["executions"]}
+    assert rows.keys() == {str(number) for number in range(80)}
+    ends = Counter((row["state"], row["totals"]["rows"], row["refused"], row["attempt"]) for row in rows.values())
+    assert ends == {("completed", 1, 0, 1): 80}
+    environment = {**os.environ, "STREAMFLOW_URL": f"http://127.0.0.1:{product.ports[1]}", "STREAMFLOW_BROKERS": kafka}
+    commands = (["executions", "show", "7"], ["audit", "rebuild", "--executions", "--upto", asked["upto"]])
+    shown, rebuilt = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "streamflow", *command, "--json"],
+                env=environment,
+                capture_output=True,
+                check=True,
+                timeout=90,
+            ).stdout
+        )
+        for command in commands
+    )
+    gate = next(node for node in shown["nodes"] if node["node"] == "gate")
+    assert [state for state, _ in gate["moves"]] == ["pending", "queued", "running", "paused", "running", "completed"]
+    assert shown == rebuilt["rows"]["7"]
+
+
 def test_decisions_take_effect_once_whatever_dies(product: Product, kafka: str) -> None:
     _start_two(product)
     sales = [{"time": n, "shop": f"s{n % 7}", "city": f"c{n % 11}", "amount": n} for n in range(80)]
@@ -164,3 +191,4 @@ def test_decisions_take_effect_once_whatever_dies(product: Product, kafka: str) 
         f"{product.name}.bad": Counter([1, *range(30, 80, 2)]),
     }
     assert {topic: Counter(amounts) for topic, amounts in found.items()} == expected
+    _check_executions(product, kafka)

@@ -15,7 +15,7 @@ from tests.system.test_control import _order
 from tests.system.test_timers import _read
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {{name}}

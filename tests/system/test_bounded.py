@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 from streamflow.checkpoint.progress import END_OF_TIME
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -198,10 +198,13 @@ def test_a_run_ends_with_every_window_closed_and_counts_everything_once(runs: Ru
 
 def test_the_lag_of_time_leaves_the_metrics_at_the_end(runs: Runs) -> None:
     runs.publish(encoded(sales(300)))
-    port = free_port()
-    process = runs.command("run", "--bounded", "--json", "--port", str(port))
-    lags: list[float] = []
-    at_end = 0
+    # Some tenths of a second lie between the end and the stop: a slow machine may look away just then.
+    assert any(_is_seen_at_its_end(runs, f"run-{number}") for number in range(5))
+
+
+def _is_seen_at_its_end(runs: Runs, name: str) -> bool:
+    port, at_end = free_port(), False
+    process = runs.command("run", "--bounded", "--json", "--port", str(port), "--into", name)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         while process.poll() is None:
             try:
@@ -211,14 +214,13 @@ def test_the_lag_of_time_leaves_the_metrics_at_the_end(runs: Runs) -> None:
                 time.sleep(0.01)
                 continue
             found = re.findall(r"^streamflow_watermark_lag_seconds{.*} (.*)$", text, re.MULTILINE)
-            lags += [float(each) for each in found]
+            assert all(float(lag) > 0 for lag in found)
             ended = [(task["watermark"] or 0) >= END_OF_TIME for task in view["tasks"]]
             if ended and all(ended):
-                at_end += 1
+                at_end = True
                 assert found == []
     assert process.returncode == 0, runs.log()
-    assert at_end > 0
-    assert all(lag > 0 for lag in lags)
+    return at_end
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_end_whatever_was_published_since(runs: Runs) -> None:

@@ -20,7 +20,7 @@ from streamflow.bus.event import BusEvent
 from streamflow.model.partitioner import partition_of
 from tests.system.test_worker import _TOPOLOGY, Product, _sale
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ class Shops:
         return seen == self.shops and totals == self.cities
 
 
-def _moves(kafka: str, topology: str) -> list[tuple[str, str, str, str]]:
-    """What the bus says that a topology became: (old, new, actor, reason)."""
+def _moves(kafka: str, subject: str, kind: str = "TOPOLOGY_STATE_CHANGED") -> list[tuple[str, str, str, str]]:
+    """What the bus says that a topology, or a node, became: (old, new, actor, reason)."""
 
     async def read() -> list[BusEvent]:
         consumer = AIOKafkaConsumer(
@@ -129,14 +129,14 @@ def _moves(kafka: str, topology: str) -> list[tuple[str, str, str, str]]:
         )
         await consumer.start()
         events: list[BusEvent] = []
-        while found := await consumer.getmany(timeout_ms=1_000):
+        ends = await consumer.end_offsets(consumer.assignment())
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            found = await consumer.getmany(timeout_ms=1_000)
             events += [BusEvent.decode(record.value) for records in found.values() for record in records]
         await consumer.stop()
         return events
 
-    changes = [
-        each for each in asyncio.run(read()) if each.subject == topology and each.type == "TOPOLOGY_STATE_CHANGED"
-    ]
+    changes = [each for each in asyncio.run(read()) if each.subject == subject and each.type == kind]
     changes.sort(key=lambda each: each.time)
     return [(each.data["old"], each.data["new"], each.actor, each.data["reason"]) for each in changes]
 
@@ -194,6 +194,7 @@ def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, ka
     _until(shops.are_counted)
     moves += [("running", "paused", control["actor"], control["reason"]), ("paused", "running", "ann", "mended")]
     _until(lambda: _moves(kafka, product.name) == moves)
+    assert _moves(kafka, f"{product.name}/totals", "NODE_STATE_CHANGED") == moves
 
 
 def test_a_stop_leaves_nothing_between_the_stages_and_a_cancel_says_why(product: Product) -> None:

@@ -19,7 +19,7 @@ from tests.k8s.inspection import of_kind, read
 from tests.k8s.toolbox import tool
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -116,7 +116,7 @@ def test_the_manifests_run(deployed: Deployed, worker: "subprocess.Popen[bytes]"
         assert time.monotonic() < deadline, log.read_text()[-3_000:]
         time.sleep(0.1)
     assert deployed.answer(container["livenessProbe"]) == deployed.answer(container["startupProbe"]) == 200
-    with httpx.Client(base_url=f"http://127.0.0.1:{deployed.port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{deployed.port}", timeout=60) as client:
         token = client.post(f"/v1/topics/{unique}.sales/events", json={"time": 0, "shop": "a", "amount": 7}).json()
         rows = client.get(f"/v1/topologies/{unique}/tables/totals", params={"key": "a", "after": token["token"]}).json()
     assert [row["value"] for row in rows["rows"]] == [{"total": 7}]

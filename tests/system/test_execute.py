@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}

@@ -4,8 +4,9 @@ import asyncio
 import json
 import shutil
 import signal
-import time
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -48,7 +49,7 @@ async def _read(kafka: str, topic: str, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     try:
         while True:
-            record = await asyncio.wait_for(consumer.getone(), 30 if len(found) < count else 2)
+            record = await asyncio.wait_for(consumer.getone(), 60 if len(found) < count else 2)
             found.append(json.loads(record.value))
     except TimeoutError:
         return found
@@ -70,12 +71,24 @@ def test_orders_meet_payments_across_a_crash_and_a_lost_disk(product: Product, k
     payments = [{"order": f"o{n}", "time": start + n + 500, "method": "card"} for n in range(0, 60, 2)]
     path = f"/v1/topics/{product.name}.payments/events"
     product.client().post(path, content=json.dumps(payments))
-    for number in range(6):  # what goes on moves time, partitions without events are idle by then
-        product.publish([{"id": "end", "time": start + 10_000 + number, "customer": "c", "amount": 0}])
-        later = [{"order": "none", "time": start + 10_000 + number, "method": "cash"}]
-        product.client().post(path, content=json.dumps(later))
-        time.sleep(0.5)
-    rows = asyncio.run(_read(kafka, f"{product.name}.settled", 61))
+    over = threading.Event()
+
+    def go_on() -> None:
+        """What goes on moves time, past partitions that are idle by then."""
+        for number in range(900):
+            product.publish([{"id": "end", "time": start + 10_000 + number, "customer": "c", "amount": 0}])
+            later = [{"order": "none", "time": start + 10_000 + number, "method": "cash"}]
+            product.client().post(path, content=json.dumps(later))
+            if over.wait(0.5):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        going_on = pool.submit(go_on)
+        try:
+            rows = asyncio.run(_read(kafka, f"{product.name}.settled", 61))
+        finally:
+            over.set()
+        going_on.result()
     assert sorted(row["id"] for row in rows) == sorted([*(f"o{n}" for n in range(60)), "last"])
     assert {row["id"] for row in rows if row["p_method"] == "card"} == {f"o{n}" for n in range(0, 60, 2)}
     assert all((row["p_time"] is None) == (row["p_method"] is None) for row in rows)

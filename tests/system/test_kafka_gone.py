@@ -14,7 +14,7 @@ from streamflow.runtime.exit_codes import EXIT_FAILED
 from streamflow.runtime.hooks.ending import disconnect
 from tests.system.test_worker import Product, _sale
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 async def _disconnect_without_kafka(broker: EmbeddedBroker, topic: str) -> None:

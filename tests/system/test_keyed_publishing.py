@@ -21,7 +21,7 @@ from streamflow.settings.settings import load_settings
 from streamflow.topology.yaml_file import parse_topology
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -61,7 +61,7 @@ def test_a_request_is_carried_out_once_through_two_workers_that_die(product: Pro
     def publish(number: int, key: str, worker: int, amount: int = 0) -> httpx.Response:
         sales = [{"time": 1_000 + amount, "shop": f"s{shop}", "id": number} for shop in range(3)]
         path, headers = f"/v1/topics/{product.name}.sales/events", {"Idempotency-Key": key}
-        with httpx.Client(base_url=f"http://127.0.0.1:{product.ports[worker]}", timeout=40) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{product.ports[worker]}", timeout=60) as client:
             return client.post(path, content=json.dumps(sales), headers=headers)
 
     with ThreadPoolExecutor(8) as threads:
@@ -72,10 +72,10 @@ def test_a_request_is_carried_out_once_through_two_workers_that_die(product: Pro
     assert publish(0, "same", 0, amount=1).json()["title"] == "idempotency_key_reused"
 
     first = {number: publish(number, f"key-{number}", 0) for number in range(1, 13)}
-    assert product.workers[1].wait(20) == -signal.SIGKILL, "it died with a transaction open"
+    assert product.workers[1].wait(60) == -signal.SIGKILL, "it died with a transaction open"
     product.start(1, STREAMFLOW_FAULTS="decision_committed=crash:1")
     first |= {number: publish(number, f"key-{number}", 0) for number in range(13, 25)}
-    assert product.workers[1].wait(20) == -signal.SIGKILL, "it died when all was done, and nobody was told"
+    assert product.workers[1].wait(60) == -signal.SIGKILL, "it died when all was done, and nobody was told"
     assert {answer.text for answer in first.values() if answer.status_code != 200} == set()
     again = {number: publish(number, f"key-{number}", 0) for number in first}
     assert {answer.headers.get("idempotency-replayed") for answer in again.values()} == {"true"}

@@ -30,7 +30,7 @@ from streamflow.settings.settings import Settings, load_settings
 from streamflow.topology.yaml_file import parse_topology
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -124,7 +124,7 @@ def test_letters_are_looked_at_mended_and_sent_again_although_the_worker_dies(pr
     assert dlq("redrive")[0] == 1, "nothing says which"
 
     assert dlq("redrive", "--where", "node=share")[0] == 1, "the worker dies with the transaction open"
-    assert product.workers[0].wait(20) == -signal.SIGKILL
+    assert product.workers[0].wait(60) == -signal.SIGKILL
     product.start(0)
     code, said = dlq("redrive", "--where", "node=share", "--json")
     assert (code, json.loads(said)) == (0, {"count": 3, "refused": []})

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosedError
 from tests.system.test_worker import Product
 from tests.web.live.mirror import DEADLINE_S, Mirror, following, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}

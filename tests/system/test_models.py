@@ -17,7 +17,7 @@ from streamflow.cli.main import app
 from tests.inference.trained import Trained, as_onnx, data, regression
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}

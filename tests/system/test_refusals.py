@@ -12,7 +12,7 @@ from streamflow.runtime.embedded.broker import EmbeddedBroker
 from streamflow.runtime.exit_codes import EXIT_REFUSED
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _GROUP, _TRANSACTIONAL_ID = 3, 5
 _LITERAL, _PREFIXED = 3, 4

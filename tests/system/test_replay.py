@@ -14,7 +14,7 @@ from streamflow.cli.main import app
 from streamflow.model.position import encode_token
 from tests.system.test_bounded import Runs, encoded, given, kill, sales, totals
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def runs(kafka: str, tmp_path: Path, unique: str) -> Iterator[Runs]:
 
 def _stop(runs: Runs, process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(40) == 0, runs.log()
+    assert process.wait(60) == 0, runs.log()
 
 
 def _compare(runs: Runs, first: str, second: str, *options: str) -> Result:
@@ -52,7 +52,7 @@ def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Ru
     assert given(runs.read(f"{runs.name}.totals.token")) == sorted(totals(events[2_700:]).items())
     assert runs.run("--from", "100", "--to", "500", "--into", "part")[0] == 0
     assert given(runs.read(f"{runs.name}.totals.part")) == sorted(totals(events[300:1_500]).items())
-    assert runs.command("run", "--bounded", "--to", "600", "--into", "part").wait(30) == 2, "it has another end"
+    assert runs.command("run", "--bounded", "--to", "600", "--into", "part").wait(60) == 2, "it has another end"
     assert runs.run("--to", "2999-01-01", "--into", "whole")[0] == 0
     assert _compare(runs, "all", "whole").exit_code == 0, "whatever order their commits had"
     compared = _compare(runs, "all", "part", "--json")
@@ -71,8 +71,8 @@ def test_a_replay_begins_where_it_is_told_and_leaves_the_live_run_alone(runs: Ru
     for process in (streaming, live):
         assert process.poll() is None, runs.log()
         _stop(runs, process)
-    assert runs.command("run", "--bounded", "--into", "beside").wait(30) == 2, "it has begun without an end"
-    assert runs.command("run", "--from", "earliest").wait(30) == 2, "the live run has run before"
+    assert runs.command("run", "--bounded", "--into", "beside").wait(60) == 2, "it has begun without an end"
+    assert runs.command("run", "--from", "earliest").wait(60) == 2, "the live run has run before"
 
 
 def test_a_reset_lists_asks_refuses_and_forgets(runs: Runs) -> None:
@@ -91,7 +91,7 @@ def test_a_reset_lists_asks_refuses_and_forgets(runs: Runs) -> None:
     assert given(runs.read(f"{runs.name}.totals.one")) == sorted(totals(events + more).items())
     live = runs.command("run", "--port", "0")
     runs.wait_written(".by_city.repartition", 600)
-    assert runs.command("reset", "--yes").wait(30) == 2, "workers are alive"
+    assert runs.command("reset", "--yes").wait(60) == 2, "workers are alive"
     _stop(runs, live)
     assert runs.command("reset", "--yes").wait(60) == 0, runs.log()
     assert runs.written(f"{runs.name}.by_city.repartition") == 0

@@ -35,7 +35,7 @@ from tests.system.test_worker import Product, _sale
 _KINDS, _PATTERNS, _ALLOW = {"topic": 2, "group": 3, "transactional-id": 5}, {"literal": 3, "prefixed": 4}, 3
 _OPERATIONS = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_every_way_to_say_who_one_is(secured: SecuredKafka, tmp_path: Path, uniq
 
     async def main() -> None:
         for way, given in _ways(secured, tmp_path).items():
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await write_and_read(way, given)
 
     asyncio.run(main())
@@ -178,7 +178,7 @@ def test_a_worker_that_knows_kafka_and_whom_it_serves(
         def client(self, number: int = 0) -> httpx.Client:
             headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
             url = f"https://127.0.0.1:{self.ports[number]}"
-            return httpx.Client(base_url=url, timeout=20, headers=headers, verify=trust)
+            return httpx.Client(base_url=url, timeout=60, headers=headers, verify=trust)
 
     product = Secured(secured.bootstrap, tmp_path, unique)
     try:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -73,7 +73,7 @@ def _read(kafka: str, topic: str, count: int, quiet_s: float = 3) -> list[Any]:
         )
         await consumer.start()
         found: list[Any] = []
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             batches = await consumer.getmany(timeout_ms=int(quiet_s * 1_000))
             found += [record for records in batches.values() for record in records]

@@ -1,6 +1,7 @@
 """A trace from an HTTP request through two stages to the sink, at a real OTLP server."""
 
 import gzip
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.ports import free_port
 from tests.system.test_worker import Product, _sale, product
 
 __all__ = ["product"]
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 class Collector:
@@ -68,7 +69,7 @@ def collector() -> Iterator[Collector]:
 
 
 def test_a_trace_goes_from_the_request_to_the_sink(product: Product, collector: Collector, tmp_path: Path) -> None:
-    product.start(0, STREAMFLOW_OTLP_ENDPOINT=collector.url)
+    product.start(0, STREAMFLOW_OTLP_ENDPOINT=collector.url, STREAMFLOW_CLIENT_RACK="zone-a")
     outside = TraceContext.new()
     with product.client() as client:
         path = f"/v1/topics/{product.name}.sales/events"
@@ -92,6 +93,18 @@ def test_a_trace_goes_from_the_request_to_the_sink(product: Product, collector: 
     headers = _headers(product, f"{product.name}.echoed", 3)
     contexts = [sampled_context(dict(each).get("traceparent")) for each in headers]
     assert sorted(context.span_id for context in contexts if context) == [sales.span_id.hex()]
+
+    with product.client() as client:
+        plain, openmetrics = (
+            client.get("/metrics", headers={"accept": accept})
+            for accept in ("text/plain", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+        )
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert "trace_id" not in plain.text
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+    assert openmetrics.text.endswith("# EOF\n")
+    found = re.findall(r'^streamflow_end_to_end_seconds_bucket.* # {trace_id="(\w+)"}', openmetrics.text, re.MULTILINE)
+    assert set(found) == {outside.trace_id}, "an example of a latency leads to its trace"
 
 
 def _headers(product: Product, topic: str, count: int) -> list[Any]:

@@ -15,14 +15,14 @@ from aiokafka import AIOKafkaProducer
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
 schemas:
   Sale: {{time: timestamp, shop: str, city: str}}
 nodes:
-  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, partitions: 3, idle_after: 30s,
+  sales:   {{kind: source, topic: {name}.sales, schema: Sale, event_time: time, partitions: 3, idle_after: 600s,
              watermark_delay: 100ms}}
   by_city: {{kind: key_by, input: sales, key: city}}
   totals:  {{kind: window, input: by_city, window: {{type: tumbling, size: 1s}}, aggregate: {{n: count()}}, late: {name}.late}}
@@ -66,7 +66,7 @@ class Shop(Product):
         return found
 
 
-def until(holds: Callable[[], Any], within_s: float = 40) -> Any:
+def until(holds: Callable[[], Any], within_s: float = 60) -> Any:
     """What `holds` gives once it is true."""
     deadline = time.monotonic() + within_s
     while True:
@@ -117,7 +117,7 @@ def test_a_partition_that_is_behind_is_named_until_it_moves(make_shop: Callable[
         assert holder["topic"] == f"{shop.name}.sales"
         assert (holder["last_offset"], holder["last_time_ms"]) == (1, BASE + 900)
         assert holder["needs_event_ms"] == BASE + 1_100
-        assert answer["closes_by_at_ms"] == holder["last_active_at_ms"] + 30_000
+        assert answer["closes_by_at_ms"] == holder["last_active_at_ms"] + 600_000
         assert "sales, partition 1" in " ".join(answer["sentences"])
     for table, end in (("visits", 1_900), ("moving", 2_000)):
         answer = _holders(shop, [(1, "behind")], table=table, window=100)
@@ -158,9 +158,9 @@ def test_a_partition_that_is_behind_is_named_until_it_moves(make_shop: Callable[
 
 
 def test_an_empty_partition_is_left_out_when_it_said(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop(_TOPOLOGY.replace("idle_after: 30s", "idle_after: 3s"))
+    shop = make_shop(_TOPOLOGY.replace("idle_after: 600s", "idle_after: 3s"))
     shop.start(0)
-    stop = time.monotonic() + 30
+    stop = time.monotonic() + 60
     shop.put(0, 100, 5_000)
     shop.put(1, 5_000)
     _holders(shop, [(2, "never_heard")])
@@ -173,7 +173,8 @@ def test_an_empty_partition_is_left_out_when_it_said(make_shop: Callable[..., Sh
         assert time.monotonic() < stop
     closed_at = answer["window"]["closing"]["at_ms"]
     assert answer["window"]["closing"]["cause"] in ("silence", "mark")
-    assert abs(closed_at - promised) < 2_000, (closed_at, promised)
+    # Not before; how soon afterwards is up to the machine.
+    assert promised - 10 <= closed_at < promised + 30_000, (closed_at, promised)
 
 
 def test_a_producer_that_stands_still_is_seen_by_its_lag(make_shop: Callable[..., Shop]) -> None:
@@ -250,19 +251,23 @@ def test_an_open_transaction_of_somebody_else_is_waited_for_and_kills_nobody(
     make_shop: Callable[..., Shop], kafka: str
 ) -> None:
     """Records are known to be there that nobody may read yet: that is neither idle nor a worker that is stuck."""
-    shop = make_shop(_TOPOLOGY.replace("idle_after: 30s", "idle_after: 1s"))
+    shop = make_shop(_TOPOLOGY.replace("idle_after: 600s", "idle_after: 1s"))
     shop.start(0, STREAMFLOW_STALL_LIMIT_MS="2000")
 
     async def act() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{shop.name}.else")
+        producer = AIOKafkaProducer(
+            bootstrap_servers=kafka, transactional_id=f"{shop.name}.else", transaction_timeout_ms=600_000
+        )
         await producer.start()
         async with producer.transaction():
             for each in (100, 300, 6_000):
                 value = {"time": BASE + each, "shop": "a", "city": "Rome"}
                 await producer.send_and_wait(f"{shop.name}.sales", json.dumps(value).encode(), partition=1)
-            for moved in range(50):
-                await asyncio.to_thread(shop.put, 0, 5_000 + moved)
-                await asyncio.to_thread(shop.put, 2, 5_000 + moved)
+            moved, enough = 5_000, time.monotonic() + 7  # three times what is stuck
+            while time.monotonic() < enough:
+                moved += 1
+                await asyncio.to_thread(shop.put, 0, moved)
+                await asyncio.to_thread(shop.put, 2, moved)
                 await asyncio.sleep(0.1)
             answer = await asyncio.to_thread(shop.why)
             assert [(each["partition"], each["holding"]) for each in answer["holders"]] == [(1, "lags")]

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 _TOPOLOGY = """
 topology: {name}
@@ -69,7 +69,7 @@ class Product:
             self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 
     def wait_ready(self, number: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert self.workers[number].poll() is None, (self._folder / f"worker-{number}.log").read_text()[-3_000:]
             try:
@@ -79,17 +79,17 @@ class Product:
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        raise AssertionError("the worker was not ready within 60 s")
+        raise AssertionError("the worker was not ready within 120 s")
 
     def client(self, number: int = 0) -> httpx.Client:
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.ports[number]}", timeout=20)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.ports[number]}", timeout=60)
 
     def publish(self, events: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
         answer = self.client(number).post(f"/v1/topics/{self.name}.sales/events", content=json.dumps(events))
         return dict(answer.json())
 
     def query(self, table: str, number: int = 0, **parameters: Any) -> httpx.Response:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             answer = self.client(number).get(f"/v1/topologies/{self.name}/tables/{table}", params=parameters)
             if answer.status_code not in (202, 503) or time.monotonic() > deadline:
@@ -99,7 +99,7 @@ class Product:
     def stop(self, number: int, how: signal.Signals = signal.SIGTERM) -> int:
         worker = self.workers.pop(number)
         worker.send_signal(how)
-        return worker.wait(40)
+        return worker.wait(60)
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
         await consumer.start()
         found: list[dict[str, str]] = []
         while len(found) < 4:
-            record = await asyncio.wait_for(consumer.getone(), 20)
+            record = await asyncio.wait_for(consumer.getone(), 60)
             assert record.key == b"k"
             assert record.value in values
             found.append({name: value.decode() for name, value in record.headers})
@@ -287,7 +287,7 @@ def test_bad_records_from_any_client_leave_for_the_dead_letters(product: Product
 
     letters = {letter["sf-offset"]: letter["sf-reason"] for letter in asyncio.run(act())}
     assert letters == {"0": "decode", "1": "decode", "2": "decode", "3": "event_time_ahead"}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         rows = product.query("totals", key="Rome").json()["rows"]
         if rows and rows[0]["value"]["n"] == 2:
@@ -320,7 +320,7 @@ nodes:
             topic, bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
         )
         await consumer.start()
-        found = [await asyncio.wait_for(consumer.getone(), 20) for _ in range(count)]
+        found = [await asyncio.wait_for(consumer.getone(), 60) for _ in range(count)]
         await consumer.stop()
         return found
 
@@ -372,7 +372,7 @@ def test_another_layout_is_refused_with_a_remedy(product: Product, tmp_path: Pat
         shutil.rmtree(tmp_path / "state-0")
     with pytest.raises(AssertionError, match="another layout than the topology"):
         product.start(0)
-    assert product.workers[0].wait(10) == 78
+    assert product.workers[0].wait(60) == 78
     (tmp_path / "topology.yaml").write_text(_TOPOLOGY.format(name=product.name))
     product.start(0)
     token = product.publish([_sale(1_001)])["token"]

@@ -16,7 +16,7 @@ from tests.ports import free_port
 from tests.system.test_worker import _TOPOLOGY, Product, _sale, product
 
 __all__ = ["product"]
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 def test_a_second_worker_on_a_state_folder_refuses_and_touches_nothing(
@@ -30,7 +30,7 @@ def test_a_second_worker_on_a_state_folder_refuses_and_touches_nothing(
     assert before
     folder = {"STREAMFLOW_STATE_DIR": str(tmp_path / "state-0"), "STREAMFLOW_SHUTDOWN_DEADLINE_MS": "1000"}
     product.launch(1, **folder)
-    assert product.workers.pop(1).wait(40) == EXIT_REFUSED
+    assert product.workers.pop(1).wait(60) == EXIT_REFUSED
     log = (tmp_path / "worker-1.log").read_text()
     assert f"process {product.workers[0].pid} works with the state in" in log
     assert "--state-dir" in log
@@ -41,7 +41,7 @@ def test_a_second_worker_on_a_state_folder_refuses_and_touches_nothing(
     first = product.workers.pop(0)
     first.send_signal(signal.SIGTERM)
     product.launch(1, STREAMFLOW_STATE_DIR=str(tmp_path / "state-0"))
-    assert first.wait(40) == 0
+    assert first.wait(60) == 0
     product.wait_ready(1)
     token = product.publish([_sale(1_200)], 1)["token"]
     assert product.query("totals", 1, key="Rome", after=token).json()["rows"][0]["value"]["n"] == 52
@@ -82,9 +82,9 @@ def test_workers_stop_in_order_when_their_supervisor_is_killed(kafka: str, tmp_p
         assert len(workers) == 2
         supervisor.kill()
         supervisor.wait()
-        _wait_for(tmp_path, "the supervisor is gone", 2, 10)
-        _wait_for(tmp_path, " stopped", 2, 40)
-        deadline = time.monotonic() + 10
+        _wait_for(tmp_path, "the supervisor is gone", 2, 60)
+        _wait_for(tmp_path, " stopped", 2, 60)
+        deadline = time.monotonic() + 60
         while any(Path(f"/proc/{worker}").exists() for worker in workers):
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -101,7 +101,7 @@ def test_ctrl_c_in_a_terminal_is_one_stop_in_order(kafka: str, tmp_path: Path, u
     try:
         _wait_for(tmp_path, f"worker of topology {unique} runs", 1, 60)
         os.killpg(supervisor.pid, signal.SIGINT)  # as a terminal does it: to everybody in the foreground
-        assert supervisor.wait(40) == 0
+        assert supervisor.wait(60) == 0
         _wait_for(tmp_path, " stopped", 1, 0)
     finally:
         supervisor.kill()

@@ -94,7 +94,7 @@ async def _status(app: FastAPI, method: str, path: str, headers: dict[str, str],
         if not answered.done():
             answered.set_result(message)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         serving = asyncio.create_task(app(scope, receive, send))
         try:
             return int((await answered).get("status", 101))

@@ -20,7 +20,7 @@ def _part(execution: str, offset: int, onward: int = 0, **more: object) -> bytes
 
 
 async def _published(worker: StoredWorker) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not worker.headers:  # noqa: ASYNC110 - the worker knows no events
             await asyncio.sleep(0.001)
     ((name, execution),) = worker.headers.pop()

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 from fastapi import FastAPI
 
+from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
 from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
@@ -118,6 +119,7 @@ class StoredWorker:
         self.controls: Controls = LocalControls(plan)
         self.events: EventLog = QueuedEvents(server.url)
         self.feed: EventFeed | None = MemoryFeed()
+        self.alerts_config: AlertsConfig | None = None
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
@@ -305,9 +307,9 @@ class StoredWorker:
         """Always ready."""
         return True, {"ready": True}
 
-    def metrics(self) -> bytes:
+    def metrics(self, accept: str) -> tuple[bytes, str]:
         """None."""
-        return b""
+        return b"", "text/plain"
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Of this process."""

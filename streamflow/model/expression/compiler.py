@@ -10,7 +10,7 @@ knows that `delay` is there. A nullable value in arithmetic or an ordering is re
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -309,7 +309,9 @@ class _Compiler:
             raise ExpressionError(f"{name} takes {needed} arguments, {given} were given", node.col_offset)
         values = [self.visit(argument, known) for argument in node.args]
         for place, (value, argument) in enumerate(zip(values, node.args, strict=True)):
-            self._need(value, tuple(function.arguments[min(place, needed - 1)]), argument)
+            may_be_null = function.takes_null and place == 0
+            given_value = replace(value, nullable=False) if may_be_null else value
+            self._need(given_value, tuple(function.arguments[min(place, needed - 1)]), argument)
         kind = function.result or values[0].type
         if name in ("min", "max") and all(value.type is FieldType.INT for value in values):
             kind = FieldType.INT

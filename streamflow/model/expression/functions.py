@@ -15,14 +15,15 @@ from functools import lru_cache
 from typing import Any
 
 from streamflow.errors import EventError
-from streamflow.model.expression import casts
+from streamflow.model.expression import casts, members
 from streamflow.model.schema import FieldType
 
 _TEXT = frozenset({FieldType.STR})
 _NUMBER = frozenset({FieldType.INT, FieldType.FLOAT})
 _TIME = frozenset({FieldType.TIMESTAMP})
 _ANY = frozenset(FieldType)
-_SCALAR = _ANY - {FieldType.JSON}
+_JSON = frozenset({FieldType.JSON})
+_SCALAR = _ANY - _JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Function:
     """A function of the language.
 
     arguments: types each argument may have; the last repeats when `repeats`. result None: as the first argument.
-    nullable: whether the result may be null.
+    nullable: whether the result may be null. takes_null: whether the first argument may be.
     """
 
     call: Callable[..., Any]
@@ -38,6 +39,7 @@ class Function:
     result: FieldType | None
     repeats: bool = False
     nullable: bool = False
+    takes_null: bool = False
 
 
 def _moment(time_ms: int) -> datetime:
@@ -103,6 +105,9 @@ CATALOGUE: dict[str, Function] = {
     "hmac_sha256": Function(hmac_sha256, (_TEXT, _TEXT), FieldType.STR),
     "share": Function(share, (_TEXT,), FieldType.FLOAT),
     "masked": Function(masked, (_TEXT, frozenset({FieldType.INT})), FieldType.STR),
+    "at": Function(members.at, (_JSON, _TEXT), FieldType.JSON, takes_null=True),
+    "at_or": Function(members.at_or, (_JSON, _TEXT, _SCALAR), FieldType.JSON, takes_null=True),
+    "try_at": Function(members.try_at, (_JSON, _TEXT), FieldType.JSON, nullable=True, takes_null=True),
     "split": Function(str.split, (_TEXT, _TEXT), FieldType.JSON),
     "iso": Function(casts.iso, (_TIME,), FieldType.STR),
     **{

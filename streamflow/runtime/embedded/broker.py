@@ -22,7 +22,7 @@ from pathlib import Path
 from streamflow.errors import ExternalError
 from streamflow.runtime.embedded.jars import kafka_jars
 
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 180.0
 STOP_DEADLINE_S = 15.0
 #: Starts with other ports when somebody took the chosen ones in between.
 ATTEMPTS = 4
@@ -67,8 +67,8 @@ class EmbeddedBroker:
         """Start a broker on `data_dir` (new or used before) and wait until it answers.
 
         port 0 takes a free one. `detached` lets it outlive this process. `properties` of the broker besides ours.
-        Raises ExternalError when it does not start within 60 s, with the end of its log; a port that is taken meanwhile
-        is replaced, 4 attempts in all.
+        Raises ExternalError when it does not start within 180 s, with the end of its log; a port that is taken
+        meanwhile is replaced, 4 attempts in all.
         """
         for attempt in range(1, ATTEMPTS + 1):
             broker = cls(data_dir, port or _free_port(), dict(properties or {}))

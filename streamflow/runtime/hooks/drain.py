@@ -12,7 +12,9 @@ Pinned to aiokafka 0.14; tests/runtime/test_hooks.py fails when an upgrade chang
 
 import asyncio
 import time
+from collections.abc import Iterable
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from aiokafka.consumer import fetcher as aiokafka_fetcher
@@ -22,7 +24,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
 from streamflow.model.letter import redriven_time
-from streamflow.model.outcome import CORRELATION
+from streamflow.model.outcome import CORRELATION, PIECE, bounded_id
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
@@ -42,17 +44,24 @@ def install() -> None:
 
 
 def take(
-    result: FetchResult, topic: str, partition: int, *, marks: bool, timestamps: bool, traces: bool = False
+    result: FetchResult,
+    topic: str,
+    partition: int,
+    *,
+    marks: bool,
+    timestamps: bool,
+    traces: bool = False,
+    headers: bool = False,
 ) -> Chunk | None:
     """Everything of a fetch result as one chunk, None when it is stale (rebalance, pause or seek since).
 
-    marks: split off in-band watermarks. timestamps: fill the timestamp column. traces: look for trace contexts. The
-    consumer's position moves behind it.
+    marks: split off in-band watermarks. timestamps: fill the timestamp column. traces: look for trace contexts.
+    headers: look for ids of executions in every record. The consumer's position moves behind it.
     """
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return None
     records: PartitionRecords = result._partition_records
-    chunk = read(records, topic, partition, marks=marks, timestamps=timestamps, traces=traces)
+    chunk = read(records, topic, partition, marks=marks, timestamps=timestamps, traces=traces, headers=headers)
     result._update_position()
     result._partition_records = None
     records._records_iterator = None
@@ -60,12 +69,19 @@ def take(
 
 
 def read(
-    records: PartitionRecords, topic: str, partition: int, *, marks: bool, timestamps: bool, traces: bool = False
+    records: PartitionRecords,
+    topic: str,
+    partition: int,
+    *,
+    marks: bool,
+    timestamps: bool,
+    traces: bool = False,
+    headers: bool = False,
 ) -> Chunk:
     """Drain PartitionRecords into a chunk; `records.next_fetch_offset` moves behind it."""
     source = records._records
     data: bytes = source.data
-    columns = _Columns(data, marks, timestamps, traces)
+    columns = _Columns(data, marks, timestamps, traces, headers)
     start = position = records.next_fetch_offset
     committed_only = records._isolation_level == READ_COMMITTED
     while source.has_next():
@@ -90,6 +106,7 @@ def read(
         timestamps=columns.timestamps,
         correlations=columns.correlations,
         traces=columns.traces,
+        pieces=columns.pieces,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),
     )
@@ -108,30 +125,40 @@ def _is_skipped(records: PartitionRecords, batch: Any, committed_only: bool) -> 
 class _Columns:
     """Gathers the columns of a chunk batch by batch."""
 
-    def __init__(self, data: bytes, marks: bool, timestamps: bool, traces: bool) -> None:
+    def __init__(self, data: bytes, marks: bool, timestamps: bool, traces: bool, headers: bool) -> None:
         self._data = data
         self.values: list[bytes | None] = []
         self.runs: list[Run] = []
         self.marks: list[Mark] = []
         self.correlations: dict[int, bytes] = {}
         self.traces: dict[int, TraceContext] = {}
+        self.pieces: set[int] = set()
         self.timestamps: list[int] | None = [] if timestamps else None
-        self._split_marks, self._traces = marks, traces
+        self._split_marks, self._traces, self._headers = marks, traces, headers
 
     def add(self, batch: Any, position: int) -> None:
         base, newest = batch.base_offset, batch.max_timestamp
         start = len(self.values)
-        # Records that somebody waits for come in batches of their own, so that no others need to show their headers;
-        # those that strangers trace (only they have no marks) may come in any batch.
+        # Records that are followed come in batches of their own, so that no others need to show their headers: alone,
+        # or on internal topics (only they have marks) with their like. Those that strangers trace, or name where that
+        # is declared, may come in any batch.
         alone = batch.next_offset - base == 1
-        headed = alone or (self._traces and not self._split_marks)
+        ours, records = alone or self._headers, batch
+        if self._split_marks and not ours:
+            records = islice(batch, None)  # a batch lets itself be iterated once
+            first = next(records, None)
+            if first is None:
+                return
+            ours, records = bool(first.headers), chain((first,), records)
+        headed = ours or (self._traces and not self._split_marks)
         whole = base >= position and self.timestamps is None and not headed
         if whole:
-            self.values += [record.value for record in batch]
+            self.values += [record.value for record in records]
         if not whole or len(self.values) - start != batch.next_offset - base:
             # Cut by the position, or thinned by compaction: offsets are no longer base, base + 1, …
             del self.values[start:]
-            self._add_singly(_again(self._data, base) if whole else batch, position, newest, headed, alone)
+            again = _again(self._data, base) if whole else records
+            self._add_singly(again, position, newest, headed=headed, ours=ours, alone=alone)
         elif len(self.values) > start:
             self.runs.append(Run(start, base, newest))
         if self._split_marks and len(self.values) > start:
@@ -144,7 +171,9 @@ class _Columns:
                     self.runs.pop()
                 self.marks.append(Mark(len(self.values), last))
 
-    def _add_singly(self, batch: Any, position: int, newest: int, headed: bool, alone: bool) -> None:
+    def _add_singly(
+        self, batch: Iterable[Any], position: int, newest: int, *, headed: bool, ours: bool, alone: bool
+    ) -> None:
         after = -1
         for record in batch:
             if record.offset < position:
@@ -152,9 +181,12 @@ class _Columns:
             timestamp = record.timestamp
             if headed and record.headers:
                 headers = dict(record.headers)
-                if alone and headers.get(CORRELATION):
-                    self.correlations[len(self.values)] = headers[CORRELATION]
-                    timestamp = newest = redriven_time(headers, newest)
+                if ours and headers.get(CORRELATION):
+                    self.correlations[len(self.values)] = bounded_id(headers[CORRELATION])
+                    if PIECE in headers:
+                        self.pieces.add(len(self.values))
+                    if alone:
+                        timestamp = newest = redriven_time(headers, newest)
                 trace = sampled_context(headers.get(TRACEPARENT)) if self._traces else None
                 if trace is not None:
                     self.traces[len(self.values)] = trace

@@ -7,7 +7,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer.getmany                                 one message per chunk, stamped with the assignment's generation
     Consumer._getmany                                only partitions whose task is ready
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
-    App._on_partitions_revoked, _on_partitions_assigned, crash
+    App._on_partitions_revoked, _on_partitions_assigned, _crash
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
     AIOKafkaConsumerThread.on_thread_stop            within a bound
     BootStrategy                                     no producer
@@ -75,6 +75,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             group_id=app.conf.id,
             group_instance_id=settings.instance_id or None,
             **connection(settings),
+            client_rack=settings.client_rack or None,
             partition_assignment_strategy=[app.stage_assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -123,7 +124,13 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             shape = app.entry_shapes[tp.topic]
             chunk = drain.take(
-                result, tp.topic, tp.partition, marks=shape.marks, timestamps=shape.timestamps, traces=app.traced
+                result,
+                tp.topic,
+                tp.partition,
+                marks=shape.marks,
+                timestamps=shape.timestamps,
+                traces=app.traced,
+                headers=shape.headers,
             )
             if chunk is not None:
                 chunk.generation = generation
@@ -161,14 +168,7 @@ class ChunkConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """One message per partition chunk."""
-        try:
-            chunks, _active = await self._wait_next_records(timeout)
-        except Exception as error:
-            # Faust would log it, close the consumer's loop and stay, deaf; whoever met the closed loop first would be
-            # taken for the cause.
-            if not self.app.should_stop:
-                self.app.host.fail(error)
-            raise
+        chunks, _active = await self._wait_next_records(timeout)
         if not chunks or self.should_stop or not self.flow_active:
             return
         for tp, chunk in chunks.items():
@@ -214,7 +214,7 @@ class EntryShape:
     """Which columns a topic's chunks need."""
 
     def __init__(self, marks: bool, timestamps: bool) -> None:
-        self.marks, self.timestamps = marks, timestamps
+        self.marks, self.timestamps, self.headers = marks, timestamps, False
 
 
 class ConsumerOnly(BootStrategy):
@@ -238,6 +238,7 @@ class StageApp(faust.App):
             repartition = entry.kind is EntryKind.REPARTITION
             shape = self.entry_shapes.setdefault(entry.topic, EntryShape(repartition, False))
             shape.timestamps |= entry.event_time is None and not repartition
+            shape.headers |= entry.execution_header
         super().__init__(
             f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
@@ -268,7 +269,12 @@ class StageApp(faust.App):
     def _on_rebalance_when_stopped(self) -> None:
         """The consumer is being stopped, on its own thread."""
 
-    async def crash(self, reason: BaseException) -> None:
-        """A service of Faust failed: the worker ends, recovery starts from what is committed."""
-        self.host.fail(reason)
-        await super().crash(reason)
+    def _crash(self, reason: BaseException) -> None:
+        """A service of Faust failed, this or one below it: the worker ends, recovery starts from what is committed.
+
+        Faust would log it, close the consumer's loop and stay, deaf; whoever met the closed loop first would be taken
+        for the cause.
+        """
+        if not self.should_stop:
+            self.host.fail(reason)
+        super()._crash(reason)

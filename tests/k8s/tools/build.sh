@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Helm and a Kubernetes control plane from one Go module, so that k8s.io/* compiles once. usage: build.sh FOLDER
-# Some 10 minutes of CPU the first time; what FOLDER has already is kept.
+# Helm and a Kubernetes control plane from one Go module, so that k8s.io/* compiles once, and what checks compose files
+# and alert rules. usage: build.sh FOLDER [node]; `node` builds what a real node takes besides.
+# Some 15 minutes of CPU the first time, 4 more for a node; what FOLDER has already is kept.
 set -euo pipefail
 cd "$(dirname "$0")"
 folder=${1:?folder for the binaries}
@@ -21,3 +22,14 @@ build helm.sh/helm/v3/cmd/helm helm
 build go.etcd.io/etcd/server/v3 etcd
 for name in kube-apiserver kube-controller-manager kube-scheduler kubectl; do build "k8s.io/kubernetes/cmd/$name" $name; done
 build sigs.k8s.io/kwok/cmd/kwok kwok
+if [ "${2:-}" = node ]; then
+  for name in kubelet kube-proxy; do build "k8s.io/kubernetes/cmd/$name" $name; done
+fi
+flags="-s -w"
+(cd compose && build . compose-check)
+(cd promtool && build github.com/prometheus/prometheus/cmd/promtool promtool)
+[ "${2:-}" = node ] || exit 0
+(cd dns && build . coredns)
+for name in containerd containerd-shim-runc-v2 ctr; do
+  [ -x "$folder/$name" ] || GOBIN=$folder go install -ldflags "$flags" "github.com/containerd/containerd/v2/cmd/$name@v2.4.2"
+done

@@ -1,0 +1,17 @@
+"""A worker's metrics at a moment as plain points: for the metrics stream, beside what Prometheus scrapes."""
+
+from prometheus_client import CollectorRegistry
+
+from streamflow.metrics.performance import Point
+
+_LEFT_OUT = ("_bucket", "_created")
+
+
+def points_of(registry: CollectorRegistry) -> list[Point]:
+    """Every sample of a registry but the buckets of histograms."""
+    return [
+        (sample.name, dict(sample.labels), sample.value)
+        for family in registry.collect()
+        for sample in family.samples
+        if not sample.name.endswith(_LEFT_OUT)
+    ]

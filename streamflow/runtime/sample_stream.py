@@ -1,0 +1,77 @@
+"""Writes a worker's samples to the metrics topic: one record every interval, packed, and reads them for reports."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streamflow.bus.topics import EVENT_MAX_BYTES, metrics_topic
+from streamflow.metrics.performance import Point
+from streamflow.runtime.connection import connection
+from streamflow.settings.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Points of one sample: some 700 KB before they are packed; further ones are left out.
+POINTS_MAX = 5_000
+
+
+class SampleStream:
+    """A worker's companion. A Kafka that does not answer costs samples, nothing else."""
+
+    def __init__(self, settings: Settings, worker: str, points: Callable[[], list[Point]]) -> None:
+        self._settings, self._worker, self._points = settings, worker, points
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin in the background."""
+        self._task = asyncio.create_task(self._run(), name="samples")
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        interval_s = self._settings.alerts_interval_ms / 1_000
+        while True:
+            producer = AIOKafkaProducer(
+                **connection(self._settings), compression_type="gzip", max_request_size=EVENT_MAX_BYTES
+            )
+            try:
+                await producer.start()
+                while True:
+                    await producer.send_and_wait(metrics_topic(self._settings), self._sample(), partition=0)
+                    await asyncio.sleep(interval_s)
+            except (KafkaError, OSError) as error:
+                log.warning("samples are not written at the moment: %r", error)
+            except Exception:  # a fault of ours must not end the watch for the faults of others
+                log.exception("samples are not written at the moment")
+            finally:
+                await producer.stop()
+            await asyncio.sleep(interval_s)
+
+    def _sample(self) -> bytes:
+        points = self._points()
+        if len(points) > POINTS_MAX:
+            log.warning("a sample has %s points, %s of them are left out", len(points), len(points) - POINTS_MAX)
+        # What is computed stands last and is never left out.
+        kept = points[-POINTS_MAX:]
+        return orjson.dumps({"worker": self._worker, "at": int(time.time() * 1_000), "points": kept})
+
+
+def points_in(value: bytes | None) -> Iterator[tuple[int, str, dict[str, str], float]]:
+    """(time in ms, metric, labels with the worker, value) of a record; nothing of one that is no sample."""
+    try:
+        found: dict[str, Any] = orjson.loads(value or b"{}")
+        for metric, labels, number in found.get("points", ()):
+            if isinstance(number, int | float):
+                yield int(found["at"]), str(metric), {**labels, "worker": str(found["worker"])}, float(number)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("a record of the metrics topic is no sample: %r", error)

@@ -1,0 +1,112 @@
+"""GET /v1/executions[/{id}]: what became of events that have an id, made from the log of the bus.
+
+The table is read on when somebody asks, from where the last question left it: nobody asks, nothing runs. A question
+that finds much to read is told to come again, and goes on there.
+"""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from streamflow.bus.event import rfc3339
+from streamflow.bus.executions import EXECUTION_TYPES, ExecutionFilter, ExecutionTable
+from streamflow.bus.feed import EventFeed, encode_cursor
+from streamflow.bus.filter import EventFilter
+from streamflow.bus.states import State
+from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.web.ports import Service
+from streamflow.web.problems import JsonResponse, Refusal
+
+LIMIT_MAX = 1_000
+_PAGE_EVENTS = 5_000
+#: How long a question reads on before it is told to come again.
+_READ_S = 5.0
+_WANTED = EventFilter(types=EXECUTION_TYPES)
+
+
+class Executions:
+    """The table of one process."""
+
+    def __init__(self) -> None:
+        self.table = ExecutionTable()
+        self._positions: dict[int, int] = {}
+        self._reading = asyncio.Lock()
+
+    @property
+    def cursor(self) -> str:
+        """Up to where the table reflects the log."""
+        return encode_cursor(self._positions)
+
+    async def read_on(self, feed: EventFeed) -> None:
+        """Up to the end that the log has now. Raises Refusal."""
+        until = time.monotonic() + _READ_S
+        async with self._reading:
+            at_end = False
+            while not at_end:
+                try:
+                    page = await feed.page(self._positions, None, _WANTED, _PAGE_EVENTS)
+                except (BrokerUnavailable, TopicError) as error:
+                    raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+                for event in page.events:
+                    self.table.add(event)
+                self._positions, at_end = page.positions, page.at_end
+                if not at_end and time.monotonic() > until:
+                    raise Refusal(503, "reading", "the log is still being read: ask again", retry_after_s=1)
+
+
+def execution_routes(service: Service) -> APIRouter:
+    """Routes of the table of executions."""
+    router = APIRouter(tags=["executions"])
+    executions = Executions()
+
+    async def current() -> ExecutionTable:
+        if service.feed is None:
+            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        await executions.read_on(service.feed)
+        return executions.table
+
+    @router.get("/v1/executions", operation_id="list_executions")
+    async def list_executions(
+        topology: Annotated[str, Query(description="of this topology")] = "",
+        state: Annotated[State | None, Query(description="in this state")] = None,
+        key: Annotated[str | None, Query(description="of events with this key")] = None,
+        since: Annotated[datetime | None, Query(description="begun not before")] = None,
+        until: Annotated[datetime | None, Query(description="begun before")] = None,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 100,
+        cursor: Annotated[str | None, Query(max_length=300, description="from the answer before")] = None,
+    ) -> Response:
+        """Executions that match, the latest begun first, without their nodes. `left_out`: how many are kept no more.
+        `upto`: how far the log is reflected; `streamflow audit rebuild --executions` makes the same of it."""
+        table = await current()
+        wanted = ExecutionFilter(topology, state, key, _text(since), _text(until))
+        begun, _, name = (cursor or "").partition(" ")
+        found: list[dict[str, Any]] = []
+        rest = False
+        for row in table.newest(wanted):
+            if cursor is not None and (row["started"], row["id"]) >= (begun, name):
+                continue
+            if len(found) == limit:
+                rest = True
+                break
+            found.append({**row, "nodes": len(row["nodes"])})
+        more = f"{found[-1]['started']} {found[-1]['id']}" if rest else None
+        answer = {"executions": found, "cursor": more, "left_out": table.left_out, "upto": executions.cursor}
+        return JsonResponse(answer)
+
+    @router.get("/v1/executions/{execution:path}", operation_id="show_timeline")
+    async def show_timeline(execution: Annotated[str, Path(max_length=400, description="its id")]) -> Response:
+        """One execution with its timeline: nodes in the order in which they were told of, with states and times. Which
+        ones are told of, and with what, is a matter of STREAMFLOW_EVENTS_DETAIL."""
+        row = (await current()).row(execution)
+        if row is None:
+            raise Refusal(404, "unknown_execution", f"{execution!r} is not known, or known no more")
+        return JsonResponse(row)
+
+    return router
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else rfc3339(time if time.tzinfo is not None else time.replace(tzinfo=UTC))

@@ -1,0 +1,105 @@
+"""Alerts over HTTP: lists, acknowledgements, silences and rules are what the bus says, and go there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from streamflow.alerts.config import load_alerts
+from tests.web.event_feed import MemoryFeed
+from tests.web.workers import StoredWorker, workers
+
+
+@asynccontextmanager
+async def _worker() -> AsyncIterator[tuple[StoredWorker, MemoryFeed, httpx.AsyncClient]]:
+    """A worker whose events come back to it, and a client."""
+    async with workers() as (worker, _):
+        worker.alerts_config = load_alerts(None)
+        feed = worker.feed
+        assert isinstance(feed, MemoryFeed)
+
+        async def carry() -> None:
+            while True:
+                for event in worker.events.take(10):  # type: ignore[attr-defined]
+                    plain = event.model_dump(mode="json")
+                    feed.add(len(feed.logs[0]), **{**plain, "time": event.time.isoformat()})
+                await asyncio.sleep(0.01)
+
+        carrying = asyncio.create_task(carry())
+        async with httpx.AsyncClient(base_url=worker.url, timeout=60) as client:
+            yield worker, feed, client
+        carrying.cancel()
+        await asyncio.wait([carrying])
+
+
+def _raised(feed: MemoryFeed, name: str, severity: str = "warning", **labels: str) -> None:
+    data = {"alert": name, "rule": "lag", "severity": severity, "value": 12.0, "threshold": 10.0, "labels": labels}
+    feed.add(len(feed.logs[0]), type="ALERT_RAISED", data=data)
+
+
+async def _ids(client: httpx.AsyncClient, **parameters: Any) -> list[str]:
+    answer = (await client.get("/v1/alerts", params=parameters)).json()
+    assert answer["total"] == len(answer["alerts"])
+    return [each["alert"] for each in answer["alerts"]]
+
+
+def test_alerts_are_listed_by_severity_and_state_and_acknowledged_once() -> None:
+    async def story() -> None:
+        async with _worker() as (_, feed, client):
+            _raised(feed, "one", "critical")
+            assert await _ids(client) == ["one"]
+            _raised(feed, "two", shop="a")
+            assert await _ids(client) == ["two", "one"]
+            assert await _ids(client, severity="critical") == ["one"]
+            assert await _ids(client, topology="u") == []
+            body = {"actor": "ann", "comment": "mine"}
+            answer = await client.post("/v1/alerts/two/acknowledge", json=body)
+            assert (answer.status_code, answer.json()["by"], answer.json()["comment"]) == (200, "ann", "mine")
+            again = await client.post("/v1/alerts/two/acknowledge", json={"actor": "bob"})
+            assert (again.status_code, again.json()["by"]) == (200, "ann")
+            assert len([each for each in feed.logs[0] if each["type"] == "ALERT_ACKNOWLEDGED"]) == 1
+            feed.add(9, type="ALERT_CLEARED", data={"alert": "two", "rule": "lag"})
+            assert await _ids(client, state="cleared") == ["two"]
+            assert (await client.post("/v1/alerts/two/acknowledge")).status_code == 409
+            assert (await client.post("/v1/alerts/none/acknowledge")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_silences_hold_until_they_are_lifted() -> None:
+    async def story() -> None:
+        async with _worker() as (_, feed, client):
+            _raised(feed, "one", shop="a")
+            body = {"rule": "la*", "labels": {"shop": "a"}, "for": "1h", "actor": "ann"}
+            made = await client.post("/v1/alerts/silences", json=body)
+            assert made.status_code == 200
+            (shown,) = (await client.get("/v1/alerts/silences")).json()["silences"]
+            assert (shown["silence"], shown["by"], shown["rule"]) == (made.json()["silence"], "ann", "la*")
+            lifted = await client.delete(f"/v1/alerts/silences/{shown['silence']}")
+            assert lifted.status_code == 200
+            assert (await client.get("/v1/alerts/silences")).json() == {"silences": []}
+            assert (await client.delete("/v1/alerts/silences/none")).status_code == 404
+            assert (await client.post("/v1/alerts/silences", json={"rule": "x", "for": 0})).status_code == 422
+
+    asyncio.run(story())
+
+
+def test_rules_are_refused_as_a_whole_or_stand_before_those_built_in() -> None:
+    async def story() -> None:
+        async with _worker() as (worker, feed, client):
+            built_in = (await client.get("/v1/alerts/rules")).json()["rules"]
+            assert (built_in["queue_size"]["above"], built_in["queue_size"]["origin"]) == (100, "built_in")
+            rules: dict[str, Any] = {"queue_size": {"metric": "queue_size", "above": 5, "route": "nowhere"}, "Bad": {}}
+            refused = await client.put("/v1/alerts/rules", json={"rules": rules})
+            assert (refused.status_code, len(refused.json()["problems"])) == (422, 3)
+            assert [each["type"] for each in feed.logs[0]] == []
+            del rules["Bad"], rules["queue_size"]["route"]
+            given = await client.put("/v1/alerts/rules", json={"rules": rules, "actor": "ann"})
+            assert (given.status_code, given.json()["rules"]["queue_size"]["origin"]) == (200, "http")
+            assert (await client.get("/v1/alerts/rules")).json() == given.json()
+            worker.alerts_config = None
+            assert (await client.get("/v1/alerts/rules")).status_code == 404
+
+    asyncio.run(story())
