@@ -64,7 +64,7 @@ class _Bench:
         )
         await consumer.start()
         try:
-            return [(await asyncio.wait_for(consumer.getone(), 10)).value for _ in range(count)]
+            return [(await asyncio.wait_for(consumer.getone(), 60)).value for _ in range(count)]
         finally:
             await consumer.stop()
 
