@@ -96,4 +96,5 @@ class Alert(NodeKind):
         shown = [Field(state.name, FieldType.JSON, True) for state in states_of(Watch) if state.name != name]
         rows = Schema(f"{output.name}Open", (Field(name, before.key.type), *shown))
         operator = Process(Declaration(Watch, None, given), tuple(arguments.items()), table)
-        return Lowered(operator, Flow(output, before.key, before.key_name), TableShape(table, row_schema=rows))
+        flow = Flow(output, before.key, before.key_name, before.repeats)
+        return Lowered(operator, flow, TableShape(table, row_schema=rows))
