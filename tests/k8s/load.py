@@ -110,6 +110,7 @@ class Progress:
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
         self._stop = threading.Event()
         self._gaps: Counter[int] = Counter()
+        self._moved: dict[int, float] = {}
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> "Progress":
@@ -119,6 +120,10 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+    def has_moved_since(self, moment: float) -> bool:
+        """Whether every partition has committed something, or had nothing to, after a moment of the monotonic clock."""
+        return len(self._moved) == len(self._partitions) and min(self._moved.values()) > moment
 
     def longest_s(self) -> float:
         """The longest time since the last call that a partition stood still."""
@@ -141,6 +146,7 @@ class Progress:
                     last, when = since.get(each, (-2, now))
                     if position != last or position >= ends[each]:
                         since[each] = (position, now)
+                        self._moved[each.partition] = now
                     else:
                         gap_ms = int((now - when) * 1_000)
                         self._gaps[each.partition] = max(self._gaps[each.partition], gap_ms)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,8 @@ def test_a_topology_from_its_first_answer_through_deaths_upgrades_and_scaling_to
             ):
                 before, count = time.monotonic(), load.count
                 act()
-                time.sleep(_LOAD_S)
-                took_s = time.monotonic() - before
+                took_s, done = time.monotonic() - before, time.monotonic()
+                node.wait(partial(progress.has_moved_since, done), "progress of all partitions", 240)
                 tell(
                     f"{what}: {took_s:.1f} s, longest without progress {progress.longest_s():.1f} s, "
                     f"{(load.count - count) / took_s:.0f} events/s, {load.repeated} requests repeated so far"
@@ -221,8 +222,9 @@ def test_a_topology_from_its_first_answer_through_deaths_upgrades_and_scaling_to
     assert (len(passed), max(passed), max(passed.values())) == (load.count, load.count - 1, 1), "0 lost, 0 duplicated"
     shop.forget()
     left = {name for name in asyncio.run(_topics(brokers)) if name.startswith("shop.")}
-    assert left == {"shop.sales", "shop.passed", "shop.totals", "shop.dead_letters"}, (
-        "the run is forgotten, data is not"
+    assert left >= {"shop.sales", "shop.passed", "shop.totals", "shop.dead_letters"}, "data stays"
+    assert not [name for name in left if name.endswith((".changelog", ".repartition", ".control"))], (
+        "the run is forgotten"
     )
     tell(f"{load.count} events: 0 lost, 0 duplicated; {len(rows)} windows exact")
 

@@ -108,16 +108,30 @@ def test_the_document_knows_every_answer_that_is_json_and_every_body() -> None:
             paths = (await one.get("/openapi.json")).json()["paths"]
             operations = {each["operationId"]: each for methods in paths.values() for each in methods.values()}
             also = {
-                202: ["execute", "show_execution", "pause", "resume", "stop", "cancel", "decide_approval"],
+                202: [
+                    "execute",
+                    "show_execution",
+                    "pause",
+                    "resume",
+                    "stop",
+                    "cancel",
+                    "decide_approval",
+                    "silence_alerts",
+                ],
                 503: ["healthz", "readyz"],
             }
             for status, names in also.items():
                 for name in names:
                     assert "application/json" in operations[name]["responses"][str(status)]["content"], name
-            assert list(operations["metrics"]["responses"]["200"]["content"]) == ["text/plain"]
+            assert list(operations["metrics"]["responses"]["200"]["content"]) == [
+                "text/plain",
+                "application/openmetrics-text",
+            ]
             with_body = {name for name, each in operations.items() if "requestBody" in each}
             reads = {"publish", "publish_as_owner", "execute", "edit_letter", "decide_approval"}
-            assert with_body == reads | {"pause", "resume", "stop", "cancel"}
+            alerts = {"acknowledge_alert", "silence_alerts", "set_alert_rules"}
+            reads |= {"check_kind", "kind_options"}
+            assert with_body == reads | alerts | {"pause", "resume", "stop", "cancel"}
 
     asyncio.run(main())
 
