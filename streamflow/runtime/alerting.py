@@ -31,6 +31,7 @@ from streamflow.model.partitioner import partition_of
 from streamflow.runtime.connection import connection
 from streamflow.runtime.fenced_producer import FencedProducer, Send
 from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks.ending import disconnect, end
 from streamflow.runtime.sample_stream import points_in
 from streamflow.settings.settings import Settings
 
@@ -65,9 +66,7 @@ class Alerting:
 
     async def stop(self) -> None:
         """Leave the group: another worker goes on at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
         await self.telling.close()
 
     async def _run(self) -> None:
@@ -105,7 +104,7 @@ class Alerting:
             log.info("another worker judges the alerts of %s", self._settings.namespace)
         finally:
             await self._end_term()
-            await samples.stop()
+            await disconnect(samples)
 
     async def _end_term(self) -> None:
         self.telling.give_up()
@@ -156,7 +155,7 @@ class Term:
 
     async def end(self) -> None:
         """Disconnect."""
-        await self._bus.stop()
+        await disconnect(self._bus)
         await self._producer.stop()
 
     async def _follow(self) -> None:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from streamflow.bus.topics import EVENT_MAX_BYTES, metrics_topic
 from streamflow.metrics.performance import Point
 from streamflow.runtime.connection import connection
+from streamflow.runtime.hooks.ending import disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,7 @@ class SampleStream:
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
 
     async def _run(self) -> None:
         interval_s = self._settings.alerts_interval_ms / 1_000
@@ -54,7 +53,7 @@ class SampleStream:
             except Exception:  # a fault of ours must not end the watch for the faults of others
                 log.exception("samples are not written at the moment")
             finally:
-                await producer.stop()
+                await disconnect(producer)
             await asyncio.sleep(interval_s)
 
     def _sample(self) -> bytes:
