@@ -54,7 +54,8 @@ class EntryProgress:
 class ClosingProgress:
     """Tables are being closed to `watermark_ms`: those before number `table` are, it is so to `reached_ms`.
 
-    rows: of the next window of that table have left. The position of the input is that of the event that brought it.
+    rows: of the next window of that table have left; less than 0: it tells early results (engine/early.py). The
+    position of the input is that of the event that brought it.
     check: of the tables' names up to that one, as numbers change with the topology; 0 when not known.
     """
 

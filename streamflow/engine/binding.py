@@ -15,6 +15,7 @@ from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.held_back import HeldBack, hooks_behind, reading
 from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
 from streamflow.engine.key_endings import EndingVersions, KeyEndings
+from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
@@ -22,6 +23,7 @@ from streamflow.engine.ports import port_watermark
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
 from streamflow.engine.scorer import Scorer, Scorers, as_list
+from streamflow.engine.session_table import SessionTable
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
@@ -70,6 +72,8 @@ class Binding:
     answers: dict[str, Answers] = field(default_factory=dict)
     scorers: Scorers = field(default_factory=Scorers)
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
+    #: Of each window that tells at checkpoints, how many results it has for the next one.
+    untold: list[Callable[[], int]] = field(default_factory=list)
     _held_ms: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,8 +131,8 @@ class Binding:
         table: KeyedTable | VersionedTable | AskedTable
         match operator:
             case Upsert():
-                dropped = partial(self.names["task"].counters.count_dropped, number)
                 border_moved = hooks_behind(self.hooks, behind_ms(node, self._held_ms)).border_moved
+                dropped = partial(self.names["task"].counters.count_dropped, number)
                 table, bound = bind_table(node, operator, number, self.store, closed_to, dropped, border_moved)
             case Subscribe():
                 table, bound = bind_subscribe(node, operator, number, self.store, self.names)
@@ -144,6 +148,9 @@ class Binding:
         table = next(table for table in self.program.stage.tables if table.node == node.name)
         hooks = hooks_behind(self.hooks, behind_ms(node, self._held_ms))
         made = make_table(node, number, table, self.program.layouts.get(node.name), self.store, hooks)
+        if isinstance(node.operator, Fold) and node.operator.told_per_row:
+            assert isinstance(made, PaneTable | SessionTable | KeyedFold)
+            self.untold.append(made.untold_count)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
             bus = self.names["task"].bus
@@ -191,6 +198,6 @@ class Binding:
         reached = self.hooks.opened_at(len(self.folds))
         timed.open_at(reached.watermark_ms)
         if reached.rows:
-            assert isinstance(table, PaneTable)
+            assert isinstance(table, PaneTable | SessionTable | KeyedFold)
             table.skip(reached.rows)
         self.folds.append((number, timed, partial(self.hooks.emit, number, node.name)))

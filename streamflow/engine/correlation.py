@@ -267,13 +267,16 @@ class Correlator:
         self._spans.append(span)
 
     def _measure(self) -> None:
-        self._lengths = [len(records) for _, records in self._outputs.all()]
+        self._lengths = self._outputs.count_of_each
 
     def _gather(self, walk: Walk) -> None:
-        known = len(self._lengths)
-        for number, (topic, records) in enumerate(self._outputs.all()):
-            start = self._lengths[number] if number < known else 0
-            for place in range(start, len(records)):
+        before = self._lengths
+        for number, length in enumerate(self._outputs.count_of_each):
+            start = before[number] if number < len(before) else 0
+            if start == length:
+                continue
+            topic, records = self._outputs.each(number)
+            for place in range(start, length):
                 key, value, headers = records[place]
                 walk.added.append((topic, key, value, headers or ()))
                 walk.places.append((records, place))

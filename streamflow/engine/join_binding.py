@@ -46,7 +46,7 @@ def bind_table(
     dropped: Callable[[int], None],
     border_moved: Callable[[int], None],
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
-    """`of_task` and `dropped` as VersionedTable has them. `table_…` is for who looks into it."""
+    """`of_task`, `dropped` and `border_moved` as the tables have them. `table_…` is for who looks into it."""
     if upsert.ends_keys:
         table: VersionedTable = EndingVersions(upsert, store, of_task, dropped, border_moved)
     else:
@@ -67,7 +67,7 @@ def bind_settle(
 ) -> tuple[VersionedTable, Mapping[str, Any]]:
     """The table of results, and the names that the node's code uses."""
     upsert = Upsert(settle.kept, settle.table, NEVER, 1)
-    table, names = bind_table(node, upsert, number, store, of_task, lambda _count: None, lambda _: None)
+    table, names = bind_table(node, upsert, number, store, of_task, lambda _count: None, lambda _time: None)
     return table, {**names, f"j_{number}": SettledTable(settle, table)}
 
 

@@ -20,17 +20,18 @@ A key has one entry in an agenda, and moves on when that comes up and it has had
 the checkpoint that deletes its row is in the store, the store is not asked for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
 from streamflow.checkpoint.progress import END_OF_TIME
-from streamflow.engine.fold_table import NEVER, Fire, live_max, refuse_window
+from streamflow.engine.early import Early, Windows
+from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
 from streamflow.kit.agenda import Agenda
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
-from streamflow.state.keys import checked_key_bytes, key_from_bytes
+from streamflow.state.keys import checked_key_bytes, key_bytes, key_from_bytes
 from streamflow.state.store import Change, Store, TableChanges
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout
@@ -71,7 +72,8 @@ class KeyedFold:
         self._dirty: dict[Any, Any] = {}
         self._done: dict[Any, list[Any]] = {}
         self._complete = False
-        self._early_to = -NEVER
+        self._early = Early(fold.early_ms)
+        self._is_taken = False
         self._opened = 0
         self._retention = fold.retention_ms
         self._step = max(1, fold.retention_ms // _BORDERS)
@@ -80,7 +82,7 @@ class KeyedFold:
         self._watermark = -NEVER
         #: The same, before the end of a bounded run: results of running aggregates are not earlier, as they say how
         #: things stand now.
-        self._now = -NEVER
+        self.now = -NEVER
         #: Keys forgotten since the last checkpoint, and by checkpoints that are not in the store yet.
         self._gone: dict[Any, None] = {}
         self._leaving: dict[Any, None] = {}
@@ -93,8 +95,9 @@ class KeyedFold:
     def open_at(self, watermark_ms: int) -> None:
         """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
-        self._early_to = self._watermark = watermark_ms
-        self._now = min(watermark_ms, END_OF_TIME)
+        self._watermark = watermark_ms
+        self._early.open_at(watermark_ms)
+        self.now = min(watermark_ms, END_OF_TIME)
         if self._retention or self._within:
             for stored, raw in self._store.scan(self.name):
                 key, running = key_from_bytes(stored, self._integer_keys), self.layout.decode_all(raw)[-1]
@@ -103,10 +106,14 @@ class KeyedFold:
                 if self._within and running.count:
                     self._waiting.want(key, running.start + self._within)
 
+    def skip(self, rows: int) -> None:
+        """So far early results were when the task came back; keys are forgotten behind them."""
+        self._early.skip(rows)
+        self._watermark -= 1
+
     def next_border(self, watermark_ms: int) -> int:
         """The next early firing, or border at which keys are forgotten."""
-        early = self._fold.early_ms
-        border = watermark_ms - watermark_ms % early + early if early else NEVER
+        border = self._early.next_border(watermark_ms)
         if self._within:
             border = max(self._waiting.first_ms, watermark_ms + 1)
         return min(border, self._border_after(watermark_ms)) if self._retention else border
@@ -183,20 +190,17 @@ class KeyedFold:
 
     # -- firing -------------------------------------------------------------------------------------------------------
 
-    def close(self, watermark_ms: int, fire: Fire) -> None:
+    def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Early results of running aggregates; then keys are forgotten."""
-        early = self._fold.early_ms
         if watermark_ms < END_OF_TIME:
-            self._now = watermark_ms
-        if early and watermark_ms // early > self._early_to // early:
-            self._early_to = watermark_ms
-            rows = [] if self._complete else self._unloaded()
-            fire(self._now, self._now, [*rows, *self._live.items()], False)
+            self.now = watermark_ms
+        reached = self._early.tell(watermark_ms, self._open_windows, fire)
         if self._within:
             self._end_waiting(watermark_ms)
-        if self._retention and watermark_ms > self._watermark:
+        if reached is None and self._retention and watermark_ms > self._watermark:
             self._watermark = watermark_ms
             self._forget_old(watermark_ms)
+        return reached
 
     def _end_waiting(self, watermark_ms: int) -> None:
         """Fire windows that have waited long enough; entries of earlier windows of a key move on."""
@@ -236,18 +240,33 @@ class KeyedFold:
         self._gone[key] = None
         self._opened = max(0, self._opened - 1)
 
-    def _unloaded(self) -> list[tuple[Any, Any]]:
-        """Rows that only the store has."""
-        rows = ((key_from_bytes(stored, self._integer_keys), raw) for stored, raw in self._store.scan(self.name))
-        return [(key, self.layout.decode_all(raw)[-1]) for key, raw in rows if key not in self._live]
+    def _open_windows(self) -> Windows:
+        """Every running aggregate, by key."""
+        while not self._complete and (self._dirty or self._gone or self._is_taken):
+            yield None  # the store gives the order, so it has to have all
+        yield self.now, self.now, self._open_rows()
+
+    def _open_rows(self) -> Iterator[tuple[Any, Any]]:
+        live = self._live
+        if self._complete:
+            yield from ((key, live[key]) for key in sorted(live, key=key_bytes))
+            return
+        for stored, raw in self._store.scan(self.name):
+            key = key_from_bytes(stored, self._integer_keys)
+            yield key, live[key] if key in live else self.layout.decode_all(raw)[-1]
 
     def show(self, watermark_ms: int, fire: Fire) -> None:
         """Running aggregates that changed."""
         if self._fold.firing is Firing.UPDATE and self._dirty:
-            fire(self._now, self._now, list(self._dirty.items()), False)
+            fire(self.now, self.now, list(self._dirty.items()), False)
+
+    def untold_count(self) -> int:
+        """Results that the next `show` gives."""
+        return len(self._dirty) if self._fold.firing is Firing.UPDATE else 0
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Every key that changed."""
+        self._is_taken = True
         if not self._dirty and not self._gone:
             return None
         done = self._done
@@ -263,8 +282,9 @@ class KeyedFold:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
+        self._is_taken = False
         self._leaving.clear()
-        if len(self._live) <= live_max(self.layout):
+        if len(self._live) <= live_max(self.layout) or self._early.is_telling:
             return
         for key in [key for key in self._live if key not in self._dirty]:
             del self._live[key]

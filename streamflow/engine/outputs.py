@@ -1,6 +1,6 @@
 """Outputs of a task between two checkpoints: one list per topic and partition, filled by the fused code."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamflow.checkpoint.checkpoint import Output
@@ -22,6 +22,8 @@ class Outputs:
         self._counts = partition_counts
         self._own = own_partition
         self._lists: dict[str, list[list[Output]]] = {}
+        self._flat: list[list[Output]] = []
+        self._topics: list[str] = []
 
     def lists(self, topic: str) -> list[list[Output]]:
         """One list per partition of the topic. Raises InternalError for a topic whose partition count is not known."""
@@ -30,13 +32,18 @@ class Outputs:
             if topic not in self._counts:
                 raise InternalError(f"partition count of topic {topic!r} is not known")
             found = self._lists[topic] = [[] for _ in range(self._counts[topic])]
+            self._flat += found
+            self._topics += [topic] * len(found)
         return found
 
-    def all(self) -> Iterator[tuple[str, list[Output]]]:
-        """Every list there is, with its topic."""
-        for topic, lists in self._lists.items():
-            for records in lists:
-                yield topic, records
+    @property
+    def count_of_each(self) -> list[int]:
+        """Records waiting, per list, in the order of `each`. Lists that are new are at the end."""
+        return list(map(len, self._flat))
+
+    def each(self, number: int) -> tuple[str, list[Output]]:
+        """A list, with its topic."""
+        return self._topics[number], self._flat[number]
 
     def append(self, topic: str, output: Output) -> None:
         """Add a record to the partition that belongs to this task (for records without a key of their own)."""

@@ -32,11 +32,12 @@ from itertools import chain, islice
 from typing import Any
 
 from streamflow.engine import fold_table
+from streamflow.engine.early import Early, Windows
 from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
-from streamflow.state.keys import checked_key_bytes, key_from_bytes, pane_prefix, split_window_key
+from streamflow.state.keys import checked_key_bytes, key_bytes, key_from_bytes, pane_prefix, split_window_key
 from streamflow.state.store import Change, Store, TableChanges
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.shape import PANE_SHAPES
@@ -62,6 +63,11 @@ class Pane:
         self.dirty: dict[Any, Any] = {}
         self.settled: dict[Any, Any] = {}
 
+    @property
+    def changed_count(self) -> int:
+        """Accumulators that changed and are not told."""
+        return len(self.dirty)
+
     def settle(self) -> None:
         """What changed so far is told; further changes come through `touch` again."""
         self.settled.update(self.dirty)
@@ -85,7 +91,8 @@ class PaneTable:
         self._integer_keys = key_type is FieldType.INT
         self._expired_below: int | None = None
         self._closed: list[Change] = []
-        self._fired_to = self._closed_to = self._early_to = -NEVER
+        self._fired_to = self._closed_to = -NEVER
+        self._early = Early(fold.early_ms)
         self._opened = 0
         #: Of the window that fires in slices: rows that have left, and those to come, None before they are sought.
         self._left = 0
@@ -111,8 +118,7 @@ class PaneTable:
         border = self.shape.next_end(watermark_ms - self._fire_lag) + self._fire_lag
         if self._lateness != self._fire_lag:
             border = min(border, self.shape.next_end(watermark_ms - self._lateness) + self._lateness)
-        early = self._fold.early_ms
-        return min(border, watermark_ms - watermark_ms % early + early) if early else border
+        return min(border, self._early.next_border(watermark_ms))
 
     def open_at(self, watermark_ms: int) -> None:
         """Find the open panes in the store, skipping from pane to pane."""
@@ -121,7 +127,7 @@ class PaneTable:
             self.open_from = self._first_open(watermark_ms)
             self._fired_to = watermark_ms - self._fire_lag
             self._closed_to = watermark_ms - self._lateness
-            self._early_to = watermark_ms
+            self._early.open_at(watermark_ms)
             lower = pane_prefix(self.open_from)
         while True:
             row = next(self._store.scan(self.name, lower), None)
@@ -193,19 +199,20 @@ class PaneTable:
     # -- firing and closing -------------------------------------------------------------------------------------------
 
     def skip(self, rows: int) -> None:
-        """So many rows of the next window to fire have left before the task came back."""
-        self._left = rows
+        """So many rows of the next window to fire have left before the task came back, or so far are early results."""
+        if rows < 0:
+            self._early.skip(rows)
+        else:
+            self._left = rows
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
         self.cells.clear()
         if not self._fire_due(watermark_ms - self._fire_lag, fire):
             return Reached(self._fired_to + self._fire_lag, self._left)
-        early = self._fold.early_ms
-        if early and watermark_ms // early > self._early_to // early:
-            self._early_to = watermark_ms
-            for start, end in self._windows(self._fired_to, NEVER - 1):
-                fire(start, end, self._open_rows(start, end), False)
+        reached = self._early.tell(watermark_ms, self._open_windows, fire)
+        if reached is not None:
+            return reached
         self._closed_to = watermark_ms - self._lateness
         open_from = self._first_open(watermark_ms)
         if open_from > self.open_from:
@@ -313,9 +320,22 @@ class PaneTable:
             if key not in pane.live:
                 yield key, self.layout.decode(raw)
 
-    def _open_rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
-        """The same of a window that is still open."""
-        return self._rows(start, end)
+    def _open_windows(self) -> Windows:
+        """The windows that are still open, oldest first, rows by key."""
+        for start, end in self._windows(self._fired_to, NEVER - 1):
+            pane = self.panes[start]
+            while not pane.complete and (pane.dirty or pane.settled or self._is_taken):
+                yield None  # the store gives the order, so it has to have all
+            yield start, end, self._ordered_rows(pane)
+
+    def _ordered_rows(self, pane: Pane) -> Iterator[tuple[Any, Any]]:
+        """(key, accumulator) of a pane by key; of a pane that is not complete the store has all keys."""
+        live = pane.live
+        if pane.complete:
+            return ((key, live[key]) for key in sorted(live, key=key_bytes))
+        stored = self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1))
+        keys = ((key_from_bytes(split_window_key(place)[1], self._integer_keys), raw) for place, raw in stored)
+        return ((key, live[key] if key in live else self.layout.decode(raw)) for key, raw in keys)
 
     def _drop(self, start: int) -> None:
         """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
@@ -349,6 +369,13 @@ class PaneTable:
             pane = self.panes[start]
             if pane.dirty and after_ms < pane.end <= upto_ms:
                 yield start, pane.end, list(pane.dirty.items())
+
+    def untold_count(self) -> int:
+        """Results that the next `show` gives, roughly: every changed row times its windows."""
+        upto_ms = NEVER if self._fold.firing is Firing.UPDATE else self._fired_to
+        panes = self.panes.values()
+        changed = sum(pane.changed_count for pane in panes if self.shape.next_end(pane.start) <= upto_ms)
+        return changed * self._fold.told_per_row
 
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Rows of closed panes first, then of the open ones."""
@@ -388,7 +415,7 @@ class PaneTable:
     def evict(self) -> None:
         """All panes but the newest forget what the store has, when memory is full."""
         self._is_taken = False
-        if self.live_count <= live_max(self.layout):
+        if self.live_count <= live_max(self.layout) or self._early.is_telling:
             return
         for start in sorted(self.panes)[:-_KEPT_PANES]:
             self._evict_pane(self.panes[start])

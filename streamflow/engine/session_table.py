@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from streamflow.engine import fold_table
+from streamflow.engine.early import Early, Windows
 from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -35,6 +36,7 @@ from streamflow.plan.plan import TablePlan
 from streamflow.state.keys import (
     OPEN_PREFIX,
     checked_key_bytes,
+    key_bytes,
     key_from_bytes,
     open_key,
     pane_prefix,
@@ -76,7 +78,9 @@ class SessionTable:
         self._store = store
         self._integer_keys = key_type is FieldType.INT
         self._border_moved, self._watermark_now = border_moved, watermark_now
-        self._watermark = self._early_to = -NEVER
+        self._watermark = -NEVER
+        self._early = Early(fold.early_ms)
+        self._is_taken = False
         self._expired_below: int | None = None
         self._recent: dict[Any, Any] = {}
         #: The last session of a key, once entered since the last checkpoint.
@@ -101,7 +105,8 @@ class SessionTable:
     def open_at(self, watermark_ms: int) -> None:
         """Register the open sessions of the store; load them as far as memory goes."""
         if watermark_ms > _LONG_AGO:
-            self._watermark = self._early_to = watermark_ms
+            self._watermark = watermark_ms
+            self._early.open_at(watermark_ms)
         most = live_max(self.layout)
         for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
             key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
@@ -113,6 +118,10 @@ class SessionTable:
             self._count += len(sessions)
             for session in sessions:
                 self._register(session, key)
+
+    def skip(self, rows: int) -> None:
+        """So far early results were when the task came back."""
+        self._early.skip(rows)
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """From the last moment of a session of that event alone to the watermark."""
@@ -213,8 +222,7 @@ class SessionTable:
             borders.append(self._closing[0][0])
         if self._bucket_heap:
             borders.append(self._bucket_heap[0] * self._bucket)
-        if self._fold.early_ms:
-            borders.append(watermark_ms - watermark_ms % self._fold.early_ms + self._fold.early_ms)
+        borders.append(self._early.next_border(watermark_ms))
         return max(min(borders, default=NEVER), watermark_ms + 1)
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
@@ -234,11 +242,7 @@ class SessionTable:
                 fire(0, 0, rows, True)
             if self._closing and self._closing[0][0] <= self._watermark:
                 self._close_fired(self._watermark, fire)
-        early = self._fold.early_ms
-        if early and watermark_ms // early > self._early_to // early:
-            self._early_to = watermark_ms
-            fire(0, 0, list(self._open_rows()), False)
-        return None
+        return self._early.tell(watermark_ms, self._open_windows, fire)
 
     def _bring_up(self, keys: dict[Any, None]) -> None:
         """The bucket of registrations is here: sessions are due exactly, or in a later bucket, or have fired."""
@@ -332,14 +336,21 @@ class SessionTable:
     def _bucket_start(self, time_ms: int) -> int:
         return time_ms - time_ms % self._shape.bucket_ms
 
+    def _open_windows(self) -> Windows:
+        """Every session that has not fired, by key."""
+        while not self._complete and (self._changed or self._is_taken):
+            yield None  # the store gives the order, so it has to have all
+        yield 0, 0, self._open_rows()
+
     def _open_rows(self) -> Iterator[tuple[Any, Any]]:
-        """Every session that has not fired, in memory or not."""
-        if not self._complete:
-            for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
-                key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
-                if key not in self._live:
-                    yield from ((key, each) for each in self.layout.decode_all(raw) if not self._has_fired(each))
-        for key, sessions in self._live.items():
+        live = self._live
+        if self._complete:
+            for key in sorted(live, key=key_bytes):
+                yield from ((key, each) for each in live.get(key, ()) if not self._has_fired(each))
+            return
+        for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
+            key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
+            sessions = live[key] if key in live else self.layout.decode_all(raw)
             yield from ((key, each) for each in sessions if not self._has_fired(each))
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -357,8 +368,13 @@ class SessionTable:
         if corrected:
             fire(0, 0, corrected, True)
 
+    def untold_count(self) -> int:
+        """Results that the next `show` gives, roughly."""
+        return len(self._corrected) + len(self._changed) * (self._fold.firing is Firing.UPDATE)
+
     def take_changes(self, watermark_ms: int) -> TableChanges | None:
         """Rows of closed sessions, and the open ones of every key that changed."""
+        self._is_taken = True
         changes, self._closed = self._closed, []
         for key in self._changed:
             sessions = self._live[key]
@@ -383,11 +399,12 @@ class SessionTable:
 
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
+        self._is_taken = False
         for key in self._emptied:
             if key not in self._changed:
                 del self._live[key]
         self._emptied.clear()
-        if len(self._live) <= live_max(self.layout):
+        if len(self._live) <= live_max(self.layout) or self._early.is_telling:
             return
         for key in [key for key in self._live if key not in self._changed]:
             del self._live[key]

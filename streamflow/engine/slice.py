@@ -7,9 +7,11 @@ looked up by identity, starting behind the last one found, so that a slice full 
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamflow.engine.fold_table import CLOSING_ROWS
 from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
-from streamflow.plan.plan import Entry
+from streamflow.nodes.operators import Fold
+from streamflow.plan.plan import Entry, Stage
 
 #: Beyond every event time.
 FAR = 1 << 62
@@ -73,3 +75,9 @@ def position_behind(chunk: Chunk, stop: int, position: int) -> int:
     if not chunk.marks:
         return chunk.offset_at(stop)
     return max(position, chunk.offset_at(stop - 1) + 1) if stop else position
+
+
+def slice_records(stage: Stage, most: int) -> int:
+    """How many records to work on before the next look at what waits: few where each brings many results."""
+    told = max((node.operator.told_per_row for node in stage.nodes if isinstance(node.operator, Fold)), default=0)
+    return max(1, min(most, CLOSING_ROWS // max(1, told)))

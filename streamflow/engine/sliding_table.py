@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streamflow.engine import fold_table
-from streamflow.engine.fold_table import Fire, Reached
+from streamflow.engine.early import Windows
+from streamflow.engine.fold_table import NEVER, Fire, Reached
 from streamflow.engine.pane_table import Current, Pane, PaneTable, Touch
 from streamflow.engine.sliding_merge import SlidingMerge
 from streamflow.model.schema import FieldType
@@ -41,6 +42,11 @@ class SharedPane(Pane):
     def changed(self) -> dict[Any, None]:
         """Keys changed since the last checkpoint and not told since."""
         return dict.fromkeys(key for each in self.all() for key in each.dirty)
+
+    @property
+    def changed_count(self) -> int:
+        """As in Pane."""
+        return sum(len(each.dirty) for each in self.all())
 
     def late_pane(self, since: int) -> Pane:
         """The late pane of the windows from `since` on; made when missing."""
@@ -149,10 +155,15 @@ class SlidingTable(PaneTable):
         for each in pane.all():
             each.settle()
 
-    def _open_rows(self, start: int, end: int) -> Iterable[tuple[Any, Any]]:
-        panes = self._panes_in(start, end)
-        keys = dict.fromkeys(key for pane in panes for key in pane.held_keys())
-        return [(key, self._merge.whole(panes, key)) for key in keys]
+    def _open_windows(self) -> Windows:
+        for start, end in self._windows(self._fired_to, NEVER - 1):
+            panes = self._panes_in(start, end)
+            keys = dict.fromkeys(key for pane in panes for key in pane.held_keys())
+            yield start, end, self._whole_rows(panes, sorted(keys, key=key_bytes))
+
+    def _whole_rows(self, panes: list[SharedPane], keys: list[Any]) -> Iterator[tuple[Any, Any]]:
+        for key in keys:
+            yield key, self._merge.whole(panes, key)
 
     def _panes_in(self, start: int, end: int) -> list[SharedPane]:
         """Complete panes of a window, ascending."""

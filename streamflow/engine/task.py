@@ -107,7 +107,7 @@ class Task:
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
         #: `answers`: of each async node what its calls gave, to be filled before its rows are processed.
-        self._processes, self._clocked = binding.processes, binding.clocked
+        self._processes, self._clocked, self._untold = binding.processes, binding.clocked, binding.untold
         self.answers, self.scorers = binding.answers, binding.scorers
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
@@ -574,8 +574,8 @@ class Task:
 
     @property
     def pending_outputs(self) -> int:
-        """Output records waiting for the next checkpoint."""
-        return self.outputs.count
+        """Output records waiting for the next checkpoint, those that windows will tell there included."""
+        return self.outputs.count + sum(count() for count in self._untold)
 
     @property
     def positions(self) -> Mapping[tuple[str, int], int]:

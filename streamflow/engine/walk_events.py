@@ -22,7 +22,7 @@ from streamflow.bus.states import State
 from streamflow.engine.answers import Answers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
-from streamflow.engine.walk import Step, Walk
+from streamflow.engine.walk import Walk
 from streamflow.model.partitioner import partition_of
 from streamflow.model.wire import TIME
 from streamflow.plan.plan import EntryKind
@@ -38,15 +38,16 @@ _SCHEMAS = {kind: schema_name(kind) for kind in EventType}
 
 
 class WalkEvents:
-    """Adds events of executions to a task's outputs."""
+    """Adds events of executions to a task's outputs. source, topology, place: what all of them say."""
 
     def __init__(self, bus: DataPathBus, program: Program, partition: int, outputs: Outputs) -> None:
         plan, stage = program.plan, program.stage
         self._detail, self._secret = bus.detail, bus.secret_fields
-        self._topology, self._version, self._dead_topic = plan.topology, plan.version, plan.dead_letter_topic
-        self._source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
-        self._place: dict[str, Any] = {"stage": stage.name, "partition": partition, "worker": bus.worker}
+        self.topology, self._version, self._dead_topic = plan.topology, plan.version, plan.dead_letter_topic
+        self.source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
+        self.place: dict[str, Any] = {"stage": stage.name, "partition": partition, "worker": bus.worker}
         self._lists = outputs.lists(bus.topic)
+        self._onward = {node.repartition_topic for node in stage.nodes}
         self._names = [node.name for node in stage.nodes]
         self._keys = {
             entry.node: entry.key.source
@@ -122,7 +123,8 @@ class WalkEvents:
                 totals["late"] += 1
             else:
                 totals["rows"] += 1
-            outputs[topic] = outputs.get(topic, 0) + 1
+            if topic not in self._onward:
+                outputs[topic] = outputs.get(topic, 0) + 1
         totals["rows"] -= onward
         status, severity = (State.FAILED, Severity.WARNING) if totals["dead"] else (State.COMPLETED, Severity.INFO)
         data = {"status": status, "totals": totals, "outputs": outputs, "reason": reason}
@@ -141,14 +143,14 @@ class WalkEvents:
         for (number, before, row, at), follower in zip(walk.steps, [*walk.steps[1:], None], strict=True):
             node = nodes.setdefault(self._names[number], _Node(told.began(walk.start_ns + at - first), []))
             node.rows_in.append(row)
-            node.took_ns += (ended if follower is None else _at(follower)) - at
+            node.took_ns += (ended if follower is None else follower[3]) - at
             if before in nodes:
                 nodes[before].rows_out[id(row)] = row
         waiting = {node for node, _ in walk.parked.values()}
         for name in dead:
             nodes.setdefault(name, _Node(told.began(walk.start_ns), []))
         for name, node in nodes.items():
-            if name in waiting:
+            if name in waiting and name not in dead:
                 continue  # it is told of as PAUSED
             end = _failed(dead[name]) if name in dead else {"old": "", "new": State.COMPLETED, "path": _PASSED}
             shown = {
@@ -186,21 +188,6 @@ class WalkEvents:
             self._second, self._second_text = second, rfc3339(datetime.fromtimestamp(second, UTC))[:-4]
         return f"{self._second_text}{rest // 1_000_000:03}Z"
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """Which task says it."""
-        return self._place
-
-    @property
-    def source(self) -> str:
-        """Source of its events."""
-        return self._source
-
-    @property
-    def topology(self) -> str:
-        """What they are about."""
-        return self._topology
-
 
 _PASSED = [*_BEGUN, State.COMPLETED]
 
@@ -217,10 +204,6 @@ def _failed(letter: dict[str, str]) -> dict[str, Any]:
         "error": error,
         "attempt": attempt,
     }
-
-
-def _at(step: Step) -> int:
-    return step[3]
 
 
 class _Node:

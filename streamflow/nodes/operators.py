@@ -44,6 +44,7 @@ from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
 from streamflow.windows.shape import WindowShape
+from streamflow.windows.sliding import Sliding
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,13 @@ class Fold:
     def repeats(self) -> bool:
         """Whether one window may give several results."""
         return self.shows_final or self.corrects
+
+    @property
+    def told_per_row(self) -> int:
+        """Results at the next checkpoint that a row may bring."""
+        if self.firing is not Firing.UPDATE and not self.corrects:
+            return 0
+        return -(self.window.size_ms // -self.window.slide_ms) if isinstance(self.window, Sliding) else 1
 
     @property
     def fire_lag_ms(self) -> int:

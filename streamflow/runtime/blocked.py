@@ -4,10 +4,11 @@ import asyncio
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 _FRAMES = 6
-#: What a task waits for may be deep inside a library: the place there, and who of ours waits for it.
+#: What a task waits for may be deep inside a library.
 _DEPTH = 12
 
 
@@ -21,16 +22,20 @@ def main_thread_is_at() -> str:
 
 
 def task_is_at(task: "asyncio.Task[Any]") -> str:
-    """What a task waits for, as `file:line function`, outermost first, also behind tasks that it waits for itself."""
+    """What a task waits for, as `file:line function`, outermost first; through tasks that it waits for itself, of
+    several the first that has not ended."""
     found: list[str] = []
-    awaited: Any = task.get_coro()
-    while awaited is not None and len(found) < _DEPTH:
-        if isinstance(awaited, asyncio.Task):
-            awaited = awaited.get_coro()
-            continue
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is None:
-            break
-        found.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    waited: Any = task
+    while waited is not None and len(found) < _DEPTH:
+        if isinstance(waited, asyncio.Task):
+            found += _frames(waited.get_coro())
+            waited = getattr(waited, "_fut_waiter", None)
+        else:  # what gathers several has them as children
+            waited = next((each for each in getattr(waited, "_children", ()) if not each.done()), None)
     return " > ".join(found) or "its end"
+
+
+def _frames(awaited: Any) -> Iterator[str]:
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        yield f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+        awaited = awaited.cr_await

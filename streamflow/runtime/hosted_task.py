@@ -32,6 +32,7 @@ from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.program import Program
+from streamflow.engine.slice import slice_records
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
 from streamflow.model.chunk import Chunk
@@ -112,6 +113,7 @@ class HostedTask:
         self._started_ms = 0.0
         self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
+        self._slice = slice_records(stage, SLICE)
 
     @property
     def name(self) -> str:
@@ -202,7 +204,7 @@ class HostedTask:
             if task.is_closing:
                 await self._close_on()
                 continue
-            stop = min(start + task.scorers.slice_records(SLICE), count)
+            stop = min(start + task.scorers.slice_records(self._slice), count)
             began = time.monotonic()
             start = task.process(entry, chunk, start, stop)
             self.moved_at = time.monotonic()

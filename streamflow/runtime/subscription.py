@@ -21,7 +21,7 @@ from streamflow.bus.event import plain_event
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.topics import events_topic
 from streamflow.runtime.connection import connection
-from streamflow.runtime.hooks.ending import disconnect, end
+from streamflow.runtime.hooks.ending import END_S, disconnect, end
 from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Subscription:
         if self._task is not None:
             async with self._delivering:
                 self._task.cancel()
+            await asyncio.wait([self._task], timeout=END_S)
             await end(self._task)
 
     async def _run(self) -> None:

@@ -17,7 +17,7 @@ def test_the_kinds_are_listed_and_shown() -> None:
     assert {each["category"] for each in found["kinds"]} == {"utility"}
     shown = _streamflow("nodes", "show", "deduplicate")
     assert "rows of its id are duplicates" in " ".join(shown.stdout.replace("│", " ").split())
-    assert json.loads(_streamflow("nodes", "show", "filter", "--json").stdout)["schema"]["required"] == ["where"]
+    assert json.loads(_streamflow("nodes", "show", "sample", "--json").stdout)["schema"]["required"] == ["rate"]
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:

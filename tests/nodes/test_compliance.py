@@ -114,7 +114,7 @@ class SilentConfig(FilterConfig):
     """Does not say what an option is."""
 
     limit: int = 3
-    where: str = Field(description="condition")
+    where: str | None = Field(None, description="condition")
 
 
 class Silent(Filter):

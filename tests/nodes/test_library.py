@@ -16,6 +16,7 @@ from streamflow.errors import TopologyError
 from streamflow.model.expression.functions import share
 from streamflow.nodes.branch import Branch
 from streamflow.nodes.cast import Cast
+from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
 from streamflow.nodes.mask import Mask
 from streamflow.nodes.multiply import Multiply
@@ -407,4 +408,33 @@ def test_parameters_may_come_from_the_event() -> None:
 def test_look_ups_that_cannot_be_are_refused_when_the_topology_is_read(factor: Any, said: str) -> None:
     with pytest.raises(TopologyError) as caught:
         run_kind(Multiply, [], field="value", factor=factor)
+    assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)
+
+
+def test_filter_by_criteria() -> None:
+    """Values and inclusive ranges, all of them; what is null fits none."""
+    units = ["C", "C", "F", None, "C", "C"]
+    rows = [reading(float(value), value, unit=unit) for value, unit in enumerate(units)]
+    found = run_kind(Filter, rows, criteria={"unit": "C", "value": {"min": 1, "max": 4}})
+    assert [row["value"] for row in found] == [1.0, 4.0]
+    assert [row["value"] for row in run_kind(Filter, rows, criteria={"value": {"min": 4.5}})] == [5.0]
+    assert [row["value"] for row in run_kind(Filter, rows, criteria={"unit": "F"})] == [2.0]
+    assert run_kind(Filter, rows, criteria={"unit": "' or True or '"}) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "give `where` or `criteria`"),
+        ({"where": "value > 1", "criteria": {"unit": "C"}}, "give `where` or `criteria`"),
+        ({"criteria": {"unitt": "C"}}, "did you mean 'unit'?"),
+        ({"criteria": {"value": {"least": 1}}}, "is no range"),
+        ({"criteria": {"value": {"min": "1"}}}, "is no range"),
+        ({"criteria": {"value": "C"}}, "cannot be compared"),
+        ({"criteria": {"unit": {"min": 1}}}, "cannot be compared"),
+    ],
+)
+def test_criteria_that_cannot_be_are_refused(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        run_kind(Filter, [], **config)
     assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)

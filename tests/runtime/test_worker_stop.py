@@ -12,6 +12,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from streamflow.bus.audit.keys import Signer
+from streamflow.runtime.blocked import task_is_at
 from streamflow.runtime.sealer import Sealer
 from streamflow.settings.settings import load_settings
 
@@ -57,5 +58,23 @@ def test_a_sealer_whose_last_seal_fails_stops(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.sleep(0)
         async with asyncio.timeout(30):
             await sealer.stop()
+
+    asyncio.run(main())
+
+
+def test_where_a_stop_stands_is_found_behind_what_it_waits_for_together() -> None:
+    async def stuck() -> None:
+        await asyncio.Event().wait()
+
+    async def stop() -> None:
+        await asyncio.gather(asyncio.sleep(0), asyncio.create_task(stuck()))
+
+    async def main() -> None:
+        stopping = asyncio.create_task(stop())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        found = [each.rpartition(" ")[2] for each in task_is_at(stopping).split(" > ")]
+        assert found == ["stop", "stuck", "wait"]
+        stopping.cancel()
 
     asyncio.run(main())

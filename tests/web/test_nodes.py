@@ -19,9 +19,9 @@ def test_kinds_are_listed_by_category_and_shown_in_full() -> None:
             assert some
             assert {each["category"] for each in some} == {"monitoring"}
             assert (await client.get("/v1/nodes", params={"category": "misc"})).status_code == 422
-            shown = (await client.get("/v1/nodes/filter")).json()
-            assert shown["schema"]["required"] == ["where"]
-            assert shown["form"][0]["placeholder"] == shown["example"]["where"]
+            shown = (await client.get("/v1/nodes/sample")).json()
+            assert shown["schema"]["required"] == ["rate"]
+            assert shown["form"][0]["placeholder"] == str(shown["example"]["rate"])
             refused = await client.get("/v1/nodes/fliter")
             assert refused.status_code == 404
             assert "did you mean filter?" in refused.json()["detail"]

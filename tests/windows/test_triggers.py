@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from streamflow.errors import TopologyError
 from streamflow.model.partitioner import partition_of
 from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
+from streamflow.testing.driver import Driver
 from streamflow.topology.yaml_file import parse_topology
 from tests.windows.model import Event, results
 from tests.windows.test_shapes import _TOPOLOGY, DELAY, RUNS, Run, make_events, run
@@ -168,3 +170,27 @@ def test_what_makes_no_sense_is_refused(window: str, problem: str) -> None:
         make_plan(parse_topology(_TOPOLOGY.format(delay=DELAY, window=window)))
     assert problem in str(refused.value)
     assert len(refused.value.problems) == 1, refused.value.problems
+
+
+_CHAIN = """
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t, key: k}
+  w: {kind: window, input: s, window: {type: count, size: 4, within: 15ms}, aggregate: {n: count()}}
+  by: {kind: key_by, input: w, key: n}
+  sums: {kind: window, input: w, window: {type: tumbling, size: 20ms}, aggregate: {rows: sum(n)}}
+  moved: {kind: window, input: by, window: {type: tumbling, size: 20ms}, aggregate: {rows: sum(n)}}
+"""
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 500])
+def test_batches_that_end_by_time_are_not_late_for_what_follows(chunk_size: int) -> None:
+    """Behind them in the same stage, and behind a topic; the end of a bounded run ends those that wait."""
+    times = sorted(event["t"] for event in make_events(7))
+    driver = Driver(bounded(make_plan(parse_topology(_CHAIN))), partitions=2, chunk_size=chunk_size)
+    driver.publish("in", [{"t": time, "k": "abc"[time % 3]} for time in times])
+    driver.finish()
+    for table in ("sums", "moved"):
+        assert sum(row["rows"] for row in driver.table(table).values()) == len(times)
+    assert sum(sum(task.counters.late) for task in driver.tasks()) == 0
