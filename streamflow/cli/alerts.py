@@ -1,7 +1,6 @@
 """streamflow alerts: what is wrong, who takes care of it, who is told, and the rules."""
 
 import getpass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +8,10 @@ import typer
 
 from streamflow.cli.client import URL, Url, ask, post, request
 from streamflow.cli.connect import connect
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, moment, plain, print_json, print_table, refusals
 
 alerts = typer.Typer(help="Alerts, silences and rules.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 Actor = Annotated[str | None, typer.Option(help="who says it; your user name when left out")]
 Comment = Annotated[str, typer.Option(help="why, for everybody who looks")]
 
@@ -41,8 +39,8 @@ def list_(
             each["topology"],
             ", ".join(f"{name}={value}" for name, value in each["labels"].items()),
             "" if each["value"] is None else f"{each['value']:g}",
-            _moment(each["since"]),
-            _moment(each["cleared"]),
+            moment(each["since"]),
+            moment(each["cleared"]),
             "silenced" if each["silenced"] else each["by"],
         ]
         for each in answer["alerts"]
@@ -88,7 +86,7 @@ def silence(
     body = {**_body(actor, comment), "rule": rule, "for": duration, "labels": labels}
     with refusals(), connect(url) as client:
         status, answer = post(client, "/v1/alerts/silences", {}, body)
-    said = f"silence {answer['silence']} until {_moment(answer['until'])}"
+    said = f"silence {answer['silence']} until {moment(answer['until'])}"
     _said(status, answer, said, as_json=as_json)
 
 
@@ -101,7 +99,7 @@ def silences(url: Url = URL, as_json: AsJson = False) -> None:
         print_json(answer)
         return
     rows = [
-        [each["silence"], each["rule"], each["labels"] or "", _moment(each["until"]), each["by"], each["comment"]]
+        [each["silence"], each["rule"], each["labels"] or "", moment(each["until"]), each["by"], each["comment"]]
         for each in answer["silences"]
     ]
     print_table("silences", ["silence", "rule", "labels", "until", "by", "comment"], rows)
@@ -149,7 +147,7 @@ def _said(status: int, answer: dict[str, Any], text: str, *, as_json: bool) -> N
     if as_json:
         print_json(answer)
     else:
-        console.print(text if status == 200 else f"{text}, as soon as it has taken effect", highlight=False)
+        console.print(plain(text if status == 200 else f"{text}, as soon as it has taken effect"), highlight=False)
 
 
 def _body(actor: str | None, comment: str) -> dict[str, Any]:
@@ -158,7 +156,3 @@ def _body(actor: str | None, comment: str) -> dict[str, Any]:
 
 def _actor(actor: str | None) -> str:
     return getpass.getuser() if actor is None else actor
-
-
-def _moment(time_ms: int | None) -> str:
-    return "" if time_ms is None else datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds")

@@ -1,21 +1,19 @@
 """streamflow approvals: what waits for people, and deciding about it."""
 
 import getpass
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from streamflow.cli.client import URL, Url, ask, post
 from streamflow.cli.connect import connect
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, moment, print_json, print_table, refusals
 from streamflow.model.approval import Word
 
 approvals = typer.Typer(help="Rows that wait for people.", no_args_is_help=True)
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Node = Annotated[str | None, typer.Option(help="the approval; may be left out when there is one only")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 
 @approvals.command("list")
@@ -38,7 +36,7 @@ def list_(
             each["id"],
             each["key"],
             each["row"],
-            _moment(each["deadline"]),
+            moment(each["deadline"]),
             ", ".join(each["approvers"]) or "anybody",
             ", ".join(f"{vote['actor']}: {vote['decision']}" for vote in each["votes"]),
         ]
@@ -75,7 +73,3 @@ def decide(
         console.print("decided: the row went on")
     else:
         console.print(f"still waits for {', '.join(answer['waits']['approvers']) or 'others'}", highlight=False)
-
-
-def _moment(time_ms: int | None) -> str:
-    return "" if time_ms is None else datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds")

@@ -12,7 +12,7 @@ import typer
 
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.filter import EventFilter
-from streamflow.cli.show import EXIT_FAILED, console, print_json, print_table, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, print_json, print_table, refusals
 from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
 
@@ -26,7 +26,6 @@ audit = typer.Typer(help="The event bus as the audit log: list, verify, export."
 
 Brokers = Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")]
 Namespace = Annotated[str | None, typer.Option(help="whose bus; STREAMFLOW_NAMESPACE")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 _SCAN_MAX = 1 << 62
 
 
@@ -42,7 +41,7 @@ def list_events(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="events")] = 1_000,
     brokers: Brokers = None,
     namespace: Namespace = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show events, oldest first."""
     with refusals():
@@ -82,7 +81,7 @@ def verify(
     ] = None,
     brokers: Brokers = None,
     namespace: Namespace = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that nothing was changed, taken out, put in or moved. Exit code 1 with every finding and its place."""
     from streamflow.bus.audit.copy import check_copy
@@ -194,7 +193,7 @@ def rebuild(
     executions: Annotated[bool, typer.Option("--executions", help="the table of executions instead")] = False,
     brokers: Brokers = None,
     namespace: Namespace = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the status table anew from the log: versions, states, dead letters, alerts of every topology and node."""
     from streamflow.bus.executions import ExecutionTable

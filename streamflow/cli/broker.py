@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, print_json, refusals
 from streamflow.settings.settings import Settings, load_settings
 
 broker = typer.Typer(help="A real single-node Apache Kafka for development.", no_args_is_help=True)
@@ -56,7 +56,7 @@ def status(folder: Folder = _FOLDER) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Look at this installation: versions, settings, Kafka, free port, state folder."""
     settings = load_settings()
     findings: list[tuple[str, bool, str]] = [("python", sys.version_info >= (3, 11), platform.python_version())]

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, print_json, print_table
 from streamflow.settings.settings import Settings, load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
@@ -84,7 +84,7 @@ def query(
     state: Annotated[str, typer.Option(help="open, final or latest")] = "latest",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
     url: Url = URL,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Query a table."""
     topology, _, name = table.rpartition("/")
@@ -113,7 +113,7 @@ def why(
         str | None, typer.Option(help="a moment in the window, ms or ISO 8601; the first open one when left out")
     ] = None,
     url: Url = URL,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say why a window has not closed: who holds it, since when, and when it will close."""
     parameters = {"key": key} | ({} if window is None else {"window": window})

@@ -2,20 +2,18 @@
 
 import getpass
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from streamflow.cli.client import URL, Url, ask, post
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, moment, print_json, refusals
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Reason = Annotated[str, typer.Option(help="why, for everybody who looks")]
 Actor = Annotated[str | None, typer.Option(help="who gives the order; your user name when left out")]
 Wait = Annotated[float, typer.Option(min=0, help="seconds to wait until every task has obeyed; 0 does not wait")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 #: What the order itself waits, and the pause between looks afterwards.
 _STEP_S, _LOOK_S = 10.0, 0.3
 
@@ -96,7 +94,7 @@ def _show(topology: str, answer: dict[str, Any], *, as_json: bool) -> None:
         return
     said = f"{topology} is {answer['state']}, run {answer['run']}"
     if answer["at"]:
-        at = datetime.fromtimestamp(answer["at"] / 1_000, UTC).isoformat(timespec="seconds")
+        at = moment(answer["at"])
         said += f"; {answer['wish']} ordered by {answer['actor'] or 'unknown'} at {at}"
         said += f": {answer['reason']}" if answer["reason"] else ""
     console.print(said, highlight=False, markup=False, soft_wrap=True)

@@ -12,13 +12,12 @@ from streamflow.cli.releases import (
     Chart,
     Files,
     HelmCommand,
-    Json,
     Namespace,
     ReleaseName,
     TopologyPath,
     Workers,
 )
-from streamflow.cli.show import EXIT_FAILED, console, print_json, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, print_json, refusals
 from streamflow.deploy.findings import Weight
 from streamflow.deploy.helm import Helm, find_chart
 from streamflow.deploy.preflight import Preflight, memory_quantity
@@ -70,7 +69,7 @@ def preflight(
     brokers: Brokers = None,
     memory: Annotated[str | None, typer.Option(help="memory limit of a worker, such as 1Gi")] = None,
     replication: Annotated[int | None, typer.Option(help="STREAMFLOW_REPLICATION_FACTOR")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask Kafka whether the topology will run well there; exit code 1 when something would break it."""
     with refusals():

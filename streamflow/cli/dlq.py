@@ -13,12 +13,11 @@ from rich.progress import Progress
 
 from streamflow.cli.client import URL, Url
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, print_json, print_table
 from streamflow.query.why_text import moment
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 Number = Annotated[int, typer.Argument(min=0, help="id of the letter")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,7 +39,7 @@ def list_letters(
     where: Where = None,
     limit: Annotated[int, typer.Option(min=1, help="letters at most")] = 50,
     url: Url = URL,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List dead letters, oldest first."""
     letters: list[dict[str, Any]] = []
@@ -57,7 +56,7 @@ def list_letters(
     rows = [
         [
             *(each["id"], each["state"], moment(each["time"]), each["node"], each["reason"], each["attempts"]),
-            *(_place(each["source"]), escape(each["key"] or ""), escape(each["error"])),
+            *(_place(each["source"]), each["key"] or "", each["error"]),
         ]
         for each in letters
     ]
@@ -65,7 +64,7 @@ def list_letters(
 
 
 @dlq.command()
-def show(topology: Topology, number: Number, url: Url = URL, as_json: Json = False) -> None:
+def show(topology: Topology, number: Number, url: Url = URL, as_json: AsJson = False) -> None:
     """Show one letter whole: the event as it came and as edited, the error with its stack, what was decided."""
     with connect(url) as client:
         letter = _ask(client, "GET", f"{_path(topology)}/{number}", {})
@@ -101,7 +100,7 @@ def redrive(
     everything: All = False,
     per_s: Annotated[float, typer.Option(min=0.1, help="events per second at most")] = 100,
     url: Url = URL,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send letters that wait to where they came from, oldest first, each once, however often this is repeated."""
     _decide(topology, "redrive", _wanted(where) | {"all": everything, "per_s": per_s}, url, as_json)
@@ -114,7 +113,7 @@ def discard(
     everything: All = False,
     comment: Comment = "",
     url: Url = URL,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Mark letters that wait as not needed. Nothing is deleted."""
     _decide(topology, "discard", _wanted(where) | {"all": everything, "comment": comment}, url, as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.show import console, error_console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, error_console, print_json, print_table, refusals
 from streamflow.errors import UserError
 
 keys = typer.Typer(help="API keys: make, list, replace, revoke.", no_args_is_help=True)
@@ -40,7 +40,7 @@ def new(
 @keys.command("list")
 def list_keys(
     file: File = Path("api-keys.json"),
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the keys: whose, what for, until when."""
     from streamflow.web.api_keys import read_keys

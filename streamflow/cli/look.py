@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, print_json, print_table, refusals
 from streamflow.plan.describe import describe, mermaid
 from streamflow.plan.notes import notes
 from streamflow.plan.planner import make_plan
@@ -14,10 +14,9 @@ from streamflow.settings.settings import load_settings
 from streamflow.topology.load import load_topology
 
 Topology = Annotated[Path, typer.Argument(help="folder or file of the topology")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 
-def check(topology: Topology, as_json: Json = False) -> None:
+def check(topology: Topology, as_json: AsJson = False) -> None:
     """Check a topology; exit code 2 with every problem when it cannot run."""
     with refusals():
         plan = make_plan(load_topology(topology))
@@ -30,7 +29,7 @@ def check(topology: Topology, as_json: Json = False) -> None:
             )
 
 
-def plan(topology: Topology, as_json: Json = False) -> None:
+def plan(topology: Topology, as_json: AsJson = False) -> None:
     """Show stages, topics and tables, and the picture as Mermaid."""
     with refusals():
         made = make_plan(load_topology(topology))
@@ -67,7 +66,7 @@ def topics(
     topology: Topology,
     create: Annotated[bool, typer.Option(help="create what is missing")] = False,
     brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the topics a topology needs, or create them."""
     from streamflow.runtime.topics import ensure_topics

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, print_json, print_table, refusals
 from streamflow.errors import UserError
 from streamflow.inference.card import (
     MODEL_NAME,
@@ -25,7 +25,6 @@ from streamflow.inference.card import (
 from streamflow.settings.settings import Settings, load_settings
 
 models = typer.Typer(help="The registry of models that model nodes ask.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 Registry = Annotated[str, typer.Option(help="compacted topic of the registry")]
 Brokers = Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")]
 Name = Annotated[str, typer.Argument(help="name of the model")]
@@ -48,7 +47,7 @@ def add(
     kind: Annotated[str, typer.Option("--format", help="format of an adapter, where content does not tell")] = "",
     registry: Registry = REGISTRY_TOPIC,
     brokers: Brokers = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Keep a model's file by its digest, load it once to see that it works, and write its card into the registry."""
     from streamflow.inference.content import format_of
@@ -139,7 +138,7 @@ def _next(cards: list[ModelCard], name: str) -> str:
 
 
 @models.command("list")
-def list_models(registry: Registry = REGISTRY_TOPIC, brokers: Brokers = None, as_json: Json = False) -> None:
+def list_models(registry: Registry = REGISTRY_TOPIC, brokers: Brokers = None, as_json: AsJson = False) -> None:
     """List every version of every model."""
     with refusals():
         cards = _cards(load_settings(brokers=brokers), registry)
@@ -155,7 +154,7 @@ def show(
     model: Annotated[str, typer.Argument(help="name, or name@version; the newest when left out")],
     registry: Registry = REGISTRY_TOPIC,
     brokers: Brokers = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the card of a version."""
     with refusals():

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from streamflow.cli.client import URL, Url, post
 from streamflow.cli.connect import connect
 from streamflow.cli.new_node import write_kind
-from streamflow.cli.show import console, error_console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, error_console, print_json, print_table, refusals
 from streamflow.errors import UserError
 from streamflow.nodes.catalogue import described, listed
 from streamflow.nodes.kind import Category
@@ -17,14 +16,13 @@ from streamflow.nodes.reference import reference as reference_page
 from streamflow.nodes.registry import KINDS, near_kinds
 
 nodes = typer.Typer(help="The kinds of nodes, and how to write one.")
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 
 @nodes.callback(invoke_without_command=True)
 def list_kinds(
     context: typer.Context,
     category: Annotated[Category | None, typer.Option(help="kinds of this category only")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the kinds, and plug-ins that cannot be used."""
     if context.invoked_subcommand is not None:
@@ -40,7 +38,7 @@ def list_kinds(
 
 
 @nodes.command()
-def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json: Json = False) -> None:
+def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json: AsJson = False) -> None:
     """Show a kind: what it does, an example, and every option."""
     with refusals():
         if kind not in KINDS:
@@ -58,7 +56,7 @@ def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json:
                 each["name"],
                 each["type"],
                 "yes" if each["required"] else "",
-                escape(each["placeholder"]),
+                each["placeholder"],
                 ", ".join(each.get("depends_on", ())),
                 each["help"],
             ]
@@ -73,7 +71,7 @@ def options(
     field: Annotated[str, typer.Argument(help="an option or a derived field that depends on others")],
     values: Annotated[list[str] | None, typer.Option("--value", help="what is chosen so far: field=value")] = None,
     url: Url = URL,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a worker what a field may be, for the values chosen so far."""
     with refusals(), connect(url) as client:

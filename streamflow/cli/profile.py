@@ -10,7 +10,7 @@ import typer
 from streamflow.cli.client import URL, Url, ask
 from streamflow.cli.connect import connect
 from streamflow.cli.flame_graph import flame_graph
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import AsJson, console, print_json, print_table, refusals
 from streamflow.errors import UserError
 
 _ROWS = 15
@@ -22,7 +22,7 @@ def profile(
         Path | None, typer.Option(help="flame graph (.svg), speedscope (.json) or folded stacks (.txt)")
     ] = None,
     url: Url = URL,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a running worker and show where its processor time goes."""
     with refusals():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from streamflow.cli.show import EXIT_FAILED, console, error_console, print_json, print_table, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, print_json, print_table, refusals
 from streamflow.deploy.helm import Helm, HelmFailed, find_chart
 from streamflow.deploy.preflight import Preflight, inspect
 from streamflow.deploy.standing import Standing, read_standing
@@ -32,7 +32,6 @@ Chart = Annotated[Path | None, typer.Option(help="the chart; beside the source w
 HelmCommand = Annotated[str, typer.Option("--helm", help="Helm's command")]
 KubectlCommand = Annotated[str, typer.Option("--kubectl", help="kubectl's command")]
 Wait = Annotated[int, typer.Option(min=0, max=86_400, help="seconds to wait until all is ready; 0 does not wait")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 _WAIT_S = 600
 
 
@@ -81,7 +80,7 @@ def diff(
     files: Files = None,
     chart: Chart = None,
     helm: HelmCommand = "helm",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what `apply` would change, object by object; exit code 1 when there is something, 0 when not."""
     from streamflow.deploy.changes import changes
@@ -104,7 +103,7 @@ def status(
     namespace: Namespace = "default",
     helm: HelmCommand = "helm",
     kubectl: KubectlCommand = "kubectl",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show revisions and workers, and why one is not ready; exit code 1 when not all are."""
     with refusals():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamflow.cli.runs import Run
-from streamflow.cli.show import EXIT_FAILED, console, print_json, print_table, refusals
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, print_json, print_table, refusals
 from streamflow.settings.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def compare(
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="field that does not count; as often as needed")] = None,
     brokers: Annotated[str | None, typer.Option(help="Kafka bootstrap servers; STREAMFLOW_BROKERS")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the sinks of two runs, rows in any order; exit code 1 when they differ."""
     from streamflow.topology.load import load_topology

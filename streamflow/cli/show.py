@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from streamflow.errors import StreamflowError, TopologyError, UserError
 from streamflow.runtime.exit_codes import exit_code
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
 console = Console()
 error_console = Console(stderr=True)
@@ -49,11 +52,21 @@ def print_json(body: Any) -> None:
     typer.echo(json.dumps(body, indent=2, default=str))
 
 
+def plain(text: Any) -> str:
+    """What strangers have written, without markup and without what moves a terminal's cursor."""
+    return escape("".join(each if each.isprintable() else "\ufffd" for each in str(text)))
+
+
+def moment(time_ms: int | None) -> str:
+    """UTC, to the second; nothing for None."""
+    return "" if time_ms is None else datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds")
+
+
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table for people."""
+    """A table for people, of plain text."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(plain(cell) for cell in row))
     console.print(table)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
 from streamflow.cli.connect import between_workers
 from streamflow.cli.main import app
+from streamflow.cli.show import print_table
 from tests.web.workers import TABLE, workers
 
 
@@ -34,6 +35,13 @@ def test_a_refusal_is_shown_whatever_is_in_it(capsys: pytest.CaptureFixture[str]
 
     asyncio.run(main())
     assert "'[/soon]' is no time" in capsys.readouterr().err
+
+
+def test_a_table_shows_what_strangers_have_written_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("found", ["key", "value"], [["[/red]", "\x1b[2Jgone"]])
+    shown = capsys.readouterr().out
+    assert "[/red]" in shown
+    assert "\ufffd[2Jgone" in shown
 
 
 @pytest.mark.parametrize("table", ["t/hourly", "hourly"])
