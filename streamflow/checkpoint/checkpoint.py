@@ -37,7 +37,7 @@ class Checkpoint:
     tables: what changed; goes to each table's changelog, partition = the task's, and to the store after the commit.
     positions: per (topic, partition) of the inputs the offset to continue from.
     progress: encoded `Progress`, committed as metadata of every position.
-    record_count, output_count, dead_count: for metrics.
+    record_count, output_count: for metrics.
     spans: of traced events; they are told after the commit.
     batch: rows for a target outside of Kafka, prepared before the commit and settled after it; None nearly always.
     first_ms: wall clock of the oldest chunk in it, for end-to-end latency; 0 when unknown.
@@ -51,7 +51,6 @@ class Checkpoint:
     progress: str = ""
     record_count: int = 0
     output_count: int = 0
-    dead_count: int = 0
     first_ms: int = 0
     batch: OutsideBatch | None = None
     spans: list[Span] = field(default_factory=list)

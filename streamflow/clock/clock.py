@@ -24,18 +24,3 @@ class SystemClock:
     def monotonic_ms(self) -> float:
         """Milliseconds since some moment."""
         return time.monotonic() * 1_000
-
-
-class ManualClock:
-    """A clock that is moved by hand, for tests."""
-
-    def __init__(self, now_ms: int = 0) -> None:
-        self.now_ms = now_ms
-
-    def wall_ms(self) -> int:
-        """The time it was set to."""
-        return self.now_ms
-
-    def monotonic_ms(self) -> float:
-        """The same."""
-        return float(self.now_ms)

@@ -81,7 +81,6 @@ class TaskCounters:
     late: list[int] = field(init=False)
     dropped: list[int] = field(init=False)
     dead: dict[tuple[str, str], int] = field(default_factory=dict)
-    _dead_untaken: int = 0
 
     def __post_init__(self) -> None:
         self.events_in = [0] * len(self.program.stage.entries)
@@ -95,20 +94,10 @@ class TaskCounters:
     def count_dead(self, node: str, reason: str) -> None:
         """One row of `node` became a dead letter."""
         self.dead[node, reason] = self.dead.get((node, reason), 0) + 1
-        self._dead_untaken += 1
 
     def count_dropped(self, number: int, count: int) -> None:
         """Versions of a table's keys went by a bound, before their time."""
         self.dropped[number] += count
-
-    def count_refused(self, node: str, reason: str) -> None:
-        """The same of a checkpoint that was taken already."""
-        self.dead[node, reason] = self.dead.get((node, reason), 0) + 1
-
-    def take_dead_count(self) -> int:
-        """Dead letters since the last call."""
-        count, self._dead_untaken = self._dead_untaken, 0
-        return count
 
     def flat(self) -> tuple[int, ...]:
         """Everything `by_node` needs, as it travels in the progress of a bounded run: entries, passed, late, dead."""

@@ -40,9 +40,8 @@ class Dead:
             correlation = each.chunk.correlations.get(each.index)
             more = ((CORRELATION, correlation),) if correlation is not None else ()
             letters.append(self._letter(each.chunk, each.index, node, each.error, more))
-            self._counters.count_refused(node, each.error.reason)
+            self._counters.count_dead(node, each.error.reason)
         checkpoint.outputs.setdefault((self._topic, 0), []).extend(letters)
-        checkpoint.dead_count += len(letters)
         checkpoint.output_count += len(letters)
         progress = Progress.decode(checkpoint.progress)
         if progress.counts:

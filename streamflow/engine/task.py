@@ -501,7 +501,6 @@ class Task:
             progress=self._progress(watermark_ms).encode(),
             record_count=self.pending_records,
             output_count=self.outputs.count,
-            dead_count=self.counters.take_dead_count(),
             first_ms=self._first_ms,
         )
         self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)

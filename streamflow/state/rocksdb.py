@@ -50,11 +50,6 @@ class RocksMemory:
         """Bounds in bytes for all stores of the process together."""
         return cls(Cache(cache_bytes), WriteBufferManager(write_buffer_bytes, False), write_buffer_bytes)
 
-    def usage_bytes(self) -> int:
-        """Bytes in use now by cache and write buffers."""
-        used: int = self.cache.get_usage() + self.write_buffers.get_usage()
-        return used
-
 
 class RocksStore:
     """State of one task on disk. Opening takes RocksDB's lock on the folder."""

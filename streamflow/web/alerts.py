@@ -26,6 +26,7 @@ from streamflow.nodes.kind import DurationMs
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.control import LINE
 from streamflow.web.event_status import FollowedStatus
+from streamflow.web.events import feed_of
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, json_answer
@@ -71,10 +72,9 @@ class AlertDesk:
 
     async def table(self) -> AlertTable:
         """The alerts as the bus has them."""
-        if self._service.feed is None:
-            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        feed = feed_of(self._service)
         try:
-            return (await self._status.table(self._service.feed)).alerts
+            return (await self._status.table(feed)).alerts
         except (BrokerUnavailable, TopicError) as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
 

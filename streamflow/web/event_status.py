@@ -9,6 +9,7 @@ from streamflow.bus.feed import EventFeed, FeedEvent, catch_up, encode_cursor
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.projection import StatusTable
 from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import Refusal
 
@@ -67,10 +68,9 @@ def status_routes(service: Service, status: FollowedStatus) -> APIRouter:
     async def show_status() -> Response:
         """What the log says of every topology and node: versions, states, counts of dead letters and late rows, alerts.
         `X-Cursor`: up to where; `streamflow audit rebuild --upto` makes the same bytes of it."""
-        if service.feed is None:
-            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        feed = feed_of(service)
         try:
-            body, cursor = await status.read(service.feed)
+            body, cursor = await status.read(feed)
         except (BrokerUnavailable, TopicError) as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         return Response(body, media_type="application/json", headers={"X-Cursor": cursor})

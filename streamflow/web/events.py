@@ -74,7 +74,7 @@ def event_routes(service: Service, clients: EventClients) -> APIRouter:
         # Kafka knows no time before its first; negative ones mean something else to it.
         since_ms = None if wanted.since is None else max(0, int(wanted.since.timestamp() * 1_000))
         try:
-            page = await _feed(service).page(_positions(cursor), since_ms, wanted, limit)
+            page = await feed_of(service).page(_positions(cursor), since_ms, wanted, limit)
         except (BrokerUnavailable, TopicError) as error:
             raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
         return JsonResponse({"events": page.events, "cursor": encode_cursor(page.positions), "at_end": page.at_end})
@@ -93,7 +93,7 @@ def event_routes(service: Service, clients: EventClients) -> APIRouter:
     ) -> Response:
         """Server-sent events: those after `Last-Event-ID` or the cursor, else from now on. `position` events say in
         silence where to go on; `closed` says why the stream ends."""
-        feed, given = _feed(service), last_event_id or cursor
+        feed, given = feed_of(service), last_event_id or cursor
         starts = None if given is None else _positions(given)
         clients.seats.take()
         is_seated(request)
@@ -109,7 +109,8 @@ def event_routes(service: Service, clients: EventClients) -> APIRouter:
     return router
 
 
-def _feed(service: Service) -> EventFeed:
+def feed_of(service: Service) -> EventFeed:
+    """The bus, as routes read it. Raises Refusal where it is off."""
     if service.feed is None:
         raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
     return service.feed

@@ -17,6 +17,7 @@ from streamflow.bus.feed import EventFeed, encode_cursor
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.states import State
 from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
 
@@ -27,7 +28,7 @@ _READ_S = 5.0
 _WANTED = EventFilter(types=EXECUTION_TYPES)
 
 
-class Executions:
+class KnownExecutions:
     """The table of one process."""
 
     def __init__(self) -> None:
@@ -60,12 +61,10 @@ class Executions:
 def execution_routes(service: Service) -> APIRouter:
     """Routes of the table of executions."""
     router = APIRouter(tags=["executions"])
-    executions = Executions()
+    executions = KnownExecutions()
 
     async def current() -> ExecutionTable:
-        if service.feed is None:
-            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
-        await executions.read_on(service.feed)
+        await executions.read_on(feed_of(service))
         return executions.table
 
     @router.get("/v1/executions", operation_id="list_executions")

@@ -21,6 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from streamflow.bus.filter import EventFilter
 from streamflow.errors import BrokerUnavailable, UserError
+from streamflow.web.events import feed_of
 from streamflow.web.fanout import SLOW_READER
 from streamflow.web.guard import is_seated, require
 from streamflow.web.live.event_subscription import EventSubscription
@@ -192,9 +193,7 @@ class _Conversation:
 
     def _to_events(self, wanted: SubscribeEvents) -> EventSubscription:
         require(self._socket, "operate")
-        feed = self._tables.service.feed
-        if feed is None:
-            raise Refusal(404, "events_off", "this worker has no event bus: STREAMFLOW_EVENTS_DETAIL is off")
+        feed = feed_of(self._tables.service)
         types = frozenset(each.value for each in wanted.types)
         chosen = EventFilter(types, wanted.topology, wanted.node, wanted.key, wanted.severity)
         return EventSubscription(feed, chosen, wanted.resume)
