@@ -19,7 +19,7 @@ from streamflow.bus.alert_table import Alert, AlertTable
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.model.severity import is_worse
 
-#: Metrics that the summary needs besides those of rules, and how far back it looks (P-28).
+#: Metrics that the summary needs besides those of rules, and how far back it looks.
 SUMMARY_METRICS = (
     "response_time_ms",
     "memory_usage_percent",

@@ -162,7 +162,7 @@ _KINDS: Mapping[str, type[Rule]] = {
     "burn_rate": BurnRateRule,
 }
 
-#: P-25: what a service watches when nobody says anything else; `queue_size` is the lag of all tasks.
+#: What a service watches when nobody says anything else; `queue_size` is the lag of all tasks.
 BUILT_IN: Mapping[str, dict[str, Any]] = {
     "response_time": {"metric": "response_time_ms", "above": 5_000, "by": ["topology"], "for": "1m"},
     "memory_usage": {"metric": "memory_usage_percent", "above": 80, "by": ["worker"], "for": "1m"},

@@ -13,7 +13,7 @@ _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 
 class Performance:
-    """What is computed from two samples, the last one and this, and from the process itself (P-27).
+    """What is computed from two samples, the last one and this, and from the process itself.
 
     response_time_ms           mean from fetching a checkpoint's oldest record to its commit; none without a checkpoint
     error_rate_percent         dead letters of records in committed checkpoints
