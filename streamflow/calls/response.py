@@ -7,6 +7,7 @@ import msgspec
 
 from streamflow.errors import CallFailed, ErrorClass
 from streamflow.model.codec import time_ms
+from streamflow.model.expression.members import member
 from streamflow.model.schema import Schema
 
 
@@ -23,7 +24,7 @@ class ResponseReader:
         """A row of the schema. Raises CallFailed (`response`) for a body that does not fit."""
         try:
             whole = msgspec.json.decode(body)
-            found = msgspec.convert({name: _at(whole, path) for name, path in self._paths}, self._struct)
+            found = msgspec.convert({name: member(whole, path) for name, path in self._paths}, self._struct)
             return self._row_type(**{name: self._value(found, name) for name in self._names})
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise CallFailed("response", f"the response does not fit: {error}", ErrorClass.PERMANENT) from error
@@ -31,15 +32,3 @@ class ResponseReader:
     def _value(self, found: Any, name: str) -> Any:
         value = getattr(found, name)
         return time_ms(value) if name in self._times and isinstance(value, str) else value
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    """What a path leads to, None when it leads nowhere."""
-    for name in path:
-        if isinstance(value, dict):
-            value = value.get(name)
-        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            return None
-    return value

@@ -166,7 +166,8 @@ class Lowering:
         """Compile an expression that must be true or false; a refused one is a problem and gives None."""
         found = self.expression(source, key)
         if found is not None and (found.type != "bool" or found.nullable):
-            self.problem(f"a condition is true or false, this is {found.type}", "compare it with something", key)
+            message = f"a condition is true or false, this is {found.type}{'?' if found.nullable else ''}"
+            self.problem(message, "compare it with something", key)
             return None
         return found
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from pydantic import Field as Option
 
-from streamflow.model.expression import Expression
 from streamflow.nodes.join_operators import Upsert
 from streamflow.nodes.kind import (
     Category,
@@ -56,7 +55,8 @@ class Table(NodeKind):
         before = lowering.input
         if before.key is None:
             lowering.problem("rows have no key here", "put a key_by before it, or declare the source's key")
-        delete = self._delete(config, lowering)
+        condition = config.delete_when
+        delete = None if condition is None else lowering.condition(condition, "delete_when")
         if lowering.failed or before.key is None:
             return None
         name = config.table or lowering.name
@@ -64,13 +64,3 @@ class Table(NodeKind):
         key = replace(before.key, nullable=False)
         flow = Flow(before.schema, key, before.key_name, before.repeats, config.retention)
         return Lowered(upsert, flow, TableShape(name))
-
-    @staticmethod
-    def _delete(config: TableConfig, lowering: Lowering) -> Expression | None:
-        if config.delete_when is None:
-            return None
-        delete = lowering.expression(config.delete_when, "delete_when")
-        if delete is not None and (delete.type != "bool" or delete.nullable):
-            message = f"a condition is true or false, this is {delete.type}{'?' if delete.nullable else ''}"
-            lowering.problem(message, "compare it with something", "delete_when")
-        return delete

@@ -135,11 +135,7 @@ class Window(NodeKind):
             lowering.problem("it says nothing", "give rows, when, or both", "trigger")
         if trigger.when is None:
             return None
-        when = lowering.expression(trigger.when, "trigger.when")
-        if when is not None and (when.type != "bool" or when.nullable):
-            message = f"a condition is true or false, this is {when.type}{'?' if when.nullable else ''}"
-            lowering.problem(message, "compare it with something", "trigger.when")
-        return when
+        return lowering.condition(trigger.when, "trigger.when")
 
     @staticmethod
     def _check(config: WindowConfig, shape: WindowShape, lowering: Lowering) -> None:

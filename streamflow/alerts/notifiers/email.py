@@ -16,10 +16,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from streamflow.alerts.message import Message
-from streamflow.alerts.notifiers.notifier import Notifier, NotifierCaller
+from streamflow.alerts.notifiers.notifier import Notifier, NotifierCaller, Secret
 from streamflow.calls.addresses import AddressGuard, AddressRefused, host_allowed
 from streamflow.calls.caller import Origin, Outside
-from streamflow.calls.secrets import refers_to_secret
 from streamflow.errors import CallFailed, ErrorClass
 
 _ADDRESS = r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,255}$"
@@ -36,7 +35,7 @@ class Email(Notifier):
     starttls: bool = Field(True, description="off: only to servers of networks that the worker lists")
     ca_file: Path | None = Field(None, strict=False, description="authorities (PEM); the system's when left out")
     username: str = ""
-    password: str = Field("", description="${secret:name}; needs starttls")
+    password: Secret = Field("", description="${secret:name}; needs starttls")
 
     @field_validator("to")
     @classmethod
@@ -44,13 +43,6 @@ class Email(Notifier):
         if any(not _is_address(each) for each in found):
             raise ValueError("write addresses such as ops@example.com")
         return found
-
-    @field_validator("password")
-    @classmethod
-    def _check_password(cls, text: str) -> str:
-        if text and not refers_to_secret(text):
-            raise ValueError("write ${secret:name}: files are seen by many")
-        return text
 
     def make(self, name: str, outside: Outside) -> "EmailCaller":
         """See Notifier."""

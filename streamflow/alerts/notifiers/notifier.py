@@ -2,10 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from streamflow.alerts.message import Message
 from streamflow.alerts.rules import Strict
@@ -19,6 +19,16 @@ from streamflow.nodes.kind import DurationMs
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+def _by_reference(text: str) -> str:
+    if text and not refers_to_secret(text):
+        raise ValueError("write ${secret:name}: files are seen by many")
+    return text
+
+
+#: Text that a file must not have, but refer to.
+Secret = Annotated[str, AfterValidator(_by_reference)]
 
 _CONNECTIONS, _CONNECT_MS = 4, 5_000
 

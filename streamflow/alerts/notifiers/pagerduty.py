@@ -7,13 +7,12 @@ changes nothing there.
 from typing import Any, Literal
 
 import orjson
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from streamflow.alerts.message import Message, line_of, moment
-from streamflow.alerts.notifiers.notifier import HttpNotifier, HttpNotifierCaller
+from streamflow.alerts.notifiers.notifier import HttpNotifier, HttpNotifierCaller, Secret
 from streamflow.bus.alert_table import Alert
 from streamflow.calls.caller import Origin, Outside
-from streamflow.calls.secrets import refers_to_secret
 
 _ACTIONS = {"raised": "trigger", "acknowledged": "acknowledge", "cleared": "resolve"}
 _SUMMARY_MAX = 1_024
@@ -24,14 +23,7 @@ class PagerDuty(HttpNotifier):
 
     kind: Literal["pagerduty"]
     url: str = "https://events.pagerduty.com/v2/enqueue"
-    routing_key: str = Field(description="integration key of the service, ${secret:name}")
-
-    @field_validator("routing_key")
-    @classmethod
-    def _check(cls, text: str) -> str:
-        if not refers_to_secret(text):
-            raise ValueError("write ${secret:name}: files are seen by many")
-        return text
+    routing_key: Secret = Field(min_length=1, description="integration key of the service, ${secret:name}")
 
     def make(self, name: str, outside: Outside) -> "PagerDutyCaller":
         """See Notifier."""

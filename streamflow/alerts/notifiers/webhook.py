@@ -12,26 +12,18 @@ from hashlib import sha256
 from typing import Literal
 
 import orjson
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from streamflow.alerts.message import Message
-from streamflow.alerts.notifiers.notifier import HttpNotifier, HttpNotifierCaller
+from streamflow.alerts.notifiers.notifier import HttpNotifier, HttpNotifierCaller, Secret
 from streamflow.calls.caller import Origin, Outside
-from streamflow.calls.secrets import refers_to_secret
 
 
 class Webhook(HttpNotifier):
     """Options of a webhook."""
 
     kind: Literal["webhook"]
-    secret: str = Field(description="key of the signature, ${secret:name}")
-
-    @field_validator("secret")
-    @classmethod
-    def _check(cls, text: str) -> str:
-        if not refers_to_secret(text):
-            raise ValueError("write ${secret:name}: files are seen by many")
-        return text
+    secret: Secret = Field(min_length=1, description="key of the signature, ${secret:name}")
 
     def make(self, name: str, outside: Outside) -> "WebhookCaller":
         """See Notifier."""
