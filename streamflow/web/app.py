@@ -63,8 +63,8 @@ PERMISSIONS = {
     "follow_table": "query",
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",
-    "show_status": "view",
-    "list_alerts": "query",  # labels may be keys of rows
+    "show_status": "query",  # with the alerts, whose labels may be keys of rows
+    "list_alerts": "query",
     "show_alert": "query",
     "acknowledge_alert": "operate",
     "list_silences": "query",
