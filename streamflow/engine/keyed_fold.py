@@ -112,7 +112,7 @@ class KeyedFold:
         self._watermark -= 1
 
     def next_border(self, watermark_ms: int) -> int:
-        """The next early firing, or border at which keys are forgotten."""
+        """The next early firing, end of a batch, or border at which keys are forgotten."""
         border = self._early.next_border(watermark_ms)
         if self._within:
             border = max(self._waiting.first_ms, watermark_ms + 1)
@@ -191,7 +191,7 @@ class KeyedFold:
     # -- firing -------------------------------------------------------------------------------------------------------
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
-        """Early results of running aggregates; then keys are forgotten."""
+        """Early results of running aggregates, and batches that time ends; then keys are forgotten."""
         if watermark_ms < END_OF_TIME:
             self.now = watermark_ms
         reached = self._early.tell(watermark_ms, self._open_windows, fire)
