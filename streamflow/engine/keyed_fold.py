@@ -118,6 +118,12 @@ class KeyedFold:
             border = max(self._waiting.first_ms, watermark_ms + 1)
         return min(border, self._border_after(watermark_ms)) if self._retention else border
 
+    @property
+    def moment(self) -> int:
+        """`now` up to this event: `close` hears of it at borders and checkpoints only, and results go by neither."""
+        watermark_ms = self._watermark_now()
+        return max(self.now, watermark_ms) if watermark_ms < END_OF_TIME else self.now
+
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """No row is late here."""
         return 0

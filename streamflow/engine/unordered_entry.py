@@ -31,7 +31,7 @@ class UnorderedEntry(AsyncEntry):
                 batch.answered[row] = batch.chunk.offset_at(batch.place(row)) in self._overtaken
 
     def _may_ask(self, batch: Batch, row: int) -> bool:
-        first = self._batches[0]
+        first = next(each for each in self._batches if each.start < len(each.chunk.values))  # others have marks only
         oldest = first.chunk.offset_at(first.start)
         return batch.chunk.offset_at(batch.place(row)) < oldest + OVERTAKEN_SPAN
 
