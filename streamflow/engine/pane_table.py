@@ -102,6 +102,8 @@ class PaneTable:
         #: Starts below this are closed: their events are late.
         self.open_from = -NEVER
         self.panes: dict[int, Pane] = {}
+        #: Those with rows that changed since the last checkpoint: there may be many more.
+        self._touched: dict[int, Pane] = {}
         #: A pane entered before: (start, end, look-up, touch). Empty at first, so that no time lies in it.
         self.current: Current = (0, 0, _nothing, _nothing)
         #: Panes entered since a window last closed, by `time // cell_ms`; for disorder around borders.
@@ -162,7 +164,7 @@ class PaneTable:
         return start, end, pane.dirty.get, self._touch_of(pane)
 
     def _touch_of(self, pane: Pane) -> Touch:
-        live, dirty, new = pane.live, pane.dirty, self.layout.new
+        live, dirty, new, touched = pane.live, pane.dirty, self.layout.new, self._touched
 
         def touch(key: Any) -> Any:
             accumulator = live.get(key)
@@ -176,6 +178,7 @@ class PaneTable:
                     accumulator = new()
                 live[key] = accumulator
             dirty[key] = accumulator
+            touched[pane.start] = pane
             return accumulator
 
         return touch
@@ -340,6 +343,7 @@ class PaneTable:
     def _drop(self, start: int) -> None:
         """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
         pane = self.panes.pop(start)
+        self._touched.pop(start, None)
         self._opened -= pane.count
         self._closed += self._changes_of(pane)
 
@@ -373,7 +377,7 @@ class PaneTable:
     def untold_count(self) -> int:
         """Results that the next `show` gives, roughly: every changed row times its windows."""
         upto_ms = NEVER if self._fold.firing is Firing.UPDATE else self._fired_to
-        panes = self.panes.values()
+        panes = self._touched.values()
         changed = sum(pane.changed_count for pane in panes if self.shape.next_end(pane.start) <= upto_ms)
         return changed * self._fold.told_per_row
 
@@ -385,6 +389,7 @@ class PaneTable:
             changes += self._changes_of(pane)
             pane.dirty.clear()
             pane.settled.clear()
+        self._touched.clear()
         expire_below = self._expiry(watermark_ms)
         if not changes and expire_below is None:
             return None
