@@ -129,7 +129,6 @@ class PaneTable:
             self.open_from = self._first_open(watermark_ms)
             self._fired_to = watermark_ms - self._fire_lag
             self._closed_to = watermark_ms - self._lateness
-            self._early.open_at(watermark_ms)
             lower = pane_prefix(self.open_from)
         while True:
             row = next(self._store.scan(self.name, lower), None)
@@ -201,12 +200,10 @@ class PaneTable:
 
     # -- firing and closing -------------------------------------------------------------------------------------------
 
-    def skip(self, rows: int) -> None:
-        """So many rows of the next window to fire have left before the task came back, or so far are early results."""
-        if rows < 0:
-            self._early.skip(rows)
-        else:
-            self._left = rows
+    def resume(self, rows: int, told_ms: int) -> None:
+        """The task came back, maybe within a closing: `rows` of its Reached; early results are told to `told_ms`."""
+        self._early.resume(told_ms, rows)
+        self._left = max(0, rows)
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
