@@ -12,7 +12,7 @@ from streamflow.engine.asked_table import AskedTable
 from streamflow.engine.elements import elements_of
 from streamflow.engine.fold_table import Fire, FoldTable
 from streamflow.engine.global_table import GlobalTable
-from streamflow.engine.held_back import HeldBack, hooks_behind, reading
+from streamflow.engine.held_back import HeldBack, behind, hooks_behind, reading
 from streamflow.engine.join_binding import bind_join, bind_settle, bind_subscribe, bind_table
 from streamflow.engine.key_endings import EndingVersions, KeyEndings
 from streamflow.engine.keyed_fold import KeyedFold
@@ -195,9 +195,8 @@ class Binding:
         timed = HeldBack(table, lag_ms) if lag_ms else table
         if late_topic is not None:
             self.late[number] = node.name, timed, self.outputs.router(late_topic)[1]
-        reached = self.hooks.opened_at(len(self.folds))
-        timed.open_at(reached.watermark_ms)
-        if reached.rows:
-            assert isinstance(table, PaneTable | SessionTable | KeyedFold)
-            table.skip(reached.rows)
+        opened = self.hooks.opened_at(len(self.folds))
+        timed.open_at(opened.watermark_ms)
+        if isinstance(table, PaneTable | SessionTable | KeyedFold):
+            table.resume(opened.rows, behind(opened.told_ms, lag_ms))
         self.folds.append((number, timed, partial(self.hooks.emit, number, node.name)))

@@ -14,7 +14,7 @@ last checkpoint was.
 from zlib import crc32
 
 from streamflow.checkpoint.progress import ClosingProgress
-from streamflow.engine.fold_table import Fire, FoldTable, Reached
+from streamflow.engine.fold_table import Fire, FoldTable, Opened
 from streamflow.errors import StateMismatch
 
 #: Of a fold: node number, table, what fires.
@@ -67,8 +67,10 @@ class Closer:
         return crc32(",".join(table.name for _, table, _ in self._folds[: number + 1]).encode())
 
 
-def opened_at(number: int, watermark_ms: int, closing: ClosingProgress | None) -> Reached:
-    """How far the table of a fold is closed when a task comes back at a watermark."""
+def opened_at(number: int, watermark_ms: int, closing: ClosingProgress | None) -> Opened:
+    """How far the table of a fold is closed when a task comes back at a watermark. Early results come last."""
     if closing is None or number > closing.table:
-        return Reached(watermark_ms)
-    return Reached(closing.watermark_ms) if number < closing.table else Reached(closing.reached_ms, closing.rows)
+        return Opened(watermark_ms, 0, watermark_ms)
+    if number < closing.table:
+        return Opened(closing.watermark_ms, 0, closing.watermark_ms)
+    return Opened(closing.reached_ms, closing.rows, watermark_ms)

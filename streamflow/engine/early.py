@@ -24,19 +24,14 @@ class Early:
         self._every, self._to, self._told = every_ms, -NEVER, 0
         self._coming: Iterator[tuple[int, int, Rows] | None] | None = None
 
-    def open_at(self, watermark_ms: int) -> None:
-        """All up to a watermark is told."""
-        self._to = watermark_ms
-
     @property
     def is_telling(self) -> bool:
         """Whether there are more to come; rows in memory must stay there."""
         return self._coming is not None
 
-    def skip(self, reached: int) -> None:
-        """The telling at the watermark of `open_at` goes on, `reached` being the rows of its Reached."""
-        self._to -= self._every
-        self._told = -1 - reached
+    def resume(self, told_ms: int, rows: int) -> None:
+        """All up to a watermark is told; of the next telling what `rows` says, those of its Reached."""
+        self._to, self._told = told_ms, max(0, -1 - rows)
 
     def next_border(self, watermark_ms: int) -> int:
         """The next multiple."""

@@ -103,7 +103,7 @@ class FoldCode:
         if self._fold.keeps_seen:
             code.line(f"if t > a{n}.seen: a{n}.seen = t")
         self._adds(row, arguments)
-        self._trigger(key, f"w_{n}.now, w_{n}.now")
+        self._trigger(key, f"w_{n}.moment, 0")
         if isinstance(window, Counted):
             code.line(f"a{n}.count += 1")
             overdue = f" or a{n}.start == t and w_{n}.waits({key}, t)" if window.within_ms else ""

@@ -51,13 +51,21 @@ class Reached(NamedTuple):
     rows: int = 0
 
 
+class Opened(NamedTuple):
+    """How far a table was closed when its task comes back; told_ms: to which watermark its early results are told."""
+
+    watermark_ms: int
+    rows: int
+    told_ms: int
+
+
 class FoldTable(Protocol):
     """State of a Fold in one task. All times in ms. Single-threaded; nothing here waits."""
 
     name: str
 
     def open_at(self, watermark_ms: int) -> None:
-        """Continue at a committed watermark with what the store has. Who closes in slices has `skip`, too."""
+        """Continue at a committed watermark with what the store has. Who closes in slices has `resume`, too."""
 
     def next_border(self, watermark_ms: int) -> int:
         """A watermark above this one before which `close` has nothing to do, now or after more rows in order."""

@@ -52,7 +52,6 @@ from streamflow.nodes.operators import (
 from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
-from streamflow.windows.session import Session
 
 #: Operators that count the rows that pass them.
 _GATES = Filter | Output | Lookup | Distinct | Limit | Score
@@ -167,10 +166,9 @@ class Fusion:
     @staticmethod
     def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
         """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
-        folds = [node.operator for node in nodes if isinstance(node.operator, Fold)]
         if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
             return True
-        return any(isinstance(fold.window, Session) or fold.late_topic is not None or fold.waits for fold in folds)
+        return any(isinstance(node.operator, Fold) and node.operator.needs_time for node in nodes)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)

@@ -91,6 +91,8 @@ class EndingVersions(VersionedTable):
             versions = self._versions(found[1])
             self._prune(versions)
             self._dirty[found[1]] = versions
+            if versions:
+                self.register(found[1], versions[-1])  # it had rows since, and may have been deleted again
 
 
 class KeyEndings:

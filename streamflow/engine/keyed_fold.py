@@ -96,7 +96,6 @@ class KeyedFold:
         """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
         self._watermark = watermark_ms
-        self._early.open_at(watermark_ms)
         self.now = min(watermark_ms, END_OF_TIME)
         if self._retention or self._within:
             for stored, raw in self._store.scan(self.name):
@@ -106,10 +105,10 @@ class KeyedFold:
                 if self._within and running.count:
                     self._waiting.want(key, running.start + self._within)
 
-    def skip(self, rows: int) -> None:
-        """So far early results were when the task came back; keys are forgotten behind them."""
-        self._early.skip(rows)
-        self._watermark -= 1
+    def resume(self, rows: int, told_ms: int) -> None:
+        """As in PaneTable; keys are forgotten behind early results."""
+        self._early.resume(told_ms, rows)
+        self._watermark = told_ms
 
     def next_border(self, watermark_ms: int) -> int:
         """The next early firing, end of a batch, or border at which keys are forgotten."""
@@ -117,6 +116,12 @@ class KeyedFold:
         if self._within:
             border = max(self._waiting.first_ms, watermark_ms + 1)
         return min(border, self._border_after(watermark_ms)) if self._retention else border
+
+    @property
+    def moment(self) -> int:
+        """`now` up to this event: `close` hears of it at borders and checkpoints only, and results go by neither."""
+        watermark_ms = self._watermark_now()
+        return max(self.now, watermark_ms) if watermark_ms < END_OF_TIME else self.now
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """No row is late here."""

@@ -102,6 +102,8 @@ class PaneTable:
         #: Starts below this are closed: their events are late.
         self.open_from = -NEVER
         self.panes: dict[int, Pane] = {}
+        #: Those with rows that changed since the last checkpoint: there may be many more.
+        self._touched: dict[int, Pane] = {}
         #: A pane entered before: (start, end, look-up, touch). Empty at first, so that no time lies in it.
         self.current: Current = (0, 0, _nothing, _nothing)
         #: Panes entered since a window last closed, by `time // cell_ms`; for disorder around borders.
@@ -127,7 +129,6 @@ class PaneTable:
             self.open_from = self._first_open(watermark_ms)
             self._fired_to = watermark_ms - self._fire_lag
             self._closed_to = watermark_ms - self._lateness
-            self._early.open_at(watermark_ms)
             lower = pane_prefix(self.open_from)
         while True:
             row = next(self._store.scan(self.name, lower), None)
@@ -162,7 +163,7 @@ class PaneTable:
         return start, end, pane.dirty.get, self._touch_of(pane)
 
     def _touch_of(self, pane: Pane) -> Touch:
-        live, dirty, new = pane.live, pane.dirty, self.layout.new
+        live, dirty, new, touched = pane.live, pane.dirty, self.layout.new, self._touched
 
         def touch(key: Any) -> Any:
             accumulator = live.get(key)
@@ -176,6 +177,7 @@ class PaneTable:
                     accumulator = new()
                 live[key] = accumulator
             dirty[key] = accumulator
+            touched[pane.start] = pane
             return accumulator
 
         return touch
@@ -198,12 +200,10 @@ class PaneTable:
 
     # -- firing and closing -------------------------------------------------------------------------------------------
 
-    def skip(self, rows: int) -> None:
-        """So many rows of the next window to fire have left before the task came back, or so far are early results."""
-        if rows < 0:
-            self._early.skip(rows)
-        else:
-            self._left = rows
+    def resume(self, rows: int, told_ms: int) -> None:
+        """The task came back, maybe within a closing: `rows` of its Reached; early results are told to `told_ms`."""
+        self._early.resume(told_ms, rows)
+        self._left = max(0, rows)
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Fire the windows that are due, oldest first; drop the panes that no open window has."""
@@ -340,6 +340,7 @@ class PaneTable:
     def _drop(self, start: int) -> None:
         """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
         pane = self.panes.pop(start)
+        self._touched.pop(start, None)
         self._opened -= pane.count
         self._closed += self._changes_of(pane)
 
@@ -373,7 +374,7 @@ class PaneTable:
     def untold_count(self) -> int:
         """Results that the next `show` gives, roughly: every changed row times its windows."""
         upto_ms = NEVER if self._fold.firing is Firing.UPDATE else self._fired_to
-        panes = self.panes.values()
+        panes = self._touched.values()
         changed = sum(pane.changed_count for pane in panes if self.shape.next_end(pane.start) <= upto_ms)
         return changed * self._fold.told_per_row
 
@@ -385,6 +386,7 @@ class PaneTable:
             changes += self._changes_of(pane)
             pane.dirty.clear()
             pane.settled.clear()
+        self._touched.clear()
         expire_below = self._expiry(watermark_ms)
         if not changes and expire_below is None:
             return None

@@ -106,7 +106,6 @@ class SessionTable:
         """Register the open sessions of the store; load them as far as memory goes."""
         if watermark_ms > _LONG_AGO:
             self._watermark = watermark_ms
-            self._early.open_at(watermark_ms)
         most = live_max(self.layout)
         for stored, raw in self._store.scan(self.name, OPEN_PREFIX):
             key = key_from_bytes(stored[len(OPEN_PREFIX) :], self._integer_keys)
@@ -119,9 +118,9 @@ class SessionTable:
             for session in sessions:
                 self._register(session, key)
 
-    def skip(self, rows: int) -> None:
-        """So far early results were when the task came back."""
-        self._early.skip(rows)
+    def resume(self, rows: int, told_ms: int) -> None:
+        """As in PaneTable."""
+        self._early.resume(told_ms, rows)
 
     def distance_ms(self, time_ms: int, watermark_ms: int) -> int:
         """From the last moment of a session of that event alone to the watermark."""

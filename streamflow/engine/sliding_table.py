@@ -85,7 +85,7 @@ class SlidingTable(PaneTable):
         return self._touch(pane, pane)
 
     def _touch(self, pane: SharedPane, part: Pane) -> Touch:
-        live, dirty, new = part.live, part.dirty, self.layout.new
+        live, dirty, new, touched = part.live, part.dirty, self.layout.new, self._touched
 
         def touch(key: Any) -> Any:
             accumulator = live.get(key)
@@ -98,6 +98,7 @@ class SlidingTable(PaneTable):
                     accumulator = live[key] = new()
             self._merge.forget(pane.start, key)
             dirty[key] = accumulator
+            touched[pane.start] = pane
             return accumulator
 
         return touch

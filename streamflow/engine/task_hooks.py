@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from streamflow.engine.fold_table import Reached
+from streamflow.engine.fold_table import Opened
 from streamflow.errors import EventError
 from streamflow.kit.timers import Timer
 from streamflow.model.approval import Parked
@@ -28,7 +28,7 @@ class TaskHooks:
     timer_failed: Callable[[str, Any, Timer, EventError], None]
     border_moved: Callable[[int], None]
     closed_to: Callable[[], int]
-    opened_at: Callable[[int], Reached]
+    opened_at: Callable[[int], Opened]
     watermark_now: Callable[[], int]
     settled_watermark: Callable[[], int]
     now: Callable[[], int]

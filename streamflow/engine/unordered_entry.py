@@ -31,7 +31,7 @@ class UnorderedEntry(AsyncEntry):
                 batch.answered[row] = batch.chunk.offset_at(batch.place(row)) in self._overtaken
 
     def _may_ask(self, batch: Batch, row: int) -> bool:
-        first = self._batches[0]
+        first = next(each for each in self._batches if each.start < len(each.chunk.values))  # others have marks only
         oldest = first.chunk.offset_at(first.start)
         return batch.chunk.offset_at(batch.place(row)) < oldest + OVERTAKEN_SPAN
 
@@ -49,11 +49,11 @@ class UnorderedEntry(AsyncEntry):
             self._hand_over(batch, sorted(rows))
             self._outstanding -= len(rows)
             moved = True
-        moved |= super()._process()
-        if self._overtaken:
+        went_on = super()._process()
+        if went_on and self._overtaken:
             position = self._task.positions[self._place]
             self._overtaken -= {offset for offset in self._overtaken if offset < position}
-        return moved
+        return moved or went_on
 
     def _hand_over(self, batch: Batch, rows: list[int]) -> None:
         assert batch.decoded is not None

@@ -140,7 +140,8 @@ class WalkEvents:
         if walk.left is None:
             nodes[walk.entry] = _Node(told.began(walk.start_ns), [walk.row] if walk.row is not None else [])
         first = walk.steps[0][3] if walk.steps else ended
-        for (number, before, row, at), follower in zip(walk.steps, [*walk.steps[1:], None], strict=True):
+        # What is no row, or too far off in time, has come to no node.
+        for (number, before, row, at), follower in zip(walk.steps, [*walk.steps[1:], None], strict=False):
             node = nodes.setdefault(self._names[number], _Node(told.began(walk.start_ns + at - first), []))
             node.rows_in.append(row)
             node.took_ns += (ended if follower is None else follower[3]) - at

@@ -64,10 +64,7 @@ class Scaled(Running):
 
 
 def _scale(method: str, values: list[float]) -> tuple[float, float]:
-    """(what becomes 0, one unit) of a window's values; a unit of 0 when they do not differ.
-
-    Raises EventError when they are too large to be added up.
-    """
+    """(what becomes 0, one unit) of a window's values; a unit of 0 when they do not differ, or cannot be added up."""
     if len(values) < 2:
         return 0.0, 0.0
     try:
@@ -75,8 +72,8 @@ def _scale(method: str, values: list[float]) -> tuple[float, float]:
             return min(values), finite(max(values) - min(values))
         mean = fsum(values) / len(values)
         return mean, sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    except OverflowError as error:
-        raise EventError("process", "the statistics of the window would overflow") from error
+    except (OverflowError, EventError):
+        return 0.0, 0.0  # a timer that fails has no second go, and the rows would wait for ever
 
 
 class NormalizeWindow(NodeKind):
@@ -84,8 +81,8 @@ class NormalizeWindow(NodeKind):
     key in the same tumbling window. Rows leave when the watermark passes the window's end, which becomes their event
     time.
 
-    The result is null where there is no scale: one value only, or all equal. A row that comes when its window has been
-    closed leaves at once, with null. Null stays null.
+    The result is null where there is no scale: one value only, all equal, or too large to be added up. A row that comes
+    when its window has been closed leaves at once, with null. Null stays null.
     """
 
     kind = "normalize_window"

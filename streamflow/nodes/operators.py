@@ -43,8 +43,10 @@ from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.sink_operators import Deliver, Hand
 from streamflow.windows.aggregates import Aggregate
 from streamflow.windows.count import Counted
+from streamflow.windows.session import Session
 from streamflow.windows.shape import WindowShape
 from streamflow.windows.sliding import Sliding
+from streamflow.windows.unbounded import Unbounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,12 @@ class Fold:
     def waits(self) -> bool:
         """Whether count windows end by time, too."""
         return isinstance(self.window, Counted) and self.window.within_ms > 0
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether a row asks for the watermark of this very event."""
+        is_told = isinstance(self.window, Unbounded) and self.triggers  # as of that watermark
+        return isinstance(self.window, Session) or self.late_topic is not None or self.waits or is_told
 
     @property
     def triggers(self) -> bool:

@@ -92,6 +92,26 @@ def test_a_row_that_waits_holds_the_watermark_and_nothing_else() -> None:
     driver.close()
 
 
+def test_chunks_of_marks_alone_hold_up_nothing() -> None:
+    """Of a producer whose rows go elsewhere there are marks only; rows behind them may be offered before a step."""
+    driver = Driver(PLAN, call_steps=0)
+    queue, behind = driver.plan.stages
+    for event in (b"no row", _asked(4, 0)):
+        driver.publish("in", [event])
+        driver._step(queue, 0)
+    driver._task(behind, 0)
+    (entry,) = driver._entries[behind.name, 0].values()
+    sizes = []
+    while (chunk := driver.log.chunk("t.half.queue", 0, entry.next_offset, 1, True, driver.now_ms)) is not None:
+        sizes.append(len(chunk.values))
+        entry.offer(chunk)
+    assert sizes[:2] == [0, 1]
+    driver._await(entry.settle())
+    driver.run()
+    assert [row["number"] for row in driver.output("rows")] == [4] * halves(4, 13)
+    driver.close()
+
+
 @given(st.lists(st.sets(st.integers(10**9, 10**9 + 4_095)), min_size=1, max_size=2), st.booleans())
 def test_overtaken_offsets_survive_in_the_progress(found: list[set[int]], marked: bool) -> None:
     marks = (ProducerMark(5_000), ProducerMark(7_000, idle=True)) if marked else ()

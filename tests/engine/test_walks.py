@@ -166,6 +166,21 @@ def test_events_fit_their_models_and_have_ids_of_their_own(detail: Detail) -> No
     assert kinds["EXECUTION_STARTED"] == len(ids)
 
 
+def test_what_came_to_no_node_is_told_of_as_failed() -> None:
+    """A value that does not decode, and an event too far ahead of its record."""
+    driver = Driver(_PLAN, events=Detail.EVERY)
+    driver.publish("in", [b"no row"], correlation="broken")
+    driver.publish("in", [{**_order(1), "time": 10**13}], correlation="far")
+    driver.publish("in", [_order(2)])
+    driver.run()
+    assert [each["sf-node"] for each in driver.dead_letters()] == ["orders", "orders"]
+    table = _table(driver)
+    for each in ("broken", "far"):
+        row = table.row(each)
+        assert row is not None
+        assert row["state"] == "failed"
+
+
 def test_off_says_nothing_and_an_id_in_the_header_comes_first() -> None:
     off, on = Driver(_PLAN), Driver(_PLAN, events=Detail.LIFECYCLE)
     for driver in (off, on):

@@ -129,6 +129,30 @@ def _stored(driver: Driver) -> set[str]:
     return {key.decode() for key, _ in store.scan("left")}
 
 
+def test_a_key_that_is_deleted_again_leaves_too() -> None:
+    """It came back before its first deletion was old enough to leave."""
+    text = """
+topology: t
+schemas: {V: {t: timestamp, k: str, gone: bool}}
+nodes:
+  changes: {kind: source, topic: changes, schema: V, event_time: t, key: k}
+  left: {kind: table, input: changes, retention: 100ms, delete_when: gone}
+  o: {kind: sink, input: left, topic: rows}
+"""
+    driver = Driver(make_plan(parse_topology(text)))
+    for time, gone in ((1_000, False), (1_010, True), (1_050, False), (1_090, True)):
+        driver.publish("changes", [{"t": time, "k": "a", "gone": gone}])
+        driver.run()
+    for time in (1_105, 1_150, 1_180, 1_185):
+        driver.publish("changes", [{"t": time, "k": "clock", "gone": False}])
+        driver.run()
+        assert _stored(driver) == {"a", "clock"}
+    for _ in range(3):
+        driver.publish("changes", [{"t": 1_200, "k": "clock", "gone": False}])
+        driver.run()
+    assert _stored(driver) == {"clock"}
+
+
 def test_the_end_of_a_bounded_run_ends_no_key() -> None:
     driver = Driver(bounded(_ENDS))
     driver.publish("changes", [_row(1_000, "a", 1), _row(1_500, "b", 2)])

@@ -152,6 +152,17 @@ def test_rows_that_wait_are_bounded() -> None:
         run_kind(NormalizeWindow, [], field="value", method="min_max", size="1s", offset="1s")
 
 
+@pytest.mark.parametrize("method", ["min_max", "z_score"])
+def test_values_that_cannot_be_added_up_leave_with_their_window(method: str) -> None:
+    """With null; otherwise they would wait for ever."""
+    values = (1e308, -1e308, 1.0, 2.0)
+    rows = [{"time": n, "sensor": "s", "value": x, "tags": None, "unit": None} for n, x in enumerate(values)]
+    for row, time in zip(rows, (0, 1, 1_000, 1_001), strict=True):
+        row["time"] = time
+    found = run_kind(NormalizeWindow, rows, field="value", method=method, size="1s")
+    assert [row["value"] is None for row in found] == [True, True, False, False]
+
+
 def plain_robust(past: list[float], value: float, history: int) -> float | None:
     """Score as the paper has it; infinite where no number says it."""
     last = past[-history:]

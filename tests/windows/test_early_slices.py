@@ -73,6 +73,17 @@ def test_early_results_in_slices_are_those_told_at_once(
     assert found == _told(window, events, 1_000_000, 1_000_000, chunk_size=500)
 
 
+@pytest.mark.parametrize("window", KINDS)
+def test_a_crash_within_a_closing_loses_no_early_result(window: str) -> None:
+    """One event closes windows, in slices, and passes an early border that comes before some of their ends."""
+    times = {"a": 1_040, "b": 1_040, "c": 1_075, "d": 1_160, "e": 1_320}
+    events = [{"t": time, "k": key, "v": 1, "id": 0} for key, time in times.items()]
+    wanted = _told(window, events, 1_000_000, 1_000_000, chunk_size=500)
+    for commit in range(1, 25):
+        crashes = {commit: CrashPoint.BEFORE_STORE}
+        assert _told(window, events, 1, 1_000_000, chunk_size=1, crashes=crashes) == wanted, commit
+
+
 @pytest.mark.parametrize("window", ["type: tumbling, size: 1h", "type: session, gap: 1h", "type: global"])
 def test_a_checkpoint_has_one_slice_of_early_results(window: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_table, "CLOSING_ROWS", 8)

@@ -194,3 +194,23 @@ def test_batches_that_end_by_time_are_not_late_for_what_follows(chunk_size: int)
     for table in ("sums", "moved"):
         assert sum(row["rows"] for row in driver.table(table).values()) == len(times)
     assert sum(sum(task.counters.late) for task in driver.tasks()) == 0
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 100])
+def test_a_result_of_all_time_has_the_time_of_its_row(checkpoint_every: int) -> None:
+    """Brought by a late row it has the watermark there, wherever the last checkpoint or border was."""
+    text = """
+topology: t
+schemas: {A: {t: timestamp, k: str}}
+nodes:
+  s: {kind: source, topic: in, schema: A, event_time: t, watermark_delay: 0ms, key: k}
+  g: {kind: window, input: s, window: {type: global}, trigger: {rows: 2}, aggregate: {m: count()}}
+  by: {kind: key_by, input: g, key: m}
+  v: {kind: table, input: by}
+  o: {kind: sink, input: v, topic: out}
+"""
+    driver = Driver(make_plan(parse_topology(text)), chunk_size=1, checkpoint_every=checkpoint_every)
+    driver.publish("in", [{"t": 100, "k": "a"}, {"t": 1_000, "k": "b"}, {"t": 90, "k": "a"}])
+    driver.run()
+    (kept,) = [record.value for record in driver.records("t.v.changelog")]
+    assert kept == b'[[1000,false,"a",2,false]]'
