@@ -4,12 +4,13 @@ import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from streamflow.cli.client import URL, Url, ask, post, request
 from streamflow.cli.connect import connect
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import console, plain, print_json, print_table, refusals
 
 alerts = typer.Typer(help="Alerts, silences and rules.", no_args_is_help=True)
 
@@ -56,7 +57,7 @@ def list_(
 def show(alert: Annotated[str, typer.Argument(help="its id")], url: Url = URL) -> None:
     """Show everything about an alert as JSON: its states, and who was told of which."""
     with refusals(), connect(url) as client:
-        print_json(ask(client, f"/v1/alerts/{alert}", {}))
+        print_json(ask(client, f"/v1/alerts/{quote(alert, safe='')}", {}))
 
 
 @alerts.command()
@@ -69,8 +70,8 @@ def ack(
 ) -> None:
     """Take care of an alert: nobody else is told of it."""
     with refusals(), connect(url) as client:
-        status, answer = post(client, f"/v1/alerts/{alert}/acknowledge", {}, _body(actor, comment))
-    _said(status, answer, f"{alert} is yours", as_json=as_json)
+        status, answer = post(client, f"/v1/alerts/{quote(alert, safe='')}/acknowledge", {}, _body(actor, comment))
+    _said(status, answer, f"{plain(alert)} is yours", as_json=as_json)
 
 
 @alerts.command()
@@ -111,7 +112,7 @@ def silences(url: Url = URL, as_json: AsJson = False) -> None:
 def lift(silence: Annotated[str, typer.Argument(help="its id")], url: Url = URL) -> None:
     """Take a silence back."""
     with refusals(), connect(url) as client:
-        request(client, "DELETE", f"/v1/alerts/silences/{silence}")
+        request(client, "DELETE", f"/v1/alerts/silences/{quote(silence, safe='')}")
     console.print("it ends")
 
 

@@ -4,12 +4,11 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.markup import escape
 
 from streamflow.bus.states import State
 from streamflow.cli.client import URL, Url, ask
 from streamflow.cli.connect import connect
-from streamflow.cli.show import console, print_json, print_table, refusals
+from streamflow.cli.show import console, plain, print_json, print_table, refusals
 
 executions = typer.Typer(help="Executions: events that have an id, node by node.", no_args_is_help=True)
 
@@ -36,7 +35,7 @@ def list_(
         print_json(answer)
         return
     columns = ["id", "topology", "key", "state", "started", "ended", "reason"]
-    rows = [[_plain(each[name]) for name in columns] for each in answer["executions"]]
+    rows = [[each[name] for name in columns] for each in answer["executions"]]
     print_table("executions", columns, rows)
     if answer["cursor"]:
         console.print("there are more: raise --limit, or narrow it down")
@@ -54,8 +53,8 @@ def show(
     if as_json:
         print_json(row)
         return
-    end = f", {row['reason']}" if row["reason"] else ""
-    console.print(f"{_plain(row['id'])} of {row['topology']}: {row['state']}{end}", highlight=False)
+    end = f", {plain(row['reason'])}" if row["reason"] else ""
+    console.print(f"{plain(row['id'])} of {row['topology']}: {row['state']}{end}", highlight=False)
     console.print(
         f"began {row['started']}, ended {row['ended'] or 'not yet'}, attempt {row['attempt']}", highlight=False
     )
@@ -65,10 +64,5 @@ def show(
 
 def _node(node: dict[str, Any]) -> list[Any]:
     counts = [node.get(name, "") for name in ("took_us", "rows_in", "rows_out")]
-    reason = _plain(": ".join(node[name] for name in ("reason", "error") if node.get(name)))
+    reason = ": ".join(node[name] for name in ("reason", "error") if node.get(name))
     return [node["node"], node["state"], node["moves"][-1][1], node.get("attempt", 1), *counts, reason]
-
-
-def _plain(text: Any) -> str:
-    """What strangers have written, without markup and without what moves a terminal's cursor."""
-    return escape("".join(each if each.isprintable() else "\ufffd" for each in str(text)))

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from streamflow.cli.client import URL, Url, post
 from streamflow.cli.connect import connect
@@ -58,7 +57,7 @@ def show(kind: Annotated[str, typer.Argument(help="name of the kind")], as_json:
                 each["name"],
                 each["type"],
                 "yes" if each["required"] else "",
-                escape(each["placeholder"]),
+                each["placeholder"],
                 ", ".join(each.get("depends_on", ())),
                 each["help"],
             ]
