@@ -16,7 +16,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from streamflow.bus.event_types import EventType
+from streamflow.bus.event_types import EventType, models
 from streamflow.model.severity import SEVERITIES, is_worse
 
 #: Alerts that may be open; those beyond it are counted as `left_out`.
@@ -25,6 +25,16 @@ OPEN_MAX = 10_000
 CLEARED_MAX = 1_000
 SILENCES_MAX = 1_000
 ACKNOWLEDGED, CLEARED = "acknowledged", "cleared"
+_TYPES = frozenset(
+    {
+        EventType.ALERT_RAISED,
+        EventType.ALERT_CLEARED,
+        EventType.ALERT_ACKNOWLEDGED,
+        EventType.ALERT_SILENCED,
+        EventType.ALERT_NOTIFIED,
+        EventType.ALERT_RULES_CHANGED,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -98,8 +108,12 @@ class AlertTable:
 
     def fold(self, event: Mapping[str, Any]) -> None:
         """Take an event in, as `plain_event` gives it. Raises KeyError, TypeError, ValueError for what is not ours."""
-        data, at_ms = event["data"], _ms(event["time"])
-        match event["type"]:
+        kind = event["type"]
+        if kind not in _TYPES:
+            return
+        # Others may write to the topic, and what does not fit would be met again in every round.
+        data, at_ms = models()[kind][1].model_validate(event["data"]).model_dump(mode="json"), _ms(event["time"])
+        match kind:
             case EventType.ALERT_RAISED if data.get("alert"):
                 self._raise(str(event["subject"]), data, at_ms)
             case EventType.ALERT_CLEARED if data.get("alert"):
@@ -107,11 +121,11 @@ class AlertTable:
             case EventType.ALERT_ACKNOWLEDGED:
                 alert = self.open.get(data["alert"])
                 if alert is not None and alert.acknowledged is None:
-                    alert.acknowledged, alert.by = at_ms, event.get("actor", "")
+                    alert.acknowledged, alert.by = at_ms, str(event.get("actor", ""))
                     alert.comment = data.get("comment", "")
                     alert.states.append(ACKNOWLEDGED)
             case EventType.ALERT_SILENCED:
-                self._silence(data, at_ms, event.get("actor", ""))
+                self._silence(data, at_ms, str(event.get("actor", "")))
             case EventType.ALERT_NOTIFIED:
                 for name, state in data["alerts"]:
                     alert = self.find(name)
