@@ -21,8 +21,9 @@ from streamflow.model.severity import SEVERITIES, is_worse
 
 #: Alerts that may be open; those beyond it are counted as `left_out`.
 OPEN_MAX = 10_000
-#: Alerts that are over and remembered, and silences.
+#: Alerts that are over and remembered, and silences. Ends that are still to be told: up to OPEN_MAX, for six hours.
 CLEARED_MAX = 1_000
+_TELL_MS = 6 * 3_600_000
 SILENCES_MAX = 1_000
 ACKNOWLEDGED, CLEARED = "acknowledged", "cleared"
 _TYPES = frozenset(
@@ -131,6 +132,7 @@ class AlertTable:
                     alert = self.find(name)
                     if alert is not None and state not in alert.told.setdefault(data["notifier"], []):
                         alert.told[data["notifier"]].append(state)
+                self._forget(at_ms)
             case EventType.ALERT_RULES_CHANGED:
                 self.rules = dict(data["rules"])
 
@@ -169,8 +171,16 @@ class AlertTable:
         alert.cleared, alert.reason = at_ms, data.get("reason", "")
         alert.states.append(CLEARED)
         self.cleared[alert.alert] = alert
-        if len(self.cleared) > CLEARED_MAX:
-            del self.cleared[next(iter(self.cleared))]
+        self._forget(at_ms)
+
+    def _forget(self, at_ms: int) -> None:
+        """Let the oldest that are over go; not yet where somebody who heard of its begin has not heard of its end."""
+        while len(self.cleared) > CLEARED_MAX:
+            oldest = next(iter(self.cleared.values()))
+            waits = any(CLEARED not in told for told in oldest.told.values())
+            if waits and at_ms - (oldest.cleared or 0) < _TELL_MS and len(self.cleared) <= OPEN_MAX:
+                return
+            del self.cleared[oldest.alert]
 
     def _silence(self, data: Mapping[str, Any], at_ms: int, actor: str) -> None:
         before = self.silences.get(data["silence"])

@@ -207,7 +207,7 @@ class Term:
             await self._say(moves)
         began_s = time.monotonic()
         if began_s >= self._tell_at_s:
-            telling.begin(due(self.table, self._config.routes, now_ms))
+            telling.begin(await asyncio.to_thread(due, self.table, self._config.routes, now_ms))
             self._tell_at_s = began_s + max(_TELL_S, (time.monotonic() - began_s) / _TELL_SHARE)
 
     async def _say(self, moves: Iterable[Move]) -> None:

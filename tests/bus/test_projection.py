@@ -81,3 +81,20 @@ def test_what_somebody_else_wrote_is_left_out_and_stops_nothing() -> None:
     assert table.alerts.plain() == {}
     table.add(_event("ALERT_RAISED", "t", **raised))
     assert list(table.alerts.open) == ["a"]
+
+
+def test_ends_that_are_to_be_told_are_kept_until_they_are() -> None:
+    table, names = StatusTable(), [str(number) for number in range(1_500)]
+
+    def tell(state: str) -> None:
+        told = [[name, state] for name in names]
+        table.add(_event("ALERT_NOTIFIED", "t", 1, notifier="n", alerts=told))
+
+    for name in names:
+        table.add(_event("ALERT_RAISED", "t", alert=name, rule="r"))
+    tell("raised:warning")
+    for name in names:
+        table.add(_event("ALERT_CLEARED", "t", 1, alert=name, rule="r"))
+    assert list(table.alerts.cleared) == names
+    tell("cleared")
+    assert list(table.alerts.cleared) == names[500:]
