@@ -13,7 +13,7 @@ from typing import Any
 
 from streamflow.alerts.conditions import Reading, holding
 from streamflow.alerts.rules import Rule
-from streamflow.alerts.series import History, Labels
+from streamflow.alerts.series import COARSE_MS, FINE_MS, History, Labels
 from streamflow.bus.alert_events import EVENT_SEVERITY
 from streamflow.bus.alert_table import Alert, AlertTable
 from streamflow.bus.event_types import EventType, Severity
@@ -58,12 +58,16 @@ class Evaluator:
         self._since: dict[_Key, int] = {}
 
     def warm(self, now_ms: int) -> None:
-        """Find out since when rules hold, from the history, before the first evaluation."""
-        longest_ms = max((rule.for_ for rule in self._rules.values()), default=0)
-        for back_ms in range(longest_ms, 0, -self._interval_ms):
-            for name, rule in self._rules.items():
-                if back_ms <= rule.for_:
-                    self._hold(name, rule, now_ms - back_ms)
+        """Find out since when rules hold, from the history, before the first evaluation: backwards, while one does."""
+        for name, rule in self._rules.items():
+            standing: set[Labels] | None = None
+            back_ms = self._interval_ms
+            while back_ms <= rule.for_ and standing != set():
+                coarse_ms = 0 if back_ms + self._stale_ms < FINE_MS else COARSE_MS  # there points are that far apart
+                found = holding(rule, self.history, now_ms - back_ms, self._stale_ms + coarse_ms)
+                standing = found.keys() & standing if standing is not None else set(found)
+                self._since |= {(name, labels): now_ms - back_ms for labels in standing}
+                back_ms += max(self._interval_ms, coarse_ms)
 
     def _hold(self, name: str, rule: Rule, now_ms: int) -> dict[Labels, Reading]:
         """Groups for which it holds; since when is remembered."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from streamflow.bus.alert_table import Alert
+from streamflow.model.printable import printable
 from streamflow.model.severity import SEVERITIES
 
 #: Alerts of one message; further ones come in the next.
@@ -38,7 +39,7 @@ class Message:
         """One line."""
         rules = ", ".join(dict.fromkeys(alert.rule for alert in self.alerts))
         count = f"{len(self.alerts)} alerts: " if len(self.alerts) > 1 else ""
-        return f"[{self.severity} {self.state}] {count}{rules}"
+        return printable(f"[{self.severity} {self.state}] {count}{rules}")
 
     @property
     def lines(self) -> list[str]:
@@ -55,14 +56,14 @@ class Message:
 
 
 def line_of(alert: Alert) -> str:
-    """An alert in words."""
+    """An alert in words, on one line: labels may be keys of rows, which strangers have chosen."""
     labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
     about = f"{alert.topology} {alert.rule}" + (f" {{{labels}}}" if labels else "")
     beyond = "" if alert.value is None else f": {alert.value:g}"
     beyond += "" if alert.threshold is None else f" (limit {alert.threshold:g})"
     why = f" - {alert.summary}" if alert.summary else ""
     who = f", seen by {alert.by or 'somebody'}" if alert.acknowledged is not None else ""
-    return f"{about}{beyond}{why} since {moment(alert.since)}{who}"
+    return printable(f"{about}{beyond}{why} since {moment(alert.since)}{who}")
 
 
 def shown(alert: Alert) -> dict[str, Any]:

@@ -27,6 +27,7 @@ RULES_MAX = 500
 LOOK_BACK_MAX_MS = SAMPLES_KEPT_MS
 
 Combine = Literal["sum", "max", "min", "mean"]
+_Text = Annotated[str, Field(max_length=200)]
 _LookBack = Annotated[DurationMs, Field(ge=1_000, le=LOOK_BACK_MAX_MS)]
 
 
@@ -47,7 +48,7 @@ class BaseRule(Strict):
     """What all rules have."""
 
     enabled: bool = True
-    labels: dict[str, str] = Field(default_factory=dict, max_length=20, description="patterns that labels must fit")
+    labels: dict[_Text, _Text] = Field(default_factory=dict, max_length=20, description="patterns that labels must fit")
     for_: DurationMs = Field(0, alias="for", le=LOOK_BACK_MAX_MS, description="how long it must hold")
     cooldown: DurationMs = Field(60_000, le=LOOK_BACK_MAX_MS, description="after its end it is not raised for so long")
     severity: AlertSeverity | None = Field(None, description="fixed; by the ratio of value and limit when left out")
@@ -68,7 +69,7 @@ class BaseRule(Strict):
 
 class _Limited(BaseRule):
     metric: str = Field(min_length=1, max_length=200)
-    by: list[str] | None = Field(None, max_length=10, description="labels that make one alert")
+    by: list[_Text] | None = Field(None, max_length=10, description="labels that make one alert")
     above: float | None = Field(None, allow_inf_nan=False)
     below: float | None = Field(None, allow_inf_nan=False)
 
@@ -100,7 +101,7 @@ class AbsenceRule(BaseRule):
 
     kind: Literal["absence"]
     metric: str = Field(min_length=1, max_length=200)
-    by: list[str] = Field(default_factory=list, max_length=10)
+    by: list[_Text] = Field(default_factory=list, max_length=10)
     window: _LookBack = 300_000
     severity: AlertSeverity | None = "critical"
 
@@ -132,7 +133,7 @@ class BurnRateRule(BaseRule):
     bad: str = Field(min_length=1, max_length=200, description="counter of what went wrong")
     total: str = Field(min_length=1, max_length=200, description="counter of everything")
     objective: float = Field(gt=0, lt=1, description="share that must go well, such as 0.999")
-    by: list[str] = Field(default_factory=lambda: ["topology"], max_length=10)
+    by: list[_Text] = Field(default_factory=lambda: ["topology"], max_length=10)
     windows: list[BurnWindow] = Field(
         default_factory=lambda: [
             BurnWindow(long=3_600_000, short=300_000, burn=14.4, severity="critical"),
@@ -178,7 +179,7 @@ def parse_rules(found: Any, place: str = "rules") -> tuple[dict[str, Rule], list
         return {}, [Problem(place, "is no mapping of names to rules")]
     problems: list[Problem] = []
     if len(found) > RULES_MAX:
-        problems.append(Problem(place, f"has {len(found)} rules", f"at most {RULES_MAX}"))
+        return {}, [Problem(place, f"has {len(found)} rules", f"at most {RULES_MAX}")]
     rules: dict[str, Rule] = {}
     for name, given in found.items():
         at = f"{place}.{name}"
@@ -199,3 +200,8 @@ def parse_rules(found: Any, place: str = "rules") -> tuple[dict[str, Rule], list
 def plain_rule(rule: Rule) -> dict[str, Any]:
     """As it is written, with defaults filled in; durations in ms."""
     return rule.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def given_rule(rule: Rule) -> dict[str, Any]:
+    """What was given of it, in types that every reader of JSON has."""
+    return rule.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 
 #: Series that are remembered; points of further ones are counted as `left_out`.
 SERIES_MAX = 5_000
-_FINE_MS, _COARSE_MS = 3_600_000, 60_000
+#: How long all points are kept, and how far apart older ones are.
+FINE_MS, COARSE_MS = 3_600_000, 60_000
 #: Points that may have grown old before they are looked at again.
 _TRIM_EVERY = 64
 
@@ -55,7 +56,7 @@ class Series:
         values: list[float] = []
         for at_ms, value in zip(self.times, self.values, strict=True):
             is_old = at_ms < newest - keep_ms
-            is_close = at_ms < newest - _FINE_MS and times and at_ms - times[-1] < _COARSE_MS
+            is_close = at_ms < newest - FINE_MS and times and at_ms - times[-1] < COARSE_MS
             if not is_old and not is_close:
                 times.append(at_ms)
                 values.append(value)

@@ -16,15 +16,26 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from streamflow.bus.event_types import EventType
+from streamflow.bus.event_types import EventType, models
 from streamflow.model.severity import SEVERITIES, is_worse
 
 #: Alerts that may be open; those beyond it are counted as `left_out`.
 OPEN_MAX = 10_000
-#: Alerts that are over and remembered, and silences.
+#: Alerts that are over and remembered, and silences. Ends that are still to be told: up to OPEN_MAX, for six hours.
 CLEARED_MAX = 1_000
+_TELL_MS = 6 * 3_600_000
 SILENCES_MAX = 1_000
 ACKNOWLEDGED, CLEARED = "acknowledged", "cleared"
+_TYPES = frozenset(
+    {
+        EventType.ALERT_RAISED,
+        EventType.ALERT_CLEARED,
+        EventType.ALERT_ACKNOWLEDGED,
+        EventType.ALERT_SILENCED,
+        EventType.ALERT_NOTIFIED,
+        EventType.ALERT_RULES_CHANGED,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -98,8 +109,12 @@ class AlertTable:
 
     def fold(self, event: Mapping[str, Any]) -> None:
         """Take an event in, as `plain_event` gives it. Raises KeyError, TypeError, ValueError for what is not ours."""
-        data, at_ms = event["data"], _ms(event["time"])
-        match event["type"]:
+        kind = event["type"]
+        if kind not in _TYPES:
+            return
+        # Others may write to the topic, and what does not fit would be met again in every round.
+        data, at_ms = models()[kind][1].model_validate(event["data"]).model_dump(mode="json"), _ms(event["time"])
+        match kind:
             case EventType.ALERT_RAISED if data.get("alert"):
                 self._raise(str(event["subject"]), data, at_ms)
             case EventType.ALERT_CLEARED if data.get("alert"):
@@ -107,16 +122,17 @@ class AlertTable:
             case EventType.ALERT_ACKNOWLEDGED:
                 alert = self.open.get(data["alert"])
                 if alert is not None and alert.acknowledged is None:
-                    alert.acknowledged, alert.by = at_ms, event.get("actor", "")
+                    alert.acknowledged, alert.by = at_ms, str(event.get("actor", ""))
                     alert.comment = data.get("comment", "")
                     alert.states.append(ACKNOWLEDGED)
             case EventType.ALERT_SILENCED:
-                self._silence(data, at_ms, event.get("actor", ""))
+                self._silence(data, at_ms, str(event.get("actor", "")))
             case EventType.ALERT_NOTIFIED:
                 for name, state in data["alerts"]:
                     alert = self.find(name)
                     if alert is not None and state not in alert.told.setdefault(data["notifier"], []):
                         alert.told[data["notifier"]].append(state)
+                self._forget(at_ms)
             case EventType.ALERT_RULES_CHANGED:
                 self.rules = dict(data["rules"])
 
@@ -155,8 +171,16 @@ class AlertTable:
         alert.cleared, alert.reason = at_ms, data.get("reason", "")
         alert.states.append(CLEARED)
         self.cleared[alert.alert] = alert
-        if len(self.cleared) > CLEARED_MAX:
-            del self.cleared[next(iter(self.cleared))]
+        self._forget(at_ms)
+
+    def _forget(self, at_ms: int) -> None:
+        """Let the oldest that are over go; not yet where somebody who heard of its begin has not heard of its end."""
+        while len(self.cleared) > CLEARED_MAX:
+            oldest = next(iter(self.cleared.values()))
+            waits = any(CLEARED not in told for told in oldest.told.values())
+            if waits and at_ms - (oldest.cleared or 0) < _TELL_MS and len(self.cleared) <= OPEN_MAX:
+                return
+            del self.cleared[oldest.alert]
 
     def _silence(self, data: Mapping[str, Any], at_ms: int, actor: str) -> None:
         before = self.silences.get(data["silence"])

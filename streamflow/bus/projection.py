@@ -40,7 +40,7 @@ class StatusTable:
         try:
             self.alerts.fold(event)
             self._fold(str(event["subject"]), event, event["data"])
-        except (KeyError, TypeError, AttributeError):  # somebody else's
+        except (KeyError, TypeError, ValueError, AttributeError):  # somebody else's
             self._left_out += 1
 
     def _fold(self, subject: str, event: dict[str, Any], data: dict[str, Any]) -> None:

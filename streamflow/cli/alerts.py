@@ -3,6 +3,7 @@
 import getpass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -54,7 +55,7 @@ def list_(
 def show(alert: Annotated[str, typer.Argument(help="its id")], url: Url = URL) -> None:
     """Show everything about an alert as JSON: its states, and who was told of which."""
     with refusals(), connect(url) as client:
-        print_json(ask(client, f"/v1/alerts/{alert}", {}))
+        print_json(ask(client, f"/v1/alerts/{quote(alert, safe='')}", {}))
 
 
 @alerts.command()
@@ -67,8 +68,8 @@ def ack(
 ) -> None:
     """Take care of an alert: nobody else is told of it."""
     with refusals(), connect(url) as client:
-        status, answer = post(client, f"/v1/alerts/{alert}/acknowledge", {}, _body(actor, comment))
-    _said(status, answer, f"{alert} is yours", as_json=as_json)
+        status, answer = post(client, f"/v1/alerts/{quote(alert, safe='')}/acknowledge", {}, _body(actor, comment))
+    _said(status, answer, f"{plain(alert)} is yours", as_json=as_json)
 
 
 @alerts.command()
@@ -109,7 +110,7 @@ def silences(url: Url = URL, as_json: AsJson = False) -> None:
 def lift(silence: Annotated[str, typer.Argument(help="its id")], url: Url = URL) -> None:
     """Take a silence back."""
     with refusals(), connect(url) as client:
-        request(client, "DELETE", f"/v1/alerts/silences/{silence}")
+        request(client, "DELETE", f"/v1/alerts/silences/{quote(silence, safe='')}")
     console.print("it ends")
 
 

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, print_json, print_table
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, plain, print_json, print_table
 from streamflow.settings.settings import Settings, load_settings
 
 Url = Annotated[str, typer.Option(envvar="STREAMFLOW_URL", help="a worker's address")]
@@ -140,7 +139,7 @@ def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes
         raise typer.Exit(EXIT_FAILED) from error
     answer: dict[str, Any] = response.json()
     if response.status_code >= 400 and "accepted" not in answer:
-        said = escape(f"{answer.get('title')}: {answer.get('detail')}")
+        said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return answer
@@ -168,7 +167,7 @@ def request(
         raise typer.Exit(EXIT_FAILED) from error
     answer: dict[str, Any] = response.json()
     if response.status_code >= 400:
-        said = escape(f"{answer.get('title')}: {answer.get('detail')}")
+        said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return response.status_code, answer

@@ -8,12 +8,11 @@ from urllib.parse import quote
 
 import httpx
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 
 from streamflow.cli.client import URL, Url
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, print_json, print_table
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, plain, print_json, print_table
 from streamflow.query.why_text import moment
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
@@ -176,7 +175,7 @@ def _ask(
         raise typer.Exit(EXIT_FAILED) from error
     answer: dict[str, Any] = response.json()
     if response.status_code >= 400:
-        said = escape(f"{answer.get('title')}: {answer.get('detail')}")
+        said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return answer

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamflow.errors import StreamflowError, TopologyError, UserError
+from streamflow.model.printable import printable
 from streamflow.runtime.exit_codes import exit_code
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
@@ -34,16 +35,18 @@ def refusals(*, worker: bool = False) -> Iterator[None]:
     except TopologyError as error:
         for problem in error.problems:
             at = f", line {problem.line}" if problem.line is not None else ""
-            error_console.print(f"[red]✗[/] [bold]{problem.place}[/]{at}: {escape(problem.message)}", highlight=False)
+            error_console.print(
+                f"[red]✗[/] [bold]{plain(problem.place)}[/]{at}: {plain(problem.message)}", highlight=False
+            )
             if problem.remedy:
-                error_console.print(f"    {escape(problem.remedy)}", style="dim", highlight=False)
+                error_console.print(f"    {plain(problem.remedy)}", style="dim", highlight=False)
         error_console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}")
         raise typer.Exit(exit_code(error) if worker else EXIT_USER) from error
     except UserError as error:
-        error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
+        error_console.print(f"[red]✗[/] {plain(error)}", highlight=False)
         raise typer.Exit(exit_code(error) if worker else EXIT_USER) from error
     except StreamflowError as error:
-        error_console.print(f"[red]✗[/] {escape(str(error))}", highlight=False)
+        error_console.print(f"[red]✗[/] {plain(error)}", highlight=False)
         raise typer.Exit(exit_code(error) if worker else EXIT_FAILED) from error
 
 
@@ -52,9 +55,9 @@ def print_json(body: Any) -> None:
     typer.echo(json.dumps(body, indent=2, default=str))
 
 
-def plain(text: Any) -> str:
-    """What strangers have written, without markup and without what moves a terminal's cursor."""
-    return escape("".join(each if each.isprintable() else "\ufffd" for each in str(text)))
+def plain(cell: Any) -> str:
+    """Text of a value without markup and control characters; its lines stay."""
+    return escape("\n".join(printable(line) for line in str(cell).split("\n")))
 
 
 def moment(time_ms: int | None) -> str:
@@ -63,8 +66,8 @@ def moment(time_ms: int | None) -> str:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table for people, of plain text."""
-    table = Table(title=title, title_justify="left")
+    """A table for people. Cells are data, which strangers may have written: no markup, nothing that moves a cursor."""
+    table = Table(title=plain(title), title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:

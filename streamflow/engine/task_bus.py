@@ -12,7 +12,7 @@ from streamflow.bus.alert_events import ALERTS_KEY, EVENT_SEVERITY
 from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.bus.event import HEADERS, new_event
 from streamflow.bus.event_types import EventType, Severity, checked
-from streamflow.bus.masking import masked
+from streamflow.bus.masking import is_secret, masked
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.outputs import Outputs
@@ -59,9 +59,11 @@ class TaskBus:
         """A row waits for people from now on, or waits no more."""
         self._approvals.append((node, is_request, data))
 
-    def alert(self, node: str, is_raised: bool, data: dict[str, Any]) -> None:
-        """An alert of a node is raised, or over."""
+    def alert(self, node: str, is_raised: bool, field: str, data: dict[str, Any]) -> None:
+        """An alert of a node is raised, or over. field: the value's; one that is secret is not told."""
         labels = masked(data["labels"], self._secret_fields)
+        if field in self._secret_fields or is_secret(field):
+            data = {**data, "value": None}
         named = {"alert": f"{self._topology}.{data['alert']}", "labels": labels}
         self._alerts.append((node, is_raised, {**data, **named}))
 

@@ -91,7 +91,7 @@ class WalkEvents:
             self._tell_nodes(told, walk, dead)
         elif dead:
             for node, letter in dead.items():
-                told.say(EventType.NODE_STATE_CHANGED, node, _failed(letter), Severity.WARNING)
+                told.say(EventType.NODE_STATE_CHANGED, node, self._failed(letter, walk), Severity.WARNING)
         for approval, (node, _) in walk.parked.items():
             path = [*_BEGUN, State.PAUSED]
             waits = {"old": "", "new": State.PAUSED, "path": path, "reason": "approval", "approval": approval}
@@ -153,7 +153,9 @@ class WalkEvents:
         for name, node in nodes.items():
             if name in waiting and name not in dead:
                 continue  # it is told of as PAUSED
-            end = _failed(dead[name]) if name in dead else {"old": "", "new": State.COMPLETED, "path": _PASSED}
+            end = (
+                self._failed(dead[name], walk) if name in dead else {"old": "", "new": State.COMPLETED, "path": _PASSED}
+            )
             shown = {
                 "started": node.started,
                 "took_us": node.took_ns // 1_000,
@@ -166,6 +168,26 @@ class WalkEvents:
                 shown["attempt"] = self.answers[name].attempts
             severity = Severity.WARNING if name in dead else Severity.DEBUG
             told.say(EventType.NODE_STATE_CHANGED, name, {**end, **shown}, severity)
+
+    def _failed(self, letter: dict[str, str], walk: Walk) -> dict[str, Any]:
+        calls = letter.get("sf-calls", "")
+        return {
+            "old": "",
+            "new": State.FAILED,
+            "path": [*_BEGUN, State.FAILED],
+            "reason": letter["sf-reason"],
+            "error": self._without_secrets(letter.get("sf-error", ""), walk),
+            "attempt": max(1, int(calls)) if calls.isdigit() else 1,
+        }
+
+    def _without_secrets(self, error: str, walk: Walk) -> str:
+        """What failed, without values of secret fields: functions and servers repeat what they were given."""
+        for row in (walk.row, *(row for _, _, row, _ in walk.steps or ())):
+            for name in getattr(row, "__struct_fields__", ()):
+                value = getattr(row, name) if self._is_secret(name) else None
+                if value is not None and value != "":
+                    error = error.replace(str(value), MASK)
+        return error
 
     def _shown(self, row: Any) -> Any:
         """A row as JSON types, masked; its beginning as text when it is large."""
@@ -191,20 +213,6 @@ class WalkEvents:
 
 
 _PASSED = [*_BEGUN, State.COMPLETED]
-
-
-def _failed(letter: dict[str, str]) -> dict[str, Any]:
-    calls = letter.get("sf-calls", "")
-    attempt = max(1, int(calls)) if calls.isdigit() else 1
-    error = letter.get("sf-error", "")
-    return {
-        "old": "",
-        "new": State.FAILED,
-        "path": [*_BEGUN, State.FAILED],
-        "reason": letter["sf-reason"],
-        "error": error,
-        "attempt": attempt,
-    }
 
 
 class _Node:

@@ -15,8 +15,8 @@ from streamflow.model.severity import is_worse, severity_of
 
 _FOR, _SILENT = "for", "silent"
 
-#: Says on the bus that an alert is raised (True) or over, in the transaction of the rows.
-SayAlert = Callable[[bool, dict[str, Any]], None]
+#: Says on the bus that an alert is raised (True) or over, in the transaction of the rows; the field that was judged.
+SayAlert = Callable[[bool, str, dict[str, Any]], None]
 
 
 class Watch(Process):
@@ -115,5 +115,5 @@ class Watch(Process):
         if self.say is not None:
             data = {"alert": alert, "rule": self._name, "labels": {self._key_name: str(self.key)}, "value": shown}
             more = {"threshold": limit, "severity": severity, "since": since_ms, **self._options["told"]}
-            self.say(raised, data | (more if raised else {}))
+            self.say(raised, self._field or "", data | (more if raised else {}))
         return iter((row,))

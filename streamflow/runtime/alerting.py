@@ -181,12 +181,13 @@ class Term:
         self._samples.seek(place, end if found[place] is None else found[place].offset)
         while await self._samples.position(place) < end:
             await self._take_samples()
-        evaluator.warm(now_ms)
+        await asyncio.to_thread(evaluator.warm, now_ms)
 
     async def _take_samples(self) -> None:
         for records in (await self._samples.getmany(timeout_ms=int(_ROUND_S * 1_000))).values():
+            now_ms = int(time.time() * 1_000)
             for record in records:
-                for at_ms, metric, labels, value in points_in(record.value):
+                for at_ms, metric, labels, value in points_in(record.value, now_ms):
                     self._evaluator.history.add(at_ms, metric, labels, value)
 
     async def round(self, telling: Telling) -> None:
@@ -200,12 +201,13 @@ class Term:
         moves = telling.take()
         if time.monotonic() - self._judged_s >= self._settings.alerts_interval_ms / 1_000:
             self._judged_s = time.monotonic()
-            moves += self._evaluator.evaluate(self.table, now_ms)
+            # In a thread, as rules may be many, and given over HTTP; nothing else is done with the table meanwhile.
+            moves += await asyncio.to_thread(self._evaluator.evaluate, self.table, now_ms)
         if moves:
             await self._say(moves)
         began_s = time.monotonic()
         if began_s >= self._tell_at_s:
-            telling.begin(due(self.table, self._config.routes, now_ms))
+            telling.begin(await asyncio.to_thread(due, self.table, self._config.routes, now_ms))
             self._tell_at_s = began_s + max(_TELL_S, (time.monotonic() - began_s) / _TELL_SHARE)
 
     async def _say(self, moves: Iterable[Move]) -> None:

@@ -140,9 +140,7 @@ class KafkaEventLog(QueuedEvents):
         sends = []
         for event in events:
             key = (event.partitionkey or event.subject).encode()
-            value = event.encode()
-            if len(value) > EVENT_MAX_BYTES - 1_024:
-                value = _shortened(event).encode()
+            value = encoded(event)
             # The producer gathers what waits for one partition into one batch.
             sends.append(
                 await producer.send(
@@ -181,8 +179,18 @@ class KafkaEventLog(QueuedEvents):
         await disconnect(producer, within_s=within_s)
 
 
-def _shortened(event: BusEvent) -> BusEvent:
-    """What stays of an event that no topic takes: that it happened, and that its data was too large."""
+def encoded(event: BusEvent) -> bytes:
+    """The event; that it was lost, where it is too large, or is nothing that JSON can say: the others must go on."""
+    try:
+        value = event.encode()
+    except (TypeError, ValueError) as error:
+        log.error("an event %s is lost, it is no JSON: %s", event.type, error)
+        return _lost(event).encode()
+    return value if len(value) <= EVENT_MAX_BYTES - 1_024 else _lost(event).encode()
+
+
+def _lost(event: BusEvent) -> BusEvent:
+    """What stays of an event that no topic takes: that it happened."""
     lost = {"counts": {event.type: 1}}
     return event.model_copy(
         update={

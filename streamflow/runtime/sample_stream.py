@@ -65,12 +65,20 @@ class SampleStream:
         return orjson.dumps({"worker": self._worker, "at": int(time.time() * 1_000), "points": kept})
 
 
-def points_in(value: bytes | None) -> Iterator[tuple[int, str, dict[str, str], float]]:
-    """(time in ms, metric, labels with the worker, value) of a record; nothing of one that is no sample."""
+def points_in(value: bytes | None, now_ms: int) -> Iterator[tuple[int, str, dict[str, str], float]]:
+    """(time in ms, metric, labels with the worker, value) of a record; nothing of one that is no sample.
+
+    A time ahead of the reader's clock is now: else a series would take nothing until then, when a clock was set back.
+    """
     try:
         found: dict[str, Any] = orjson.loads(value or b"{}")
         for metric, labels, number in found.get("points", ()):
             if isinstance(number, int | float):
-                yield int(found["at"]), str(metric), {**labels, "worker": str(found["worker"])}, float(number)
+                yield (
+                    min(int(found["at"]), now_ms),
+                    str(metric),
+                    {**labels, "worker": str(found["worker"])},
+                    float(number),
+                )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("a record of the metrics topic is no sample: %r", error)

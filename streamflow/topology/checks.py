@@ -21,7 +21,7 @@ def check_graph(spec: TopologySpec) -> list[Problem]:
     problems = _check_names(spec) + _check_edges(spec)
     if not any(node.kind == "source" for node in spec.nodes):
         problems.append(Problem("nodes", "there is no source", "add a node of kind source"))
-    return problems + _check_cycles(spec) + _check_ends(spec) + _check_parts(spec)
+    return problems + _check_cycles(spec) + _check_ends(spec) + _check_parts(spec) + _check_ids(spec)
 
 
 def _check_names(spec: TopologySpec) -> list[Problem]:
@@ -97,6 +97,15 @@ def _check_ends(spec: TopologySpec) -> list[Problem]:
         Problem(f"nodes.{node.name}", message, remedy)
         for node in spec.nodes
         if node.name not in reached and not node.output_of
+    ]
+
+
+def _check_ids(spec: TopologySpec) -> list[Problem]:
+    """Ids of executions are in headers, events and paths of the API."""
+    return [
+        Problem(f"nodes.{node.name}.execution_id", f"{node.config['execution_id']!r} is secret", "name another field")
+        for node in spec.nodes
+        if node.config.get("execution_id") in spec.secret_fields
     ]
 
 

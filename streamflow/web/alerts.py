@@ -8,18 +8,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.alerts.config import AlertsConfig
 from streamflow.alerts.message import shown
-from streamflow.alerts.rules import BUILT_IN, LOOK_BACK_MAX_MS, parse_rules, plain_rule
+from streamflow.alerts.rules import BUILT_IN, LOOK_BACK_MAX_MS, given_rule, parse_rules, plain_rule
 from streamflow.bus.alert_events import ALERTS_KEY
 from streamflow.bus.alert_table import Alert, AlertTable
 from streamflow.bus.control import ACTOR_MAX_CHARS
 from streamflow.bus.event_types import EventType
+from streamflow.bus.masking import masked
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.model.severity import AlertSeverity
 from streamflow.nodes.kind import DurationMs
@@ -34,6 +35,7 @@ from streamflow.web.problems import JsonResponse, Refusal, json_answer
 #: How long a write waits until the table shows it, 5 s; then it is answered 202.
 _LOOKS, _LOOK_S = 250, 0.02
 _LATER: dict[int | str, dict[str, Any]] = {202: json_answer("It is said, and will take effect.")}
+_Label = Annotated[str, Field(max_length=200, pattern=LINE)]
 AlertId = Path(max_length=200, description="id of the alert")
 
 
@@ -54,7 +56,9 @@ class SilenceBody(_Body):
     """What is not to be told, and for how long."""
 
     rule: str = Field("*", max_length=200, pattern=LINE, description="pattern of rules and alert nodes")
-    labels: dict[str, str] = Field(default_factory=dict, max_length=20, description="labels that an alert must have")
+    labels: dict[_Label, _Label] = Field(
+        default_factory=dict, max_length=20, description="labels that an alert must have"
+    )
     for_: DurationMs = Field(alias="for", ge=1, le=30 * LOOK_BACK_MAX_MS, description="how long from now")
 
 
@@ -154,9 +158,13 @@ def _add_alerts(router: APIRouter, desk: AlertDesk) -> None:
         if not found.is_open:
             raise Refusal(409, "alert_over", f"{alert} was cleared already")
         data = {"alert": alert, "comment": given.comment}
-        is_done = found.acknowledged is not None or await desk.say(
-            request, EventType.ALERT_ACKNOWLEDGED, data, given, lambda: found.acknowledged is not None
-        )
+
+        def is_settled() -> bool:
+            return found.acknowledged is not None or not found.is_open
+
+        is_done = is_settled() or await desk.say(request, EventType.ALERT_ACKNOWLEDGED, data, given, is_settled)
+        if found.acknowledged is None and not found.is_open:
+            raise Refusal(409, "alert_over", f"{alert} was cleared meanwhile")
         return JsonResponse(found.plain(), status_code=200 if is_done else 202)
 
 
@@ -184,9 +192,12 @@ def _add_silences(router: APIRouter, desk: AlertDesk) -> None:
         if found is None:
             raise Refusal(404, "unknown_silence", f"no silence {silence!r}")
         data = {"silence": silence, "rule": found.rule, "labels": found.labels, "until": 0, "comment": found.comment}
-        done = await desk.say(
-            request, EventType.ALERT_SILENCED, data, _Body(), lambda: table.silences[silence].until == 0
-        )
+
+        def is_lifted() -> bool:
+            now = table.silences.get(silence)  # others may have taken its place in the table
+            return now is None or now.until == 0
+
+        done = await desk.say(request, EventType.ALERT_SILENCED, data, _Body(), is_lifted)
         return JsonResponse({"silence": silence}, status_code=200 if done else 202)
 
 
@@ -205,11 +216,19 @@ def _add_rules(router: APIRouter, desk: AlertDesk) -> None:
         said = [f"{each.place}: {each.message}" + (f" ({each.remedy})" if each.remedy else "") for each in problems]
         known = {"default", *config.routes}
         said += [f"rules.{n}.route: no route {r.route!r}" for n, r in rules.items() if r.route not in known]
+        said += [
+            f"rules.{n}: the bus masks what is called like a secret (call it otherwise)" for n in _masked(body.rules)
+        ]
         if said:
             raise Refusal(422, "bad_rules", "; ".join(said), problems=said)
-        data = {"rules": {name: dict(given) for name, given in body.rules.items()}}
+        data = {"rules": {name: given_rule(rule) for name, rule in rules.items()}}
         done = await desk.say(request, EventType.ALERT_RULES_CHANGED, data, body, lambda: table.rules == data["rules"])
         return JsonResponse(_rules_view(config, data["rules"]), status_code=200 if done else 202)
+
+
+def _masked(rules: Mapping[str, Any]) -> list[str]:
+    """Rules that would not come back from the bus as they were said."""
+    return [name for name, given in rules.items() if masked({name: given}) != {name: given}]
 
 
 def _rules_view(config: AlertsConfig, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,4 +108,7 @@ def execution_routes(service: Service) -> APIRouter:
 
 
 def _text(time: datetime | None) -> str:
-    return "" if time is None else rfc3339(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
+    try:
+        return "" if time is None else rfc3339(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
+    except OverflowError as error:
+        raise Refusal(422, "bad_parameter", f"{time} is beyond the years 1 to 9999 in UTC") from error

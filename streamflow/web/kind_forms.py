@@ -70,7 +70,7 @@ async def answer_field(service: Service, kind: NodeKind, body: FieldBody) -> dic
             f"no field {body.field!r} of {kind.kind} depends on others; those that do: {', '.join(names) or 'none'}"
         )
         raise Refusal(404, "unknown_field", detail)
-    answers = _answers(service, kind, body.values)
+    answers = _answers(service, kind, _chosen(kind, body.values))
     found: dict[str, Any] = await _asked(answers.answer, body.field)
     return found
 
@@ -83,9 +83,10 @@ async def check_values(service: Service, kind: NodeKind, body: ValuesBody) -> di
         config = kind.config_type.model_validate(body.values).model_dump(mode="json", by_alias=True)
     except ValidationError as error:
         problems = [(each.place, each.message, each.remedy) for each in problems_of(error, "", kind.config_type)]
-    answers = _answers(service, kind, body.values)
+    chosen = _chosen(kind, body.values)
+    answers = _answers(service, kind, chosen)
     for name in await _asked(answers.unusable):
-        problems.append((name, f"{body.values[name]!r} is none of its options", "ask for its options, and choose one"))
+        problems.append((name, f"{chosen[name]!r} is none of its options", "ask for its options, and choose one"))
     derived = {
         each.name: (await _asked(answers.answer, each.name))["value"] for each in kind.dependents if each.derived
     }
@@ -93,13 +94,23 @@ async def check_values(service: Service, kind: NodeKind, body: ValuesBody) -> di
     return {"problems": told, "config": None if problems else config, "derived": derived}
 
 
-def _answers(service: Service, kind: NodeKind, values: Mapping[str, Any]) -> FormAnswers:
+def _chosen(kind: NodeKind, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with the defaults of others; None for what is not of its option's type: functions count on it."""
     defaults = {
         info.alias or name: info.get_default(call_default_factory=True)
         for name, info in kind.config_type.model_fields.items()
         if not info.is_required()
     }
-    return FormAnswers(kind.dependents, {**defaults, **values}, _Tables(service))
+    wrong: set[Any] = set()
+    try:
+        kind.config_type.model_validate(values)
+    except ValidationError as error:
+        wrong = {each["loc"][0] for each in error.errors() if each["loc"]}
+    return {**defaults, **{name: None if name in wrong else value for name, value in values.items()}}
+
+
+def _answers(service: Service, kind: NodeKind, values: Mapping[str, Any]) -> FormAnswers:
+    return FormAnswers(kind.dependents, values, _Tables(service))
 
 
 async def _asked(ask: Any, *arguments: str) -> Any:

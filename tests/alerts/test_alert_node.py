@@ -157,6 +157,15 @@ def test_keys_that_a_schema_calls_secret_are_not_said() -> None:
     assert [event.data["labels"] for event in _events(driver)] == [{"sensor": "***"}]
 
 
+def test_a_value_that_a_schema_calls_secret_is_not_said() -> None:
+    driver = _driver("field: value, above: 10")
+    driver._bus = DataPathBus(EVENTS, Detail.LIFECYCLE, secret_fields=frozenset({"value"}))
+    driver.publish("in", [{"time": 1, "sensor": "a", "value": 11}, {"time": 2, "sensor": "a", "value": 9}])
+    driver.run()
+    assert [event.data.get("value") for event in _events(driver)] == [None, None]
+    assert driver.output("out")[0]["value"] == 11
+
+
 @pytest.mark.parametrize(
     ("config", "place"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -21,6 +22,7 @@ from streamflow.alerts.notifiers import NOTIFIERS
 from streamflow.alerts.telling import Telling
 from streamflow.bus.alert_table import Alert
 from streamflow.calls.caller import Outside
+from streamflow.errors import TopologyError
 from tests.calls.server import Server, serving
 from tests.ports import free_port
 from tests.secured import Authority
@@ -152,6 +154,33 @@ def test_pagerduty_gets_an_event_per_alert_and_state(server: Server) -> None:
     }  # fmt: skip
 
 
+def test_a_url_that_is_a_secret_is_in_no_message(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        _SECRETS, "STREAMFLOW_SECRET_SLACK", f"{server.url}/status/404/T0SECRET/B0%20SECRET?key=K0SECRET"
+    )
+    (told,) = _told({"kind": "slack", "url": "${secret:slack}"}, _message(_alert()))
+    assert (told["outcome"], "404" in told["message"], "SECRET" in told["message"]) == ("refused", True, False)
+    for wrong in ("hooks/T0SECRET", "ftp://hooks/T0SECRET", "https://[T0SECRET/", "https://hooks:T0SECRET/"):
+        monkeypatch.setitem(_SECRETS, "STREAMFLOW_SECRET_SLACK", wrong)
+        with pytest.raises(TopologyError) as refused:
+            _told({"kind": "slack", "url": "${secret:slack}"}, _message(_alert()))
+        assert "SECRET" not in str(refused.value)
+
+
+def test_another_attempt_tells_pagerduty_what_the_one_before_did_not(server: Server) -> None:
+    server.down_between = range(3, 4)
+    options = {"kind": "pagerduty", "url": f"{server.url}/ok/pd", "routing_key": "${secret:key}"}
+    _told(options, _message(*(_alert(f"lag-{number}") for number in range(1, 5))))
+    assert [each["dedup_key"] for each in server.bodies] == ["lag-1", "lag-2", "lag-3", "lag-3", "lag-4"]
+
+
+def test_keys_that_strangers_chose_stay_on_their_line(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_SECRETS, "STREAMFLOW_SECRET_SLACK", f"{server.url}/ok/slack")
+    message = _message(_alert(labels={"shop": "a\n[critical raised] all\x1b[2J\u202e"}))
+    _told({"kind": "slack", "url": "${secret:slack}"}, message)
+    assert server.bodies[0]["attachments"][0]["text"].isprintable()  # type: ignore[index]
+
+
 class Mailbox:
     """A mail server that asks for STARTTLS and a password; `codes`: what it answers first."""
 
@@ -211,3 +240,42 @@ def test_mail_goes_encrypted_with_a_password_and_again_after_a_passing_refusal(t
         _, (told,) = asyncio.run(_tell(options | {"ca_file": None}, message, _outside("127.0.0.0/8")))
         assert (told["outcome"], "certificate" in told["message"].lower()) == ("refused", True)
         assert len(box.mails) == 1
+
+
+def test_a_mail_server_that_never_comes_to_an_end_holds_one_thread_until_it_is_cut() -> None:
+    begun: list[asyncio.StreamWriter] = []
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(writer)
+        try:
+            while True:
+                writer.write(b"220-wait\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except OSError:
+            writer.close()
+
+    def threads() -> list[str]:
+        return [each.name for each in threading.enumerate() if each.name.startswith("notifier-n")]
+
+    async def story() -> None:
+        server = await asyncio.start_server(drip, "127.0.0.1", free_port())
+        options = {
+            "kind": "email", "host": "127.0.0.1", "port": server.sockets[0].getsockname()[1], "sender": "a@b.de",
+            "to": ["c@d.de"], "timeout": 200,
+        }  # fmt: skip
+        seen: set[int] = set()
+
+        def is_enough(telling: Telling) -> bool:
+            seen.add(len(threads()))
+            return telling.counts["failed"] > 1
+
+        _, moves = await _tell(options, _message(_alert()), _outside("127.0.0.0/8"), is_enough)
+        assert (moves, max(seen), bool(begun)) == ([], 1, True)
+        given_up_s = time.monotonic() + 60
+        while threads() and time.monotonic() < given_up_s:  # noqa: ASYNC110 - a thread sets no event
+            await asyncio.sleep(0.02)
+        server.close()
+        assert threads() == []
+
+    asyncio.run(story())

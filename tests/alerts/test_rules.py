@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import orjson
 import pytest
 
 from streamflow.alerts.config import load_alerts
@@ -10,6 +11,7 @@ from streamflow.alerts.evaluator import Evaluator, Move
 from streamflow.alerts.rules import BUILT_IN, parse_rules
 from streamflow.bus.alert_table import AlertTable
 from streamflow.errors import TopologyError
+from streamflow.runtime.sample_stream import points_in
 
 _SECOND, _MINUTE = 1_000, 60_000
 
@@ -163,6 +165,19 @@ def test_whoever_takes_over_knows_since_when_a_rule_holds() -> None:
     assert second.said[0][0] in (80, 90)  # within one evaluation
 
 
+def test_whoever_takes_over_knows_it_for_hours_and_looks_back_no_further_than_it_held() -> None:
+    rule: dict[str, Any] = {"metric": "m", "above": 10, "for": "5h"}
+    watch, now_s = Watch(r=rule, fine={**rule, "above": 1_000}), 20_000
+    for at in (*range(0, now_s - 3_600, 60), *range(now_s - 3_600, now_s, 10)):  # as it is thinned
+        watch.evaluator.history.add(at * _SECOND, "m", {}, 5 if at < 6_000 else 15)
+    watch.evaluator.warm(now_s * _SECOND)
+    assert watch.at(now_s, 15) == []
+    for at in range(now_s + 10, 24_300, 10):
+        watch.at(at, 15)
+    assert [move[1] for move in watch.moves] == ["ALERT_RAISED"]
+    assert 6_000 + 5 * 3_600 - 120 <= watch.moves[0][0] <= 6_000 + 5 * 3_600 + 120
+
+
 def test_what_goes_away_is_cleared() -> None:
     watch = Watch(r={"metric": "m", "above": 10})
     watch.at(10, 15)
@@ -200,3 +215,13 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path: Any) -> None:
         "notifiers.mail.to", "notifiers.mail.password", "routes.default.tiers.0.to",
     }  # fmt: skip
     assert all(problem.line is not None for problem in found.value.problems)
+
+
+def test_a_clock_that_was_ahead_does_not_shut_a_series() -> None:
+    history = Evaluator({}, "ns", 10 * _SECOND).history
+    metric = "queue_size"
+    for said_s, now_s, value in ((100, 100, 1), (90_000, 110, 2), (120, 120, 3)):  # the second clock was set back
+        sample = orjson.dumps({"worker": "w", "at": said_s * _SECOND, "points": [[metric, {}, value]]})
+        for at_ms, name, labels, found in points_in(sample, now_s * _SECOND):
+            history.add(at_ms, name, labels, found)
+    assert history.select(metric, {})[0].values == [1, 2, 3]

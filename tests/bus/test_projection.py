@@ -63,3 +63,38 @@ def test_rows_are_bounded() -> None:
     for number in range(projection.ROWS_MAX + 7):
         table.add(_event("LATE_DROPPED", f"t/{number}", count=1))
     assert table.encode().startswith(b'{"left_out":7,')
+
+
+def test_what_somebody_else_wrote_is_left_out_and_stops_nothing() -> None:
+    table = StatusTable()
+    raised: dict[str, Any] = {"alert": "a", "rule": "r"}
+    for kind, data in (
+        ("ALERT_RAISED", {**raised, "labels": "abc"}),
+        ("ALERT_RAISED", {**raised, "severity": "dreadful"}),
+        ("ALERT_RAISED", {**raised, "since": "yesterday"}),
+        ("ALERT_SILENCED", {"silence": "s", "until": "tomorrow"}),
+        ("ALERT_NOTIFIED", {"notifier": "n", "alerts": ["a"]}),
+        ("ALERT_ACKNOWLEDGED", None),
+    ):
+        table.add({**_event(kind, "t"), "data": data})
+    table.add({**_event("ALERT_RAISED", "t", **raised), "time": "yesterday"})
+    assert table.alerts.plain() == {}
+    table.add(_event("ALERT_RAISED", "t", **raised))
+    assert list(table.alerts.open) == ["a"]
+
+
+def test_ends_that_are_to_be_told_are_kept_until_they_are() -> None:
+    table, names = StatusTable(), [str(number) for number in range(1_500)]
+
+    def tell(state: str) -> None:
+        told = [[name, state] for name in names]
+        table.add(_event("ALERT_NOTIFIED", "t", 1, notifier="n", alerts=told))
+
+    for name in names:
+        table.add(_event("ALERT_RAISED", "t", alert=name, rule="r"))
+    tell("raised:warning")
+    for name in names:
+        table.add(_event("ALERT_CLEARED", "t", 1, alert=name, rule="r"))
+    assert list(table.alerts.cleared) == names
+    tell("cleared")
+    assert list(table.alerts.cleared) == names[500:]

@@ -59,7 +59,7 @@ class Server:
                 headers = {"Retry-After": rest[3]} if len(rest) > 3 else {}
                 return web.Response(status=int(rest[0]), text="not now", headers=headers)
             case "status":
-                return web.Response(status=int(rest[0]), text="x" * 1_000)
+                return web.Response(status=int(rest[0]), text=f"{request.raw_path} {'x' * 1_000}")
             case "redirect":
                 return web.Response(status=302, headers={"Location": f"{self.url}/ok/1"})
             case "huge":

@@ -67,3 +67,12 @@ def test_workers_ask_one_another_without_the_proxies_of_the_environment(monkeypa
             assert (await client.get(one.url + TABLE)).status_code == 200
 
     asyncio.run(main())
+
+
+def test_a_table_shows_what_strangers_wrote_and_does_nothing_that_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("a [link=x]title[/link]", ["key"], [["[red]shop[/]"], ["\x1b]0;mine\x07\x9b2J\u202e"], ["two\nlines"]])
+    said = capsys.readouterr().out
+    assert "[link=x]" in said
+    assert "[red]shop[/]" in said
+    assert not set("\x1b\x07\x9b\u202e") & set(said)
+    assert "two" in said.splitlines()[-3]

@@ -146,6 +146,26 @@ def test_the_timeline_has_every_node_with_its_rows_masked_and_bounded() -> None:
     assert "4111" not in str([event["data"] for event in _events(driver)])
 
 
+@pytest.mark.parametrize("detail", [Detail.LIFECYCLE, Detail.EVERY])
+def test_what_failed_is_told_without_the_secrets_that_it_repeats(detail: Detail) -> None:
+    text = """
+        topology: t
+        schemas: {Order: {time: timestamp, id: str, card: str secret}}
+        nodes:
+          orders: {kind: source, topic: in, schema: Order, event_time: time, key: id, execution_id: id}
+          wrong:  {kind: map, input: orders, set: {number: int(card)}}
+          out:    {kind: sink, input: wrong, topic: out}
+        """
+    driver = Driver(make_plan(parse_topology(text)), events=detail, secret_fields=frozenset({"card"}))
+    driver.publish("in", [{"time": 1, "id": "o1", "card": "visa 4111"}])
+    driver.run()
+    row = _table(driver).row("o1")
+    assert row is not None
+    (error,) = [each["error"] for each in row["nodes"] if each["state"] == "failed"]
+    assert "***" in error
+    assert "4111" not in str([event["data"] for event in _events(driver)])
+
+
 @pytest.mark.parametrize("detail", [Detail.LIFECYCLE, Detail.SAMPLED, Detail.EVERY])
 def test_events_fit_their_models_and_have_ids_of_their_own(detail: Detail) -> None:
     driver = Driver(_PLAN, events=detail, partitions=2)

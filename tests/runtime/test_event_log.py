@@ -7,10 +7,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from streamflow.bus.event import new_event
 from streamflow.bus.event_types import EventType
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
 from streamflow.runtime.bus_reader import BusReader
-from streamflow.runtime.event_log import KafkaEventLog
+from streamflow.runtime.event_log import KafkaEventLog, encoded
 from streamflow.runtime.topics import ensure_bus
 from streamflow.settings.settings import load_settings
 
@@ -24,6 +25,13 @@ def test_without_kafka_events_wait_and_a_stop_says_what_is_lost(caplog: pytest.L
         assert "not sent within" in caplog.text
 
     asyncio.run(main())
+
+
+def test_what_is_no_json_is_lost_alone() -> None:
+    data = {"rules": {"big": {"metric": "m", "above": 10**30}}}
+    event = new_event("w", EventType.ALERT_RULES_CHANGED, "t", "", data, partitionkey="t")
+    lost = orjson.loads(encoded(event))
+    assert (lost["type"], lost["data"], lost["id"]) == ("EVENTS_LOST", {"counts": {"ALERT_RULES_CHANGED": 1}}, event.id)
 
 
 @pytest.mark.kafka

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import orjson
 
 from streamflow.alerts.config import load_alerts
+from streamflow.bus.log import QueuedEvents
 from tests.web.event_feed import MemoryFeed
 from tests.web.workers import StoredWorker, workers
 
@@ -101,5 +103,42 @@ def test_rules_are_refused_as_a_whole_or_stand_before_those_built_in() -> None:
             assert (await client.get("/v1/alerts/rules")).json() == given.json()
             worker.alerts_config = None
             assert (await client.get("/v1/alerts/rules")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_rules_that_would_not_come_back_from_the_bus_are_refused() -> None:
+    async def story() -> None:
+        async with _worker() as (_, feed, client):
+            huge: dict[str, Any] = {"big": {"metric": "m", "above": 10**30, "for": "5m"}}
+            given = await client.put("/v1/alerts/rules", json={"rules": huge})
+            assert given.status_code == 200, "a number beyond 64 bits is a number"
+            assert given.json()["rules"]["big"]["above"] == 1e30
+            orjson.dumps(feed.logs[0][0]["data"])
+            refused_rules: list[dict[str, Any]] = [
+                {"token_lag": {"metric": "m", "above": 1}},
+                {"lag": {"metric": "m", "above": 1, "labels": {"token": "x"}}},
+                {"lag": {"metric": "m", "above": 1, "labels": {"stage": "*a" * 101}}},
+                {f"lag_{number}": {"metric": "m", "above": 1} for number in range(501)},
+            ]
+            for rules in refused_rules:
+                refused = await client.put("/v1/alerts/rules", json={"rules": rules})
+                assert (refused.status_code, len(refused.json()["problems"])) == (422, 1)
+            assert len(feed.logs[0]) == 1
+            for labels in ({"shop": "a" * 201}, {"shop": "a\x1b[2J"}, {"a" * 201: "x"}):
+                refused = await client.post("/v1/alerts/silences", json={"for": "1h", "labels": labels})
+                assert refused.status_code == 422
+
+    asyncio.run(story())
+
+
+def test_an_alert_that_ends_while_it_is_acknowledged_is_over() -> None:
+    async def story() -> None:
+        async with _worker() as (worker, feed, client):
+            _raised(feed, "one")
+            assert await _ids(client) == ["one"]
+            cleared: dict[str, Any] = {"type": "ALERT_CLEARED", "data": {"alert": "one", "rule": "lag"}}
+            worker.events = QueuedEvents("w", wake=lambda: feed.add(9, **cleared))  # before what is said comes
+            assert (await client.post("/v1/alerts/one/acknowledge")).status_code == 409
 
     asyncio.run(story())

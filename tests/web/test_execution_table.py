@@ -82,3 +82,5 @@ async def _look() -> None:
         assert (await ids(limit=2))[:2] == ["a/91", "a/90"]
         missing = await client.get("/v1/executions/a/1000")
         assert (missing.status_code, missing.json()["title"]) == (404, "unknown_execution")
+        early = await client.get("/v1/executions", params={"since": "0001-01-01T00:00:00+14:00"})
+        assert (early.status_code, early.json()["title"]) == (422, "bad_parameter")

@@ -5,7 +5,11 @@ from typing import Any
 
 import httpx
 
+from streamflow.nodes.dependent import Dependent
+from streamflow.nodes.kind import NodeConfig
+from streamflow.nodes.lookup import Lookup
 from streamflow.nodes.registry import KINDS
+from streamflow.web.kind_forms import ValuesBody, check_values
 from tests.web.workers import StoredWorker, workers
 
 
@@ -52,6 +56,12 @@ def test_a_form_is_answered_from_the_tables_of_the_topology() -> None:
             assert (status, refused["title"]) == (422, "bad_parameter")
             assert (await client.post("/v1/nodes/lokup/options", json={"field": "x", "values": {}})).status_code == 404
             await _is_checked(client)
+            for wrong in ({"a": 1}, {}, [], ["shops"], 10**40):  # no text, and so no table
+                _, waits = await _asked(client, "options", field="take", values={"table": wrong})
+                assert waits["waits_for"] == ["table"]
+                _, checked = await _asked(client, "check", values={"table": wrong, "key": "shop"})
+                assert [each["field"] for each in checked["problems"]] == ["table"]
+            await _has_a_default_that_is_no_option(one)
             await _waits_for_tables(one, client)
 
     asyncio.run(main())
@@ -72,6 +82,20 @@ async def _is_checked(client: httpx.AsyncClient) -> None:
         "config": {"table": "shops", "key": "shop", "take": {"city": "city"}, "prefix": "", "missing": "null"},
         "derived": {},
     }
+
+
+class _Config(NodeConfig):
+    table: str = "nowhere"
+
+
+class _Kind(Lookup):
+    config_type = _Config  # type: ignore[assignment]
+    dependents = (Dependent("table", lambda _, tables: tables.names),)  # type: ignore[assignment]
+
+
+async def _has_a_default_that_is_no_option(one: StoredWorker) -> None:
+    checked = await check_values(one, _Kind(), ValuesBody(values={}))
+    assert [each["message"] for each in checked["problems"]] == ["'nowhere' is none of its options"]
 
 
 async def _waits_for_tables(one: StoredWorker, client: httpx.AsyncClient) -> None:

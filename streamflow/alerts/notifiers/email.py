@@ -8,6 +8,9 @@ import asyncio
 import smtplib
 import socket
 import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate
 from pathlib import Path
@@ -56,6 +59,14 @@ class EmailCaller(NotifierCaller):
         super().__init__(name, outside)
         self._options, self._password = options, ""
         self._context: ssl.SSLContext | None = None
+        #: One thread of its own: a server that never ends its lines holds no other up.
+        self._thread = ThreadPoolExecutor(1, f"notifier-{name}")
+        self._socket: socket.socket | None = None
+
+    async def close(self) -> None:
+        """Let the thread end."""
+        self._cut()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def open(self) -> None:
         """Read the password and the authorities."""
@@ -65,18 +76,39 @@ class EmailCaller(NotifierCaller):
             self._context = ssl.create_default_context(cafile=options.ca_file)
 
     async def call(self, row: Message, origin: Origin) -> bool:
-        """Send; the thread ends by its own time-out when the call is given up."""
+        """Send; the connection is cut when the call is given up, and the thread ends with it."""
         if not host_allowed(self._options.host, self._outside.hosts):
             message = f"{self._options.host!r} is no host that this worker may call"
             raise CallFailed("host", message, ErrorClass.USER)
-        await asyncio.to_thread(self._send, mail(self._options, row))
+        made = mail(self._options, row)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._send, made)
+        except asyncio.CancelledError:
+            self._cut()
+            raise
         return True
 
+    def _cut(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # it may have ended meanwhile
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _opened(self, made: socket.socket) -> None:
+        self._socket = made.dup()  # the connection below TLS, whichever object has it
+
     def _send(self, made: EmailMessage) -> None:
+        try:
+            self._deliver(made)
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _deliver(self, made: EmailMessage) -> None:
         options = self._options
         guard = AddressGuard(self._outside.networks, only_listed=not options.starttls)
         try:
-            with _GuardedSmtp(guard, options.host, options.port, timeout=options.timeout / 1_000) as server:
+            with _GuardedSmtp(guard, self._opened, options) as server:
                 if self._context is not None:
                     server.starttls(context=self._context)
                 if options.username:
@@ -100,9 +132,9 @@ class EmailCaller(NotifierCaller):
 class _GuardedSmtp(smtplib.SMTP):
     """Connects to nothing that nodes must not reach: the address is judged where the socket is made."""
 
-    def __init__(self, guard: AddressGuard, host: str, port: int, timeout: float) -> None:
-        self._guard = guard
-        super().__init__(host, port, timeout=timeout)
+    def __init__(self, guard: AddressGuard, opened: Callable[[socket.socket], None], options: Email) -> None:
+        self._guard, self._opened = guard, opened
+        super().__init__(options.host, options.port, timeout=options.timeout / 1_000)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         failed: OSError | None = None
@@ -115,6 +147,7 @@ class _GuardedSmtp(smtplib.SMTP):
                 made.close()
                 failed = error
             else:
+                self._opened(made)
                 return made
         raise failed or OSError(f"{host} has no address")
 

@@ -1,20 +1,23 @@
 """What every notifier is: configuration as data, and a caller that sends one message under a policy (`calls/`)."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator
 
 from streamflow.alerts.message import Message
 from streamflow.alerts.rules import Strict
+from streamflow.bus.masking import MASK
 from streamflow.calls.addresses import host_allowed
 from streamflow.calls.caller import Origin, Outside
+from streamflow.calls.faults import failure_of
 from streamflow.calls.http import exchange, open_session, taken
 from streamflow.calls.policy import BreakerPlan, Policy, Retry
 from streamflow.calls.secrets import refers_to_secret, with_secrets
-from streamflow.errors import CallFailed, ErrorClass
+from streamflow.errors import CallFailed, ErrorClass, Problem, TopologyError
 from streamflow.nodes.kind import DurationMs
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ def _by_reference(text: str) -> str:
 Secret = Annotated[str, AfterValidator(_by_reference)]
 
 _CONNECTIONS, _CONNECT_MS = 4, 5_000
+#: Parts of a secret URL that are masked by themselves.
+_HIDDEN_MIN_CHARS = 6
 
 
 class Notifier(Strict):
@@ -100,8 +105,7 @@ class HttpNotifier(Notifier):
     def _check_url(cls, url: str) -> str:
         if refers_to_secret(url):
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc:
+        if not _is_url(url) or "@" in urlsplit(url).netloc:
             raise ValueError("begin it with https://, without a password")
         return url
 
@@ -113,11 +117,18 @@ class HttpNotifierCaller(NotifierCaller):
         super().__init__(name, outside)
         self._given = url
         self._url = ""
+        #: What no message, log or event may say: servers repeat URLs in what they answer.
+        self._hidden: list[str] = []
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Make the pool."""
         self._url = self.secret(self._given, "url")
+        if not _is_url(self._url):
+            place = f"notifiers.{self._name}.url"
+            raise TopologyError((Problem(place, "its secret makes no URL of it", "begin it with https://"),))
+        if refers_to_secret(self._given):
+            self._hidden = sorted(_parts_of(self._url), key=len, reverse=True)
         plain = not self._url.startswith("https://")
         self._session = open_session(
             self._outside, only_listed=plain, pool=_CONNECTIONS, connect_timeout_ms=_CONNECT_MS
@@ -135,4 +146,37 @@ class HttpNotifierCaller(NotifierCaller):
         host = urlsplit(self._url).hostname or ""
         if not host_allowed(host, self._outside.hosts):
             raise CallFailed("host", f"{host!r} is no host that this worker may call", ErrorClass.USER)
-        await exchange(self._session, "POST", self._url, {"Content-Type": "application/json", **headers}, body, taken)
+        try:
+            given = {"Content-Type": "application/json", **headers}
+            await exchange(self._session, "POST", self._url, given, body, taken)
+        except Exception as error:
+            failed = failure_of(error)
+            raise CallFailed(
+                failed.reason, self._shown(str(failed)), failed.error_class, failed.retry_after_s
+            ) from None
+
+    def _shown(self, text: str) -> str:
+        for each in self._hidden:
+            text = text.replace(each, MASK)
+        return text
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _parts_of(url: str) -> set[str]:
+    """What a URL that is a secret must not be told by: all of it, path and query, and what is long in them."""
+    parts = urlsplit(url)
+    behind = url.partition(parts.netloc)[2]
+    found = {
+        url,
+        behind,
+        parts.password or "",
+        *(each for each in re.split(r"[/?&=#]", behind) if len(each) >= _HIDDEN_MIN_CHARS),
+    }
+    return {each for each in found | {unquote(each) for each in found} if len(each) > 1}

@@ -36,6 +36,8 @@ class PagerDutyCaller(HttpNotifierCaller):
     def __init__(self, options: PagerDuty, name: str, outside: Outside) -> None:
         super().__init__(name, outside, options.url)
         self._options, self._key = options, ""
+        #: What was taken of a message that was not taken whole, so that another attempt gets further.
+        self._taken: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
         """Read the key, too."""
@@ -43,9 +45,14 @@ class PagerDutyCaller(HttpNotifierCaller):
         await super().open()
 
     async def call(self, row: Message, origin: Origin) -> bool:
-        """All of them, or again from the first."""
+        """One after the other; another attempt goes on where this one came to."""
+        marks = set(row.marks)
+        self._taken &= marks
         for alert in row.alerts:
-            await self.post(orjson.dumps(event(self._key, row.state, alert)), {})
+            own = {mark for mark in marks if mark[0] == alert.alert}
+            if not own <= self._taken:
+                await self.post(orjson.dumps(event(self._key, row.state, alert)), {})
+                self._taken |= own
         return True
 
 
