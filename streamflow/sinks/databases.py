@@ -84,11 +84,15 @@ class _Sqlite:
         self._connection.execute("SAVEPOINT part")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK TO part")
+        except Exception as error:
+            # A full disk, or a trigger, may have ended the whole transaction: what comes next would be outside of it.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            elif self.fault(error) is Fault.ROW:
+                raise sqlite3.OperationalError(f"a row ended the whole transaction: {error}") from error
             raise
-        finally:
-            self._connection.execute("RELEASE part")
+        self._connection.execute("RELEASE part")
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
         """(rows, how many were changed)."""
