@@ -17,6 +17,9 @@ from streamflow.model.schema import FieldType
 
 #: How long SQLite waits for another writer, seconds.
 _BUSY_S = 30.0
+#: PostgreSQL ends a transaction whose owner says nothing for this long (a worker that stands still, a cut line), as its
+#: successor needs the row that it has locked; and how long one waits for such a lock. Seconds.
+_SILENT_S, _LOCK_S = 10, 10
 #: Primary result codes of SQLite.
 _ROW_CODES = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
 _AWAY_CODES = (
@@ -24,6 +27,8 @@ _AWAY_CODES = (
 )  # fmt: skip
 #: Classes of SQLSTATE: data, integrity, what a trigger raises, a view's check, a row too large for an index.
 _ROW_STATES = ("22", "23", "P0", "44", "54")
+#: The end of a transaction that was silent for too long.
+_SILENT_STATE = "25P03"
 
 
 class Fault(StrEnum):
@@ -135,6 +140,8 @@ class _Postgres:
             ) from error
         self._psycopg: Any = psycopg
         self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+        self._connection.execute(f"SET idle_in_transaction_session_timeout = '{_SILENT_S}s'")
+        self._connection.execute(f"SET lock_timeout = '{_LOCK_S}s'")
 
     def transaction(self) -> Any:
         """All or nothing."""
@@ -161,7 +168,7 @@ class _Postgres:
             return Fault.ROW
         away = self._psycopg.OperationalError | self._psycopg.InterfaceError
         refused = isinstance(error, self._psycopg.Error) and not isinstance(error, away)
-        return Fault.REFUSED if refused else Fault.AWAY
+        return Fault.REFUSED if refused and state != _SILENT_STATE else Fault.AWAY
 
     def close(self) -> None:
         """Disconnect."""

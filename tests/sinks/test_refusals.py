@@ -14,7 +14,7 @@ from streamflow.errors import SinkRefused
 from streamflow.model.chunk import Chunk, Run
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
-from streamflow.sinks import sql
+from streamflow.sinks import databases, sql
 from streamflow.sinks.target import SqlTarget
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.document import spec_of
@@ -185,6 +185,32 @@ def test_a_disk_that_is_full_while_refused_rows_are_looked_for_is_tried_again(
     assert [each.index for each in batch.prepare()] == [1]
     with sqlite3.connect(tmp_path / "db") as found:
         assert found.execute("SELECT id FROM sales ORDER BY id").fetchall() == [(1,), (2,)]
+
+
+def test_an_owner_that_stands_still_in_its_transaction_keeps_its_successor_out_for_a_moment_only(
+    served: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if served is None:
+        pytest.skip("no PostgreSQL on this machine")
+    Database(served).begin()
+    monkeypatch.setenv("TEST_SQL_URL", served)
+    monkeypatch.setattr(databases, "_SILENT_S", 1)
+    schema = make_plan(spec_of(document(**SINKS["sqlite"]))).stage("kept").entries[0].schema
+    target = SqlTarget("TEST_SQL_URL", "sales", (), True, 1, 1)
+    old = sql.SqlDelivery(target, schema, "t.kept", 0, 0)
+    stalled = old._connected()
+    stalled.run("BEGIN")
+    old._move(stalled, 0, 5)
+    new = sql.SqlDelivery(target, schema, "t.kept", 0, 0)
+    assert new.done_until == 0
+    # Awake again it is told so, begins anew, and is still who was there last.
+    old.add(schema.row_type(time=0, id=1, shop="a", amount=None, tags=[]), Chunk("f", 0, [b""], [Run(0, 0, 0)], 1), 0)
+    batch = old.take(1)
+    assert batch is not None
+    assert batch.prepare() == []
+    assert Database(served).run("SELECT next FROM streamflow_positions") == [(1,)]
+    for each in (old, new):
+        each.close()
 
 
 def test_a_row_that_ends_the_whole_transaction_is_nobodys_letter_and_nothing_is_written(
