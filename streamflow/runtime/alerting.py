@@ -155,8 +155,7 @@ class Term:
 
     async def end(self) -> None:
         """Disconnect."""
-        await disconnect(self._bus)
-        await self._producer.stop()
+        await asyncio.gather(disconnect(self._bus), self._producer.stop())
 
     async def _follow(self) -> None:
         """Fold what has come to the bus."""

@@ -120,11 +120,16 @@ class KafkaEventLog(QueuedEvents):
                 if refusals == REFUSED_ATTEMPTS or isinstance(error, _TOO_LARGE):
                     log.error("%s events are lost, Kafka refuses them: %s", len(events), denied(error) or repr(error))
                     self.lose(events)
+                    await self._pause()  # the event that counts them comes next, and may be refused, too
                     return
             log.warning("%s events wait for Kafka: %r", len(events) + self.waiting_count, error)
-            await asyncio.sleep(self._backoff_s)
-            self._backoff_s = min(_BACKOFF_MAX_S, self._backoff_s * 2)
+            await self._pause()
         self._backoff_s = _BACKOFF_S
+
+    async def _pause(self) -> None:
+        """Longer each time until something is sent."""
+        await asyncio.sleep(self._backoff_s)
+        self._backoff_s = min(_BACKOFF_MAX_S, self._backoff_s * 2)
 
     async def _attempt(self, events: list[BusEvent]) -> Exception | None:
         """Why not all of them are acknowledged."""

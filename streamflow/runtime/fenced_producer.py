@@ -7,6 +7,7 @@ what is read afterwards is final. A decision and what follows from it are one tr
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,6 +38,8 @@ Send = Callable[[str, int, Sequence[Sendable]], Awaitable[Callable[[], Awaitable
 Result = TypeVar("Result")
 
 _BATCH_MAX_BYTES = 1 << 20
+#: How long a transaction that failed is ended for, seconds; the next of its id, or its time-out, does it otherwise.
+_ABORT_S = 2.0
 
 
 class FencedProducer:
@@ -108,7 +111,9 @@ class FencedProducer:
             self._failed = True  # a batch that was refused leaves a gap in the numbers of those behind it
             if producer._txn_manager.is_fatal_error():
                 await producer._txn_manager.wait_for_transaction_end()  # raises what it was
-            await producer.abort_transaction()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ABORT_S):
+                    await producer.abort_transaction()
             raise
         faults.reach("decision_settled")
         await producer.commit_transaction()

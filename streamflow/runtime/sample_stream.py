@@ -18,8 +18,9 @@ from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Points of one sample: some 700 KB before they are packed; further ones are left out.
-POINTS_MAX = 5_000
+#: Points of one sample, and its bytes before it is packed, which is what the producer looks at; further points are left
+#: out.
+POINTS_MAX, SAMPLE_MAX_BYTES = 5_000, EVENT_MAX_BYTES - 1_024
 
 
 class SampleStream:
@@ -57,12 +58,14 @@ class SampleStream:
             await asyncio.sleep(interval_s)
 
     def _sample(self) -> bytes:
-        points = self._points()
-        if len(points) > POINTS_MAX:
-            log.warning("a sample has %s points, %s of them are left out", len(points), len(points) - POINTS_MAX)
+        points, at_ms = self._points(), int(time.time() * 1_000)
         # What is computed stands last and is never left out.
         kept = points[-POINTS_MAX:]
-        return orjson.dumps({"worker": self._worker, "at": int(time.time() * 1_000), "points": kept})
+        while len(sample := orjson.dumps({"worker": self._worker, "at": at_ms, "points": kept})) > SAMPLE_MAX_BYTES:
+            kept = kept[len(kept) // 8 + 1 :]
+        if len(kept) < len(points):
+            log.warning("a sample has %s points, %s of them are left out", len(points), len(points) - len(kept))
+        return sample
 
 
 def points_in(value: bytes | None, now_ms: int) -> Iterator[tuple[int, str, dict[str, str], float]]:

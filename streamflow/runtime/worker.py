@@ -74,7 +74,7 @@ class Companion(Protocol):
         """Begin, before tasks are assigned."""
 
     async def stop(self) -> None:
-        """End, after the tasks have stopped."""
+        """End, after the tasks have stopped, together with the other companions."""
 
 
 class Worker:
@@ -284,8 +284,7 @@ class Worker:
     async def _shut_down(self) -> None:
         await self.host.stop()
         await self.calls.close()
-        for companion in reversed(self.companions):
-            await companion.stop()
+        await asyncio.gather(*(companion.stop() for companion in reversed(self.companions)))
         self.events.emit(EventType.WORKER_STOPPED, self.plan.topology, {"worker": self.url})
         rest = [self.global_tables.stop(), self.control_topic.stop()]
         if self._bus is not None:

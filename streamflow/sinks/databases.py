@@ -17,6 +17,9 @@ from streamflow.model.schema import FieldType
 
 #: How long SQLite waits for another writer, seconds.
 _BUSY_S = 30.0
+#: PostgreSQL ends a transaction whose owner says nothing for this long (a worker that stands still, a cut line), as its
+#: successor needs the row that it has locked; and how long one waits for such a lock. Seconds.
+_SILENT_S, _LOCK_S = 10, 10
 #: Primary result codes of SQLite.
 _ROW_CODES = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
 _AWAY_CODES = (
@@ -24,6 +27,8 @@ _AWAY_CODES = (
 )  # fmt: skip
 #: Classes of SQLSTATE: data, integrity, what a trigger raises, a view's check, a row too large for an index.
 _ROW_STATES = ("22", "23", "P0", "44", "54")
+#: The end of a transaction that was silent for too long.
+_SILENT_STATE = "25P03"
 
 
 class Fault(StrEnum):
@@ -84,11 +89,15 @@ class _Sqlite:
         self._connection.execute("SAVEPOINT part")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK TO part")
+        except Exception as error:
+            # A full disk, or a trigger, may have ended the whole transaction: what comes next would be outside of it.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            elif self.fault(error) is Fault.ROW:
+                raise sqlite3.OperationalError(f"a row ended the whole transaction: {error}") from error
             raise
-        finally:
-            self._connection.execute("RELEASE part")
+        self._connection.execute("RELEASE part")
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
         """(rows, how many were changed)."""
@@ -131,6 +140,8 @@ class _Postgres:
             ) from error
         self._psycopg: Any = psycopg
         self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+        self._connection.execute(f"SET idle_in_transaction_session_timeout = '{_SILENT_S}s'")
+        self._connection.execute(f"SET lock_timeout = '{_LOCK_S}s'")
 
     def transaction(self) -> Any:
         """All or nothing."""
@@ -157,7 +168,7 @@ class _Postgres:
             return Fault.ROW
         away = self._psycopg.OperationalError | self._psycopg.InterfaceError
         refused = isinstance(error, self._psycopg.Error) and not isinstance(error, away)
-        return Fault.REFUSED if refused else Fault.AWAY
+        return Fault.REFUSED if refused and state != _SILENT_STATE else Fault.AWAY
 
     def close(self) -> None:
         """Disconnect."""

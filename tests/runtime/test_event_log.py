@@ -6,12 +6,14 @@ import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
 
-from streamflow.bus.event import new_event
+from streamflow.bus.event import BusEvent, new_event
 from streamflow.bus.event_types import EventType
 from streamflow.bus.topics import EVENT_MAX_BYTES, events_topic
 from streamflow.runtime.bus_reader import BusReader
 from streamflow.runtime.event_log import KafkaEventLog, encoded
+from streamflow.runtime.hooks.ending import end
 from streamflow.runtime.topics import ensure_bus
 from streamflow.settings.settings import load_settings
 
@@ -90,5 +92,30 @@ def test_what_kafka_refuses_is_lost_alone_and_counted(
         assert found[-1]["data"] == {"counts": {"EXECUTION_STARTED": 1}}
         assert log.lost_count == 1
         assert "1 events are lost, Kafka refuses them" in caplog.text
+
+    asyncio.run(main())
+
+
+def test_a_topic_that_takes_no_event_at_all_is_not_asked_without_a_pause() -> None:
+    """The event that counts what is lost is refused as well, and counted by the next one."""
+
+    class Refused(KafkaEventLog):
+        attempts = 0
+
+        async def _attempt(self, events: list[BusEvent]) -> Exception | None:
+            self.attempts += 1
+            await asyncio.sleep(0)
+            refusal: Exception = MessageSizeTooLargeError()
+            return refusal
+
+    async def main() -> None:
+        log = Refused(load_settings(), "test")
+        log.emit(EventType.EXECUTION_STARTED, "t", {"execution": "1", "version": 1, "parameters": {}})
+        await log.start()
+        for _ in range(2_000):
+            await asyncio.sleep(0)
+        assert 1 <= log.attempts < 20
+        assert log.lost_count == 1
+        await end(log._sender)
 
     asyncio.run(main())

@@ -12,9 +12,12 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from streamflow.bus.audit.keys import Signer
+from streamflow.plan.planner import make_plan
 from streamflow.runtime.blocked import task_is_at
 from streamflow.runtime.sealer import Sealer
+from streamflow.runtime.worker import Worker
 from streamflow.settings.settings import load_settings
+from streamflow.topology.load import load_topology
 
 
 def test_a_worker_that_waits_for_kafka_stops_when_it_is_asked_to(root: Path, tmp_path: Path) -> None:
@@ -76,5 +79,33 @@ def test_where_a_stop_stands_is_found_behind_what_it_waits_for_together() -> Non
         found = [each.rpartition(" ")[2] for each in task_is_at(stopping).split(" > ")]
         assert found == ["stop", "stuck", "wait"]
         stopping.cancel()
+
+    asyncio.run(main())
+
+
+class _Companion:
+    """Ends when the others end, too."""
+
+    def __init__(self, ending: asyncio.Barrier) -> None:
+        self._ending = ending
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    async def stop(self) -> None:
+        """Wait for the others."""
+        await self._ending.wait()
+
+
+def test_what_lives_beside_the_tasks_ends_together(root: Path, tmp_path: Path) -> None:
+    """Each may need its bound when Kafka is away; one after the other they need more time than a stop has."""
+
+    async def main() -> None:
+        spec = load_topology(root / "topologies" / "flights")
+        worker = Worker(make_plan(spec), load_settings(state_dir=tmp_path), "http://w", spec)
+        ending = asyncio.Barrier(3)
+        worker.companions += [_Companion(ending) for _ in range(3)]
+        async with asyncio.timeout(60):
+            await worker._shut_down()
 
     asyncio.run(main())

@@ -11,8 +11,11 @@ import psycopg
 import pytest
 
 from streamflow.errors import SinkRefused
+from streamflow.model.chunk import Chunk, Run
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
+from streamflow.sinks import databases, sql
+from streamflow.sinks.target import SqlTarget
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.document import spec_of
 from tests.sinks import postgres
@@ -152,3 +155,72 @@ def test_every_row_may_be_refused_and_the_report_counts_them(database: Database)
 
 def _id(value: bytes | None) -> int:
     return int(json.loads(value or b"")[2])
+
+
+def _delivery(folder: Path, monkeypatch: pytest.MonkeyPatch, *statements: str) -> sql.SqlDelivery:
+    """To a table of SQLite that refuses ids below 0; three rows wait."""
+    database = Database(f"sqlite:///{folder / 'db'}")
+    database.run("CREATE TABLE sales (time, id CHECK (id >= 0), shop, amount, tags)", *statements)
+    monkeypatch.setenv("TEST_SQL_URL", database.url)
+    monkeypatch.setattr(sql, "PAUSE_S", 0.0)
+    plan = make_plan(spec_of(document(**SINKS["sqlite"])))
+    schema = plan.stage("kept").entries[0].schema
+    made = sql.SqlDelivery(SqlTarget("TEST_SQL_URL", "sales", (), False, 1, 1), schema, "t.kept", 0, 0)
+    chunk = Chunk("t.kept.feed", 0, [b""] * 3, [Run(0, 0, 0)], 3)
+    for index, number in enumerate((1, -1, 2)):
+        made.add(schema.row_type(time=0, id=number, shop="x" * (100_000 * index), amount=None, tags=[]), chunk, index)
+    return made
+
+
+def test_a_disk_that_is_full_while_refused_rows_are_looked_for_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite ends the whole transaction then, its savepoints too; another connection finds room."""
+    delivery = _delivery(tmp_path, monkeypatch)
+    database = delivery._connected()
+    [(pages,)], _ = database.run("PRAGMA page_count")
+    database.run(f"PRAGMA max_page_count = {pages + 5}")
+    batch = delivery.take(3)
+    assert batch is not None
+    assert [each.index for each in batch.prepare()] == [1]
+    with sqlite3.connect(tmp_path / "db") as found:
+        assert found.execute("SELECT id FROM sales ORDER BY id").fetchall() == [(1,), (2,)]
+
+
+def test_an_owner_that_stands_still_in_its_transaction_keeps_its_successor_out_for_a_moment_only(
+    served: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if served is None:
+        pytest.skip("no PostgreSQL on this machine")
+    Database(served).begin()
+    monkeypatch.setenv("TEST_SQL_URL", served)
+    monkeypatch.setattr(databases, "_SILENT_S", 1)
+    schema = make_plan(spec_of(document(**SINKS["sqlite"]))).stage("kept").entries[0].schema
+    target = SqlTarget("TEST_SQL_URL", "sales", (), True, 1, 1)
+    old = sql.SqlDelivery(target, schema, "t.kept", 0, 0)
+    stalled = old._connected()
+    stalled.run("BEGIN")
+    old._move(stalled, 0, 5)
+    new = sql.SqlDelivery(target, schema, "t.kept", 0, 0)
+    assert new.done_until == 0
+    # Awake again it is told so, begins anew, and is still who was there last.
+    old.add(schema.row_type(time=0, id=1, shop="a", amount=None, tags=[]), Chunk("f", 0, [b""], [Run(0, 0, 0)], 1), 0)
+    batch = old.take(1)
+    assert batch is not None
+    assert batch.prepare() == []
+    assert Database(served).run("SELECT next FROM streamflow_positions") == [(1,)]
+    for each in (old, new):
+        each.close()
+
+
+def test_a_row_that_ends_the_whole_transaction_is_nobodys_letter_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = "CREATE TRIGGER no BEFORE INSERT ON sales WHEN NEW.id = 1 BEGIN SELECT RAISE(ROLLBACK, 'no'); END"
+    batch = _delivery(tmp_path, monkeypatch, trigger).take(3)
+    assert batch is not None
+    with pytest.raises(SinkRefused, match="ended the whole transaction: no"):
+        batch.prepare()
+    with sqlite3.connect(tmp_path / "db") as found:
+        assert found.execute("SELECT id FROM sales").fetchall() == []
+        assert found.execute("SELECT next FROM streamflow_positions").fetchall() == [(0,)]
