@@ -112,8 +112,8 @@ class AlertTable:
         kind = event["type"]
         if kind not in _TYPES:
             return
-        # Others may write to the topic, and what does not fit would be met again in every round; a newer version of ours
-        # may say more.
+        # Others may write to the topic, and what does not fit would be met again in every round. What a newer
+        # version says more is no harm.
         model = models()[kind][1]
         known = {name: value for name, value in event["data"].items() if name in model.model_fields}
         data, at_ms = model.model_validate(known).model_dump(mode="json"), _ms(event["time"])
