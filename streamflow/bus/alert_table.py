@@ -112,8 +112,11 @@ class AlertTable:
         kind = event["type"]
         if kind not in _TYPES:
             return
-        # Others may write to the topic, and what does not fit would be met again in every round.
-        data, at_ms = models()[kind][1].model_validate(event["data"]).model_dump(mode="json"), _ms(event["time"])
+        # Others may write to the topic, and what does not fit would be met again in every round. What a newer
+        # version says more is no harm.
+        model = models()[kind][1]
+        known = {name: value for name, value in event["data"].items() if name in model.model_fields}
+        data, at_ms = model.model_validate(known).model_dump(mode="json"), _ms(event["time"])
         match kind:
             case EventType.ALERT_RAISED if data.get("alert"):
                 self._raise(str(event["subject"]), data, at_ms)

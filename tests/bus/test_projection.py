@@ -79,7 +79,7 @@ def test_what_somebody_else_wrote_is_left_out_and_stops_nothing() -> None:
         table.add({**_event(kind, "t"), "data": data})
     table.add({**_event("ALERT_RAISED", "t", **raised), "time": "yesterday"})
     assert table.alerts.plain() == {}
-    table.add(_event("ALERT_RAISED", "t", **raised))
+    table.add(_event("ALERT_RAISED", "t", **raised, said_by_a_newer_version=True))
     assert list(table.alerts.open) == ["a"]
 
 
