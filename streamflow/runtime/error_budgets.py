@@ -94,6 +94,7 @@ class ErrorBudgets:
     def __init__(self, budgets: Iterable[ErrorBudget], tasks: Callable[[], Iterable[OpenTask]], topic: Orders) -> None:
         self.windows = [BudgetWindow(budget) for budget in budgets]
         self._tasks, self._topic = tasks, topic
+        self._order = topic.control.order
         self._seen: WeakKeyDictionary[Task, dict[str, tuple[int, int]]] = WeakKeyDictionary()
 
     async def run(self) -> None:
@@ -107,7 +108,9 @@ class ErrorBudgets:
     def look(self, now_s: float) -> str:
         """Count what came; gives why the topology is to be paused, "" when it is not, or is held already."""
         came = self._came()
-        if self._topic.control.order.wish is not Wish.RUN:
+        before, self._order = self._order, self._topic.control.order
+        was_resumed = before.wish is Wish.RUN and self._order.version != before.version  # since the last look
+        if self._order.wish is not Wish.RUN or was_resumed:
             for window in self.windows:
                 window.clear()
             return ""

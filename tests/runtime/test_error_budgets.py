@@ -100,6 +100,10 @@ def test_letters_of_real_tasks_use_a_budget_up_until_somebody_resumes() -> None:
     assert budgets.look(4) == "", "it begins anew"
     come(b"no JSON", b"nor this", b"nor that", b"nor those")
     assert budgets.look(5) == "node source made 4 dead letters of 7 rows within 10m, 50 % are allowed"
+    asyncio.run(orders.order(Wish.PAUSE, "error budget", "said"))
+    asyncio.run(orders.order(Wish.RUN, "ann", "mended at once"))
+    come(b"no JSON")
+    assert budgets.look(6) == "", "nobody has looked between the two"
 
 
 def test_a_budget_is_planned_and_checked() -> None:

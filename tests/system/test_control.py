@@ -168,7 +168,7 @@ def test_a_pause_holds_everything_even_when_all_workers_die(product: Product, ka
     for number in (0, 1):
         product.stop(number, signal.SIGKILL)
     _start_two(product)
-    assert {task["state"] for task in _tasks(product, (0, 1))} == {"paused"}
+    _until(lambda: {task["state"] for task in _tasks(product, (0, 1))} == {"paused"})
     assert {(task["stage"], task["partition"]): task["watermark"] for task in _tasks(product, (0, 1))} == before
     shops.sell(list(range(1_210, 9_000, 200)), (0, 2))
     assert _order(product, "resume", "repaired", number=1)["state"] == "running"
