@@ -185,9 +185,11 @@ class TaskProducer:
         faults.reach("after_sends")
         await producer.send_offsets_to_transaction(self._offsets(checkpoint), self._group)
         faults.reach("after_offsets")
-        offsets = await _settle(sends) if self._mistake != "commit_before_sends" else {}
-        if self._announcer is not None:
-            await self._announce(producer, self._announcer, sends)
+        offsets: dict[str, int] = {}
+        if self._mistake != "commit_before_sends":
+            offsets = await _settle(sends)
+            if self._announcer is not None:
+                await self._announce(producer, self._announcer, sends)
         faults.reach("before_commit")
         await producer.commit_transaction()
         faults.reach("after_commit")

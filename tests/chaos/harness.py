@@ -40,6 +40,8 @@ SESSION_MS = 6_000
 STALL_S = 8.0
 EXIT_REFUSED = 78
 _SETTLE_S = 240.0
+#: Nothing more comes: what is lost by then is lost.
+_QUIET_S = 60.0
 _TABLE_S = 60.0
 _FIRED_S = 90.0
 #: What a worker writes when a fault point fires, and when the broker refuses its batch.
@@ -283,7 +285,11 @@ class Run:
             verdict: Verdict = self.scenario.judge(self.outputs, expected)
             if len(self.outputs) != count:
                 count, quiet_since = len(self.outputs), time.monotonic()
-            if not verdict.lost or time.monotonic() - quiet_since > 90 or any(slot.refusals > 1 for slot in self.slots):
+            if (
+                not verdict.lost
+                or time.monotonic() - quiet_since > _QUIET_S
+                or any(slot.refusals > 1 for slot in self.slots)
+            ):
                 break
             await asyncio.sleep(0.5)
         await asyncio.sleep(3)
