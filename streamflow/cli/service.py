@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer
@@ -13,7 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 from fastapi import FastAPI
 
-from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.feed import EventFeed
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
@@ -36,7 +35,6 @@ from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
-from streamflow.runtime.alerting import Alerting
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
@@ -59,6 +57,10 @@ from streamflow.web.live.hub import LiveLimits, LiveTables
 from streamflow.web.ports import CheckpointListener, Controls, LocalTable
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
+
+if TYPE_CHECKING:  # most workers judge no alerts
+    from streamflow.alerts.config import AlertsConfig
+    from streamflow.runtime.alerting import Alerting
 
 _STEP_S = 0.01
 #: Two heartbeats of another worker.

@@ -105,22 +105,20 @@ class TaskBus:
         return told
 
     def _tell_late(self) -> None:
-        if self._late_told == self._counters.late:
-            return
-        for number, node, to_topic in self._late:
-            count = self._counters.late[number] - self._late_told[number]
-            if count:
-                self._say(EventType.LATE_DROPPED, node, {"count": count, "to_topic": to_topic})
-        self._late_told[:] = self._counters.late
+        for node, to_topic, count in self._news(self._counters.late, self._late_told):
+            self._say(EventType.LATE_DROPPED, node, {"count": count, "to_topic": to_topic})
 
     def _tell_dropped(self) -> None:
-        if self._dropped_told == self._counters.dropped:
-            return
-        for number, node, _ in self._late:
-            count = self._counters.dropped[number] - self._dropped_told[number]
-            if count:
-                self._say(EventType.VERSIONS_DROPPED, node, {"count": count}, Severity.WARNING)
-        self._dropped_told[:] = self._counters.dropped
+        for node, _, count in self._news(self._counters.dropped, self._dropped_told):
+            self._say(EventType.VERSIONS_DROPPED, node, {"count": count}, Severity.WARNING)
+
+    def _news(self, counts: list[int], told: list[int]) -> list[tuple[str, str | None, int]]:
+        """(node, topic of its late rows, count) of what has come since it was told; it is told now."""
+        if told == counts:
+            return []
+        found = [(node, to_topic, counts[number] - told[number]) for number, node, to_topic in self._late]
+        told[:] = counts
+        return [each for each in found if each[-1]]
 
     def _tell_dead(self, letters: list[Output]) -> None:
         sums: dict[tuple[str, ...], list[dict[str, str]]] = {}

@@ -223,20 +223,9 @@ class _Walk:
                 self.steps.append(Step(depth, f"{entry.producer_stage}/{each.number}", each.watermark_ms, False, note))
         holding.sort(key=lambda each: (each.watermark_ms is not None, each.watermark_ms or 0, each.number))
         self.not_followed_count += len(holding[FOLLOWED_MAX:])
-        for each in holding[:FOLLOWED_MAX]:
-            self._producer(task, entry, each, depth, path, (*levels, level))
-
-    def _producer(
-        self,
-        task: TaskStanding,
-        entry: EntryStanding,
-        producer: ProducerStanding,
-        depth: int,
-        path: tuple[str, ...],
-        levels: tuple[_Level, ...],
-    ) -> None:
         with self._ahead(entry.held_back_ms):
-            self._known_producer(task, entry, producer, depth, path, levels)
+            for each in holding[:FOLLOWED_MAX]:
+                self._producer(task, entry, each, depth, path, (*levels, level))
 
     @contextmanager
     def _ahead(self, held_back_ms: int) -> Iterator[None]:
@@ -247,7 +236,7 @@ class _Walk:
         finally:
             self._target -= held_back_ms
 
-    def _known_producer(
+    def _producer(
         self,
         task: TaskStanding,
         entry: EntryStanding,

@@ -8,12 +8,11 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamflow.alerts.config import AlertsConfig
 from streamflow.alerts.message import shown
 from streamflow.alerts.rules import BUILT_IN, LOOK_BACK_MAX_MS, given_rule, parse_rules, plain_rule
 from streamflow.bus.alert_events import ALERTS_KEY
@@ -30,7 +29,10 @@ from streamflow.web.event_status import FollowedStatus
 from streamflow.web.events import feed_of
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
+
+if TYPE_CHECKING:
+    from streamflow.alerts.config import AlertsConfig
 
 #: How long a write waits until the table shows it, 5 s; then it is answered 202.
 _LOOKS, _LOOK_S = 250, 0.02
@@ -80,9 +82,9 @@ class AlertDesk:
         try:
             return (await self._status.table(feed)).alerts
         except (BrokerUnavailable, TopicError) as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
 
-    def config(self) -> AlertsConfig:
+    def config(self) -> "AlertsConfig":
         """The file, where rules are judged."""
         found = self._service.alerts_config
         if found is None:
@@ -231,7 +233,7 @@ def _masked(rules: Mapping[str, Any]) -> list[str]:
     return [name for name, given in rules.items() if masked({name: given}) != {name: given}]
 
 
-def _rules_view(config: AlertsConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+def _rules_view(config: "AlertsConfig", given: Mapping[str, Any]) -> dict[str, Any]:
     def origin(name: str) -> str:
         return "http" if name in given else "file" if name in config.of_file or name not in BUILT_IN else "built_in"
 

@@ -19,7 +19,7 @@ from streamflow.query.request import LIMIT_DEFAULT, LIMIT_MAX, Reason, RowState,
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.tables import WAIT_S, Gather
 
 Node = Annotated[str | None, Query(description="the approval; may be left out when there is one only")]
@@ -88,7 +88,7 @@ class Desk:
         try:
             ends = await self._service.publish(topic, [(approval.encode(), record)], partition=partition)
         except BrokerUnavailable as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         answer: dict[str, Any] = {"id": approval, "token": encode_token({topic: ends})}
         try:
             if wait:

@@ -12,7 +12,7 @@ from streamflow.query.why_text import moment
 from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 
 TIMEOUT_MAX_MS = 30_000
 
@@ -87,7 +87,7 @@ def _ordering(service: Service, wish: Wish) -> Callable[..., Awaitable[Response]
         except IllegalMove as error:
             raise Refusal(409, "illegal_move", str(error), **_standing(service)) from error
         except BrokerUnavailable as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         done = await service.controls.obeyed(version, timeout_ms / 1_000)
         return JsonResponse(service.controls.standing(), status_code=200 if done else 202)
 

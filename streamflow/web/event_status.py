@@ -11,7 +11,7 @@ from streamflow.bus.projection import StatusTable
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import Refusal
+from streamflow.web.problems import broker_unavailable
 
 _PAGE_EVENTS = 1_000
 
@@ -72,7 +72,7 @@ def status_routes(service: Service, status: FollowedStatus) -> APIRouter:
         try:
             body, cursor = await status.read(feed)
         except (BrokerUnavailable, TopicError) as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         return Response(body, media_type="application/json", headers={"X-Cursor": cursor})
 
     return router

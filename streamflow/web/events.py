@@ -15,7 +15,7 @@ from streamflow.errors import BrokerUnavailable, TopicError, UserError
 from streamflow.web.fanout import Outbox, Seats
 from streamflow.web.guard import is_seated
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.server_sent_events import HEARTBEAT_S, EventStream, encode_event
 
 #: Clients that follow the bus at once, and what waits for each: a slower one is disconnected, and comes back.
@@ -76,7 +76,7 @@ def event_routes(service: Service, clients: EventClients) -> APIRouter:
         try:
             page = await feed_of(service).page(_positions(cursor), since_ms, wanted, limit)
         except (BrokerUnavailable, TopicError) as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         return JsonResponse({"events": page.events, "cursor": encode_cursor(page.positions), "at_end": page.at_end})
 
     @router.get(

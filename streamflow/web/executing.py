@@ -12,7 +12,7 @@ from streamflow.plan.plan import EntryKind, Plan
 from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, json_answer
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import Target, admitted, targets_of, validated
 from streamflow.web.tracing import traced
@@ -57,7 +57,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
             with traced(service, request, topic) as headers:
                 ends = await service.publish(topic, records, [(CORRELATION, execution.encode()), *headers])
         except BrokerUnavailable as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         outcome = await service.executions.wait(execution, timeout_ms / 1_000)
         return _answer(topology, execution, outcome, {"token": encode_token({topic: ends}), "tables": tables[topic]})
 
@@ -79,7 +79,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         try:
             await service.follow_outcomes()
         except BrokerUnavailable as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         return _answer(topology, execution, await service.executions.wait(execution, timeout_ms / 1_000), {})
 
     return router

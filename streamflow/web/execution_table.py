@@ -19,7 +19,7 @@ from streamflow.bus.states import State
 from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 
 LIMIT_MAX = 1_000
 _PAGE_EVENTS = 5_000
@@ -50,7 +50,7 @@ class KnownExecutions:
                 try:
                     page = await feed.page(self._positions, None, _WANTED, _PAGE_EVENTS)
                 except (BrokerUnavailable, TopicError) as error:
-                    raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+                    raise broker_unavailable(error) from error
                 for event in page.events:
                     self.table.add(event)
                 self._positions, at_end = page.positions, page.at_end

@@ -10,7 +10,7 @@ from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import body_of, targets_of, validated
 from streamflow.web.tables import moment_ms
@@ -137,7 +137,7 @@ async def _asked(answer: Awaitable[Result]) -> Result:
         detail = "somebody else decides about letters at this moment; what was done is done: ask again for the rest"
         raise Refusal(409, "busy", detail, retry_after_s=1) from error
     except ExternalError as error:
-        raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+        raise broker_unavailable(error) from error
 
 
 def _found(number: int, letter: Letter | None) -> Letter:

@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from streamflow.alerts.config import AlertsConfig
 from streamflow.bus.control import Wish
 from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog
@@ -21,6 +20,9 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.state.store import Store, TableChanges
 from streamflow.web.executions import Executions
+
+if TYPE_CHECKING:
+    from streamflow.alerts.config import AlertsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Service(Protocol):
     #: The bus as this process reads it, None where events are off.
     feed: EventFeed | None
     #: The alerts file, None where rules are not judged.
-    alerts_config: AlertsConfig | None
+    alerts_config: "AlertsConfig | None"
     #: This worker's address, as other workers know it.
     url: str
 

@@ -61,6 +61,11 @@ class Refusal(Exception):
         super().__init__(detail)
 
 
+def broker_unavailable(error: Exception) -> Refusal:
+    """What a request is told when Kafka does not do what it needs."""
+    return Refusal(503, "broker_unavailable", str(error), retry_after_s=2)
+
+
 def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     return Response(orjson.dumps(body), status, headers, "application/problem+json")

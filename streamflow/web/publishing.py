@@ -28,7 +28,7 @@ from streamflow.web.keyed_publishing import (
 )
 from streamflow.web.limits import DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBucket, is_too_deep
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import RESPONSES, request_body
 from streamflow.web.tracing import traced
 
@@ -243,7 +243,7 @@ async def _append(
                     published = await published_once(service, topic, once, records, headers)
                 ends = published.ends if published is not None else await service.publish(topic, records, headers)
         except BrokerUnavailable as error:
-            raise Refusal(503, "broker_unavailable", str(error), retry_after_s=2) from error
+            raise broker_unavailable(error) from error
         token = encode_token({topic: ends})
     accepted = len(records) if published is None else published.count
     body = {"accepted": accepted, "rejected": rejected, "token": token}

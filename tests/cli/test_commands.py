@@ -74,7 +74,17 @@ def test_a_missing_topology_is_a_clear_error(command: str) -> None:
 
 def test_what_few_topologies_need_is_not_imported_by_all() -> None:
     """Each of these takes 0.05 s or more; together they were a tenth of a worker's start."""
-    late = ["numpy", "datasketches", "onnxruntime", "sklearn", "pyarrow", "psycopg", "opentelemetry.sdk", "jwt"]
+    late = [
+        "numpy",
+        "datasketches",
+        "onnxruntime",
+        "sklearn",
+        "pyarrow",
+        "psycopg",
+        "opentelemetry.sdk",
+        "jwt",
+        "smtplib",
+    ]
     code = f"import sys, streamflow.cli.main, streamflow.cli.service; print([n for n in {late} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -67,9 +67,7 @@ def main() -> int:
             assert product.stop(0) == 0, "the worker did not survive it"
             return done
         finally:
-            for worker in product.workers.values():
-                worker.kill()
-                worker.wait()
+            product.kill()
             broker.stop()
 
 

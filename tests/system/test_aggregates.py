@@ -62,9 +62,7 @@ def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     (tmp_path / "topology.yaml").unlink()
     (tmp_path / "topology.py").write_text(_TOPOLOGY.replace("NAME", unique))
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _sales(count: int) -> list[dict[str, Any]]:

@@ -53,9 +53,7 @@ def server() -> Iterator[Server]:
 def product(kafka: str, tmp_path: Path, unique: str, server: Server) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY.format(url=server.url))
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _sales(numbers: range, path: str = "ok") -> list[dict[str, Any]]:

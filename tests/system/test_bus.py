@@ -31,9 +31,7 @@ _POISON = json.dumps([{"time": 1_000 + at, "shop": "a", "amount": amount} for at
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _streamflow(kafka: str, environment: dict[str, str], *arguments: str, code: int = 0) -> Any:

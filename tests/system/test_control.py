@@ -29,9 +29,7 @@ def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     topology = _TOPOLOGY.replace("idle_after: 500ms", "idle_after: 60s")
     made = Product(kafka, tmp_path, unique, f"{topology}error_budgets: {{{{sales: {{{{failures: 20, per: 10m}}}}}}}}\n")
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _command(product: Product, *arguments: str, number: int = 0) -> subprocess.CompletedProcess[str]:

@@ -35,9 +35,7 @@ nodes:
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _execute(product: Product, number: int = 0, timeout_ms: int = 20_000, **event: Any) -> httpx.Response:

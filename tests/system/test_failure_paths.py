@@ -112,9 +112,7 @@ def product(kafka: str, tmp_path: Path, unique: str, server: Server) -> Iterator
     (tmp_path / f"{unique}_nodes.py").write_text(_MODULE)
     made = Product(kafka, tmp_path, unique, _TOPOLOGY.format(url=server.url))
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _event(number: int, at_ms: int, **wrong: Any) -> bytes:

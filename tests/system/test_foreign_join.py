@@ -36,9 +36,7 @@ _START = 1_000_000
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _order(number: int, customer: int | None, *, at: int = 0, gone: bool = False) -> dict[str, Any]:

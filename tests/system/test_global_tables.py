@@ -50,9 +50,7 @@ app()
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _table(product: Product, **parameters: Any) -> dict[str, Any]:
@@ -276,6 +274,4 @@ def test_a_form_of_a_plug_in_is_answered_from_a_compacted_topic(kafka: str, tmp_
         verified = {row["payment"]: row["verified"] for row in found}
         assert verified == {"p1": True, "p2": False, "p3": False, "p4": True}
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()

@@ -33,9 +33,7 @@ nodes:
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 async def _read(kafka: str, topic: str, count: int) -> list[dict[str, Any]]:

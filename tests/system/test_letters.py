@@ -80,9 +80,7 @@ def _write(kafka: str, topic: str, *values: bytes) -> None:
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def test_letters_are_looked_at_mended_and_sent_again_although_the_worker_dies(product: Product, kafka: str) -> None:

@@ -37,9 +37,7 @@ _CITIES = 40
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _sales(first: int, count: int) -> list[dict[str, Any]]:

@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _tasks(product: Product, number: int, metric: str) -> set[tuple[str, str]]:

@@ -41,6 +41,4 @@ def test_a_window_closes_by_the_clock_and_a_restart_changes_nothing(kafka: str, 
         product.start(0)
         assert product.query("rate").json()["rows"] == [{**row, "final": True} for row in rows]
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()

@@ -206,9 +206,7 @@ def test_a_worker_that_knows_kafka_and_whom_it_serves(
         product.launch(0, **environment | {"STREAMFLOW_KAFKA_PASSWORD_FILE": str(tmp_path / "key")})
         assert product.workers.pop(0).wait(60) == EXIT_REFUSED
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()
     log = (tmp_path / "worker-0.log").read_text()
     assert "KafkaRefusal" in log
     assert "STREAMFLOW_KAFKA_SASL" in log
@@ -292,9 +290,7 @@ def test_what_deploy_acls_prints_is_enough_and_nothing_of_it_too_much(
             assert product.workers.pop(0).wait(60) == EXIT_REFUSED
         assert f"{unique}.sales" in log.read_text()
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()
     given = {name.removeprefix("STREAMFLOW_").lower(): text for name, text in environment.items()}
     mine = load_settings(**given | {"kafka_password": PASSWORDS["carol"]})
     with carol.without(f"{unique}.totals", "DescribeConfigs"), pytest.raises(KafkaRefusal, match="configuration of"):

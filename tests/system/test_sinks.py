@@ -46,9 +46,7 @@ _BATCH = 3_000
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 @pytest.fixture

@@ -40,9 +40,7 @@ class _Sliced(Product):
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = _Sliced(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 async def _read(kafka: str, topic: str, product: Product) -> list[dict[str, Any]]:

@@ -59,9 +59,7 @@ def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     (tmp_path / f"{unique}_nodes.py").write_text(_MODULE)
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _read(kafka: str, topic: str, count: int, quiet_s: float = 3) -> list[Any]:

@@ -88,9 +88,7 @@ def make_shop(kafka: str, tmp_path: Path, unique: str) -> Iterator[Callable[[str
 
     yield make
     for shop in made:
-        for worker in shop.workers.values():
-            worker.kill()
-            worker.wait()
+        shop.kill()
 
 
 def _holders(shop: Shop, wanted: list[tuple[int, str]], **question: Any) -> dict[str, Any]:

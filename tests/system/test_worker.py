@@ -96,6 +96,12 @@ class Product:
                 return answer
             time.sleep(0.1)
 
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.workers.values():
+            worker.kill()
+            worker.wait()
+
     def stop(self, number: int, how: signal.Signals = signal.SIGTERM) -> int:
         worker = self.workers.pop(number)
         worker.send_signal(how)
@@ -106,9 +112,7 @@ class Product:
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique)
     yield made
-    for worker in made.workers.values():
-        worker.kill()
-        worker.wait()
+    made.kill()
 
 
 def _sale(time_ms: int, shop: str = "a", city: str | None = "Rome", amount: int = 5) -> dict[str, Any]:
@@ -335,9 +339,7 @@ nodes:
         assert dict(letter.headers)["sf-reason"] == b"too_large"
         assert product.workers[0].poll() is None
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()
 
 
 def test_at_least_once_runs_on_the_same_code(kafka: str, tmp_path: Path, unique: str) -> None:
@@ -353,9 +355,7 @@ def test_at_least_once_runs_on_the_same_code(kafka: str, tmp_path: Path, unique:
         token = product.publish([_sale(1_100)])["token"]
         assert product.query("totals", key="Rome", after=token).json()["rows"][0]["value"]["n"] == 51
     finally:
-        for worker in product.workers.values():
-            worker.kill()
-            worker.wait()
+        product.kill()
 
 
 @pytest.mark.parametrize("disk", ["kept", "lost"])
