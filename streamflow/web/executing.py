@@ -16,7 +16,7 @@ from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.publish_document import request_body
-from streamflow.web.publishing import Target, admitted, events_of, targets_of, validated
+from streamflow.web.publishing import Pair, Target, admitted, events_of, targets_of, validated
 from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
@@ -60,15 +60,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         if rejected and not many:
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])
         ids = numbered_executions(new_execution(), len(records))
-        token = None
-        if records:
-            try:
-                await service.follow_outcomes()
-                with traced(service, request, topic) as headers:
-                    marks = [((CORRELATION, each.encode()),) for each in ids]
-                    token = encode_token({topic: await service.publish(topic, records, headers, each=marks)})
-            except BrokerUnavailable as error:
-                raise broker_unavailable(error) from error
+        token = await _published(service, request, topic, records, ids) if records else None
         outcomes = await service.executions.wait_all(ids, timeout_ms / 1_000)
         more = {"token": token, "tables": tables[topic]}
         if not many:
@@ -76,6 +68,11 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         took_ms = round((time.monotonic() - began) * 1_000)
         return answer_all(topology, ids, outcomes, rejected, {"took_ms": took_ms, **more})
 
+    _add_show(router, service)
+    return router
+
+
+def _add_show(router: APIRouter, service: Service) -> None:
     @router.get(_PATH + "/executions/{execution}", tags=["execute"], operation_id="show_execution", responses=_LATER)
     async def show_execution(
         topology: str,
@@ -100,7 +97,16 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         ids = numbered_executions(execution, count)
         return answer_all(topology, ids, await service.executions.wait_all(ids, timeout_ms / 1_000), [], {})
 
-    return router
+
+async def _published(service: Service, request: Request, topic: str, records: list[Pair], ids: list[str]) -> str:
+    """Publish each record under its id; the token of the position."""
+    marks = [((CORRELATION, each.encode()),) for each in ids]
+    try:
+        await service.follow_outcomes()
+        with traced(service, request, topic) as headers:
+            return encode_token({topic: await service.publish(topic, records, headers, each=marks)})
+    except BrokerUnavailable as error:
+        raise broker_unavailable(error) from error
 
 
 def _check_topology(service: Service, topology: str) -> None:
