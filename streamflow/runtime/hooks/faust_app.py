@@ -11,6 +11,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
     AIOKafkaConsumerThread.on_thread_stop            within a bound
     BootStrategy                                     no producer
+    TableManager.on_start                            no second of waiting for tables, there are none
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
 """
@@ -24,6 +25,7 @@ import faust
 from aiokafka.consumer.fetcher import FetchResult
 from faust.app.base import BootStrategy
 from faust.events import Event
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -223,6 +225,15 @@ class ConsumerOnly(BootStrategy):
     enable_kafka_producer = False
 
 
+class NoTables(TableManager):
+    """Tasks have stores of their own; Faust waits a second for tables that agents may declare."""
+
+    async def on_start(self) -> None:
+        """What Faust does after that second; the group is joined behind it."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class StageApp(faust.App):
     """The Faust app of one topology on one worker. `host` must be set before it starts."""
 
@@ -243,6 +254,7 @@ class StageApp(faust.App):
             f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
             store="memory://",
+            TableManager=NoTables,
             datadir=str(settings.state_dir / "faust"),
             autodiscover=False,
             web_enabled=False,
