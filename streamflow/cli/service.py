@@ -30,6 +30,7 @@ from streamflow.metrics.families import Metrics
 from streamflow.metrics.performance import Performance, Point
 from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
+from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
@@ -297,9 +298,10 @@ class WorkerService:
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers, partition)
+        return await self._publisher.publish(topic, records, headers, partition, each)
 
     def publish_owner(self, key: str) -> str | None:
         """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""

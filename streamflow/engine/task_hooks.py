@@ -19,7 +19,7 @@ class TaskHooks:
     (node, key, timer, error). border_moved: something is due at this watermark that was not known. closed_to: the
     watermark at which the task closed last; opened_at: how far the n-th table was closed when the task opened;
     watermark_now: the one up to this event; settled_watermark: the same, but below every time while tables are being
-    closed, as each will be told. now: the wall clock.
+    closed, as each will be told; data_end: the greatest of its inputs before they ended. now: the wall clock.
     """
 
     emit: Callable[[int, str, int, int, Any, bool], None]
@@ -31,4 +31,5 @@ class TaskHooks:
     opened_at: Callable[[int], Opened]
     watermark_now: Callable[[], int]
     settled_watermark: Callable[[], int]
+    data_end: Callable[[], int]
     now: Callable[[], int]

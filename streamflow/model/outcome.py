@@ -42,6 +42,11 @@ def new_execution() -> str:
     return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
 
 
+def numbered_executions(first: str, count: int) -> list[str]:
+    """Ids of events that are executed together: `first` with its last four digits counted up from nothing."""
+    return [f"{first[:-4]}{number:04x}" for number in range(count)]
+
+
 def is_awaited(execution: bytes) -> bool:
     """Whether `new_execution` made the id, so that somebody may ask for the outcome."""
     return _OWN_ID.fullmatch(execution) is not None
@@ -111,6 +116,10 @@ class Outcome:
         self.rows += part["rows"]
         self.late += part["late"]
         self.dead += part["dead"]
+
+    def shown(self) -> dict[str, Any]:
+        """What is answered of it."""
+        return {"status": self.status, "rows": self.rows, "late": self.late, "dead": self.dead}
 
     @property
     def is_complete(self) -> bool:

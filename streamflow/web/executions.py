@@ -12,8 +12,8 @@ import orjson
 
 from streamflow.model.outcome import Outcome
 
-#: Requests that may wait at once; more are refused with 429.
-WAITING_MAX = 256
+#: Events that may be waited for at once; more are refused with 429.
+WAITING_MAX = 1_000
 #: Outcomes kept for whoever comes back: so many, so many bytes, for so long.
 KEPT_MAX = 10_000
 KEPT_MAX_BYTES = 64 << 20
@@ -38,10 +38,9 @@ class Executions:
         self._waiting_count = 0
         self._size_bytes = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a further request should come back later."""
-        return self._waiting_count >= WAITING_MAX
+    def has_room(self, count: int) -> bool:
+        """Whether so many more events may be waited for; if not, the request should come back later."""
+        return self._waiting_count + count <= WAITING_MAX
 
     def add(self, part: bytes) -> None:
         """A part of an outcome has come."""
@@ -75,3 +74,7 @@ class Executions:
                 if not others:
                     del self._waiting[execution]
         return self._outcomes.get(execution, Outcome())
+
+    async def wait_all(self, executions: list[str], timeout_s: float) -> list[Outcome]:
+        """The outcomes of several, all within the same time."""
+        return list(await asyncio.gather(*(self.wait(each, timeout_s) for each in executions)))

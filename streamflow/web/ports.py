@@ -13,6 +13,7 @@ from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.keyed_publish import Published
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
+from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -138,9 +139,11 @@ class Service(Protocol):
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
-        replicas; next offset per partition. Raises BrokerUnavailable."""
+        replicas; next offset per partition. each: further headers of each record, which then goes in a
+        batch of its own. Raises BrokerUnavailable."""
 
     def publish_owner(self, key: str) -> str | None:
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""

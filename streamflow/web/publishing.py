@@ -101,7 +101,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
             forwarded = await by_owner(service, request, topic, key, once, body)
             if forwarded is not None:
                 return forwarded
-        values = _split(body, limits.batch_events)
+        values = events_of(body, limits.batch_events)
         buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
             return await _append(service, request, topic, [_deletion(key)], [], once)
@@ -158,8 +158,8 @@ async def body_of(request: Request) -> bytes:
         raise Refusal(400, "disconnected", "the connection ended before the body did") from error
 
 
-def _split(body: bytes, max_events: int) -> list[bytes]:
-    """Raw events: elements of an array, or lines."""
+def events_of(body: bytes, max_events: int) -> list[bytes]:
+    """Raw events: elements of an array, or lines. Raises Refusal."""
     if not body:
         raise Refusal(422, "empty", "the body is empty: send a JSON object, an array of them, or one per line")
     try:

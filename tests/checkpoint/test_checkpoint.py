@@ -10,10 +10,11 @@ from streamflow.errors import StateMismatch
 
 _TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
 _ENTRIES = st.one_of(
-    st.builds(EntryProgress, high_ms=_TIMES),
+    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES),
     st.builds(
-        lambda marks: EntryProgress(marks=tuple(marks)),
+        lambda marks, data_ms: EntryProgress(marks=tuple(marks), data_ms=data_ms),
         st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5),
+        _TIMES,
     ),
 )
 

@@ -23,6 +23,7 @@ from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
 from streamflow.model.keyed_publish import KeyReused, Published
+from streamflow.model.outcome import Headers
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -233,10 +234,11 @@ class StoredWorker:
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Keep the records."""
         self.published += records
-        self.headers.append(headers)
+        self.headers += [(*headers, *more) for more in each] or [headers]
         return {0: len(self.published)}
 
     def publish_owner(self, key: str) -> str | None:
