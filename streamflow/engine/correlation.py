@@ -60,7 +60,7 @@ class Correlator:
         """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
         self._names = names
         if self._events is not None:
-            self._events.answers = answers
+            self._events.answers, self._events.rescued = answers, names["rescue"].said
 
     def name(self, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, field: str) -> None:
         """Follow rows of `chunk.values[start:]` whose `field` has an id; a header comes first."""

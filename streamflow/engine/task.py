@@ -34,13 +34,14 @@ from streamflow.engine.letters import late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
+from streamflow.engine.rescue import Rescue, missing_row, raise_system_faults
 from streamflow.engine.slice import Slice, position_behind, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.walk import Left
 from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
-from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.errors import EventError, InternalError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -103,6 +104,7 @@ class Task:
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
+        names["rescue"] = Rescue()
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -444,8 +446,7 @@ class Task:
 
     def missing_row(self, row: Any, node: str, table: str) -> None:
         """A global table has nothing under a row's key."""
-        message = f"global table {table!r} has no row of the key at node {node!r}"
-        self._fail(row, node, EventError("missing_row", message))
+        self._fail(row, node, missing_row(node, table))
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
@@ -460,10 +461,7 @@ class Task:
 
     def failed(self, row: Any, error: Exception) -> None:
         """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
-        if isinstance(error, MemoryError | RecursionError):
-            raise error
-        if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
-            raise error
+        raise_system_faults(error)
         node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
         if not node:
             raise error
