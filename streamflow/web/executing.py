@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.outcome import CORRELATION, Outcome, new_execution
 from streamflow.model.position import encode_token
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.plan import Plan
+from streamflow.plan.reach import nodes_behind
 from streamflow.web.executions import KEPT_S, age_s
+from streamflow.web.expected_versions import ready_to_wait
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
@@ -44,8 +46,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         `tables` with `after=` the token."""
         _check_topology(service, topology)
         topic, target = _target(targets, source)
-        if service.executions.is_full:
-            raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
+        await ready_to_wait(service)
         body = await admitted(service, request, buckets[topic], limits)
         buckets[topic].take(1)
         records, rejected = validated(target, [body], key)
@@ -53,7 +54,6 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])
         execution = new_execution()
         try:
-            await service.follow_outcomes()
             with traced(service, request, topic) as headers:
                 ends = await service.publish(topic, records, [(CORRELATION, execution.encode()), *headers])
         except BrokerUnavailable as error:
@@ -74,12 +74,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
             raise Refusal(404, "unknown_execution", f"{execution!r} is no execution: ask at the Location given")
         if age > KEPT_S:
             raise Refusal(410, "expired", f"outcomes are kept for {KEPT_S} s; the results are in the sinks")
-        if service.executions.is_full:
-            raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
-        try:
-            await service.follow_outcomes()
-        except BrokerUnavailable as error:
-            raise broker_unavailable(error) from error
+        await ready_to_wait(service)
         return _answer(topology, execution, await service.executions.wait(execution, timeout_ms / 1_000), {})
 
     return router
@@ -107,6 +102,7 @@ def _answer(topology: str, execution: str, outcome: Outcome, more: dict[str, Any
         "rows": outcome.rows,
         "late": outcome.late,
         "dead": outcome.dead,
+        "writes": outcome.writes,
         **more,
     }
     if outcome.is_complete:
@@ -117,13 +113,5 @@ def _answer(topology: str, execution: str, outcome: Outcome, more: dict[str, Any
 
 def _tables_behind(plan: Plan, source: str) -> list[str]:
     """Names of the tables that an event of a source may change."""
-    reached, found = {source}, []
-    for stage in plan.stages:  # writers of repartition topics before their readers
-        entries = {entry.node for entry in stage.entries if entry.kind is EntryKind.REPARTITION or entry.node == source}
-        reached_here = entries & reached
-        for node in stage.nodes:
-            if reached_here.intersection(node.inputs):
-                reached_here.add(node.name)
-        reached |= reached_here
-        found += [table.name for table in stage.tables if table.node in reached_here]
-    return found
+    reached = {node.name for node in nodes_behind(plan, source)}
+    return [table.name for stage in plan.stages for table in stage.tables if table.node in reached]
