@@ -127,6 +127,7 @@ class Task:
             emit=self._emit,
             give=self._give,
             parks=self._correlator.parks,
+            judged=self._correlator.judged,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
