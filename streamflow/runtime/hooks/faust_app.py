@@ -9,7 +9,8 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, _crash
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
-    AIOKafkaConsumerThread.on_thread_stop            within a bound
+    AIOKafkaConsumerThread.on_thread_stop            within a bound, and the group is told (parting.py)
+    TableManager.on_start                            without its second of waiting: there are no tables of Faust
     BootStrategy                                     no producer
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
@@ -24,6 +25,7 @@ import faust
 from aiokafka.consumer.fetcher import FetchResult
 from faust.app.base import BootStrategy
 from faust.events import Event
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -32,11 +34,13 @@ from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.connection import connection
-from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks import drain, parting
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 _POLL_S = 0.1
+#: A rebalance stops everybody until the last member has heard of it, with its next heartbeat.
+_HEARTBEAT_MAX_MS = 1_000
 #: Leaving the group may have to wait for a rebalance; whoever is cut is missed by it for a session time-out.
 _LEAVE_S = 10.0
 #: A consumer that fetches nothing, because it is paused or has no partition, stays in the group; whether one that has
@@ -84,7 +88,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             fetch_max_wait_ms=500,
             request_timeout_ms=max(40_000, settings.session_timeout_ms + 5_000),
             session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
+            heartbeat_interval_ms=min(_HEARTBEAT_MAX_MS, settings.session_timeout_ms // 5),
             rebalance_timeout_ms=max(10_000, settings.session_timeout_ms),
             max_poll_interval_ms=_NEVER_MS,
             retry_backoff_ms=50,
@@ -143,6 +147,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         """The consumer before the queue of calls, which a rebalance that is under way may need."""
+        parting.prepare(self._consumer, self.app.settings)
         await disconnect(self._consumer, within_s=_LEAVE_S)
         await super().on_thread_stop()
 
@@ -217,6 +222,15 @@ class EntryShape:
         self.marks, self.timestamps, self.headers = marks, timestamps, False
 
 
+class NoTables(TableManager):
+    """Faust waits a second for tables to be declared."""
+
+    async def on_start(self) -> None:
+        """Let the conductor subscribe."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class ConsumerOnly(BootStrategy):
     """Tasks have producers of their own; Faust's would be one more connection, and know nothing of TLS and users."""
 
@@ -252,6 +266,7 @@ class StageApp(faust.App):
             stream_buffer_maxsize=8,
             stream_recovery_delay=0.0,
             consumer_auto_offset_reset="earliest",
+            TableManager=NoTables,
             broker_session_timeout=settings.session_timeout_ms / 1_000,
             broker_request_timeout=max(40.0, settings.session_timeout_ms / 1_000 + 5),
             **options,
