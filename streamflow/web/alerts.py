@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.alerts.message import shown
@@ -30,6 +30,7 @@ from streamflow.web.events import feed_of
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
+from streamflow.web.routes import Routes
 
 if TYPE_CHECKING:
     from streamflow.alerts.config import AlertsConfig
@@ -114,9 +115,9 @@ class AlertDesk:
         return False
 
 
-def alert_routes(service: Service, status: FollowedStatus) -> APIRouter:
+def alert_routes(service: Service, status: FollowedStatus) -> Routes:
     """Routes of alerts, silences and rules. Those with a fixed path come before that of an id."""
-    router = APIRouter(tags=["alerts"])
+    router = Routes(tags=["alerts"])
     desk = AlertDesk(service, status)
     _add_rules(router, desk)
     _add_silences(router, desk)
@@ -124,7 +125,7 @@ def alert_routes(service: Service, status: FollowedStatus) -> APIRouter:
     return router
 
 
-def _add_alerts(router: APIRouter, desk: AlertDesk) -> None:
+def _add_alerts(router: Routes, desk: AlertDesk) -> None:
     @router.get("/v1/alerts", operation_id="list_alerts")
     async def list_alerts(
         state: Literal["open", "cleared", "all"] = Query("open", description="which"),
@@ -170,7 +171,7 @@ def _add_alerts(router: APIRouter, desk: AlertDesk) -> None:
         return JsonResponse(found.plain(), status_code=200 if is_done else 202)
 
 
-def _add_silences(router: APIRouter, desk: AlertDesk) -> None:
+def _add_silences(router: Routes, desk: AlertDesk) -> None:
     @router.get("/v1/alerts/silences", operation_id="list_silences")
     async def list_silences() -> Response:
         """Silences that hold."""
@@ -203,7 +204,7 @@ def _add_silences(router: APIRouter, desk: AlertDesk) -> None:
         return JsonResponse({"silence": silence}, status_code=200 if done else 202)
 
 
-def _add_rules(router: APIRouter, desk: AlertDesk) -> None:
+def _add_rules(router: Routes, desk: AlertDesk) -> None:
     @router.get("/v1/alerts/rules", operation_id="show_alert_rules")
     async def show_alert_rules() -> Response:
         """Rules in force by name, each with where it comes from: `built_in`, `file` or `http`. Times in ms."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.outcome import CORRELATION, Outcome, new_execution
@@ -15,6 +15,7 @@ from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import Target, admitted, targets_of, validated
+from streamflow.web.routes import Routes
 from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
@@ -24,9 +25,9 @@ _PATH = "/v1/topologies/{topology}"
 _LATER: dict[int | str, dict[str, Any]] = {202: json_answer("What is known so far; ask at the Location again.")}
 
 
-def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
+def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
     """Routes that run single events through the topology."""
-    router = APIRouter()
+    router = Routes()
     targets = targets_of(service)
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
     events = request_body({topic: target.schema for topic, target in targets.items()}, one=True)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from streamflow.errors import BrokerUnavailable, EventError
@@ -30,6 +30,7 @@ from streamflow.web.limits import DEPTH_MAX, MEDIA_TYPES, PublishLimits, TokenBu
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import RESPONSES, request_body
+from streamflow.web.routes import Routes
 from streamflow.web.tracing import traced
 
 Key = Annotated[str | None, Query(description="key of all events of this request")]
@@ -48,9 +49,9 @@ class Target:
     is_table: bool = False
 
 
-def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
+def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
     """Routes that publish events to source topics, and rows to global tables."""
-    router = APIRouter()
+    router = Routes()
     targets = targets_of(service) | _tables_of(service)
     bodies = request_body({topic: target.schema for topic, target in targets.items()})
 

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from streamflow.checkpoint.progress import NO_TIME
 from streamflow.errors import OwnerUnreachable, UserError
@@ -29,6 +29,7 @@ from streamflow.query.request import (
 from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.routes import Routes
 
 #: How long a query with `after` waits for the position, and for other workers.
 WAIT_S = 5.0
@@ -49,9 +50,9 @@ class _Answer:
     url: str
 
 
-def table_routes(service: Service) -> APIRouter:
+def table_routes(service: Service) -> Routes:
     """Routes that query tables."""
-    router = APIRouter()
+    router = Routes()
     gather = Gather(service)
 
     @router.get("/v1/topologies/{topology}/tables/{table}", tags=["query"], operation_id="query_table")

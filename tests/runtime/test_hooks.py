@@ -21,7 +21,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from faust.tables import TableManager
+from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 

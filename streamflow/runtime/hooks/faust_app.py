@@ -10,8 +10,8 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     App._on_partitions_revoked, _on_partitions_assigned, _crash
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
     AIOKafkaConsumerThread.on_thread_stop            within a bound, and the group is told (parting.py)
-    TableManager.on_start                            without its second of waiting: there are no tables of Faust
     BootStrategy                                     no producer
+    TableManager.on_start                            no second of waiting for tables, there are none
 
 Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrade changes what is used here.
 """
@@ -25,7 +25,7 @@ import faust
 from aiokafka.consumer.fetcher import FetchResult
 from faust.app.base import BootStrategy
 from faust.events import Event
-from faust.tables import TableManager
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -222,19 +222,19 @@ class EntryShape:
         self.marks, self.timestamps, self.headers = marks, timestamps, False
 
 
-class NoTables(TableManager):
-    """Faust waits a second for tables to be declared."""
-
-    async def on_start(self) -> None:
-        """Let the conductor subscribe."""
-        await self._update_channels()
-        await self.recovery.start()
-
-
 class ConsumerOnly(BootStrategy):
     """Tasks have producers of their own; Faust's would be one more connection, and know nothing of TLS and users."""
 
     enable_kafka_producer = False
+
+
+class NoTables(TableManager):
+    """Tasks have stores of their own; Faust waits a second for tables that agents may declare."""
+
+    async def on_start(self) -> None:
+        """What Faust does after that second; the group is joined behind it."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class StageApp(faust.App):
@@ -257,6 +257,7 @@ class StageApp(faust.App):
             f"{settings.application}.{plan.identity}",
             broker=[f"kafka://{server}" for server in settings.brokers.split(",")],
             store="memory://",
+            TableManager=NoTables,
             datadir=str(settings.state_dir / "faust"),
             autodiscover=False,
             web_enabled=False,
@@ -266,7 +267,6 @@ class StageApp(faust.App):
             stream_buffer_maxsize=8,
             stream_recovery_delay=0.0,
             consumer_auto_offset_reset="earliest",
-            TableManager=NoTables,
             broker_session_timeout=settings.session_timeout_ms / 1_000,
             broker_request_timeout=max(40.0, settings.session_timeout_ms / 1_000 + 5),
             **options,
