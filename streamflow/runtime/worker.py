@@ -119,6 +119,7 @@ class Worker:
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
         recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
+        self.assignor.kept = recovery.kept
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
         self.obedience = Obedience(self.control_topic, self.host)
