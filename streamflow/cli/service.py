@@ -55,7 +55,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -98,6 +98,7 @@ class WorkerService:
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
+        self.samples: SampleReader | None = None
         self._readers: dict[str, TableReader] = {}
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)

@@ -107,6 +107,12 @@ def encode_part(
     return orjson.dumps(part)
 
 
+def refused_part(part: bytes, node: str, reason: str, error: str) -> bytes:
+    """A part whose row was refused by the outside afterwards."""
+    body = orjson.loads(part)
+    return orjson.dumps({**body, "dead": [*body["dead"], {"node": node, "reason": reason, "error": error}]})
+
+
 @dataclass(slots=True)
 class Outcome:
     """The parts of one execution so far. `size_bytes`: of the parts, for whoever bounds what is kept."""

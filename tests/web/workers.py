@@ -41,7 +41,7 @@ from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
 from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
@@ -121,6 +121,7 @@ class StoredWorker:
         self.events: EventLog = QueuedEvents(server.url)
         self.feed: EventFeed | None = MemoryFeed()
         self.alerts_config: AlertsConfig | None = None
+        self.samples: SampleReader | None = None
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
