@@ -1,4 +1,4 @@
-"""Publishes batches of records for HTTP: acknowledged by all in-sync replicas, one batch per partition and request."""
+"""Publishes records for HTTP: acknowledged by all in-sync replicas, in one batch per partition and round trip."""
 
 import asyncio
 import time
@@ -11,14 +11,11 @@ from streamflow.errors import BrokerUnavailable
 from streamflow.model.partitioner import partition_of
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks.ending import disconnect
+from streamflow.runtime.lane import Headers, Lane, Pair
 from streamflow.settings.settings import Settings
 
 #: Requests that may be on their way at once; more are refused as busy.
 MAX_IN_FLIGHT = 256
-
-
-#: Key and value of a record.
-Pair = tuple[bytes | None, bytes | None]
 
 
 class Publisher:
@@ -34,6 +31,7 @@ class Publisher:
             max_request_size=8 << 20,
             retry_backoff_ms=20,
         )
+        self._lanes: dict[tuple[str, int], Lane] = {}
         self._in_flight = 0
         self._turn = 0
 
@@ -76,7 +74,7 @@ class Publisher:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int, named: int | None
+        self, topic: str, records: Sequence[Pair], headers: Headers, count: int, named: int | None
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
         groups: dict[int, list[Pair]] = {}
@@ -84,23 +82,16 @@ class Publisher:
             of_key = self._turn if record[0] is None else partition_of(record[0], count)
             partition = of_key if named is None else named
             groups.setdefault(partition, []).append(record)
-        sends: list[tuple[int, int, asyncio.Future[object]]] = []
         now_ms = int(time.time() * 1_000)
-        for partition, group in groups.items():
-            batch = self._producer.create_batch()
-            for key, value in group:
-                if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
-                    sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
-                    batch = self._producer.create_batch()
-                    batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
-            sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
-        ends: dict[int, int] = {}
-        for partition, number, future in sends:
-            metadata = await future
-            ends[partition] = max(ends.get(partition, 0), metadata.offset + number)  # type: ignore[attr-defined]
-        return ends
+        appends = [self._lane(topic, each).append(now_ms, group, headers) for each, group in groups.items()]
+        ends = await asyncio.gather(*appends, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return dict(zip(groups, ends, strict=True))  # type: ignore[arg-type]
 
-    async def _ship(self, batch: object, topic: str, partition: int) -> "asyncio.Future[object]":
-        batch.close()  # type: ignore[attr-defined]
-        future: asyncio.Future[object] = await self._producer.send_batch(batch, topic, partition=partition)
-        return future
+    def _lane(self, topic: str, partition: int) -> Lane:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = self._lanes[topic, partition] = Lane(self._producer, topic, partition)
+        return lane
