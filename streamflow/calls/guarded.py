@@ -116,13 +116,15 @@ class GuardedCaller:
 
     async def _enter(self, breaker: Breaker) -> Pass | None:
         """Wait for the breaker and for a token; None when the circuit is open and nobody waits for it."""
+        waited = False
         while True:
             given = breaker.ask()
             if isinstance(given, Pass):
                 break
             if breaker.circuit is not Circuit.CLOSED and not self._waits:
                 return None
-            await asyncio.sleep(given)
+            await breaker.turns.wait(given, again=waited)
+            waited = True
         try:
             if self._rate is not None:
                 await asyncio.sleep(self._rate.reserve())

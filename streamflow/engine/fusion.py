@@ -231,6 +231,8 @@ class Fusion:
                 code.line("o = r if root is None else root")
                 if isinstance(node.operator, Park):
                     self._by_outcome(node, node.operator)
+                elif isinstance(node.operator, Process) and node.operator.cases:
+                    self._switch(node, node.operator, "r", "k", self._incoming_key(node), "o")
                 else:
                     self._forward(node.name, "r", "k", self._incoming_key(node), "o")
             self._epilogue(inlined)
@@ -444,7 +446,7 @@ class Fusion:
                 self._unfold(node, unfold, row, key, key_of, root)
 
     def _switch(
-        self, node: PlannedNode, operator: Switch, row: str, key: str, key_of: Expression | None, root: str
+        self, node: PlannedNode, operator: Switch | Process, row: str, key: str, key_of: Expression | None, root: str
     ) -> None:
         """The first case that holds takes the row; each is tested once."""
         outputs = {child.name: child for child in self._children[node.name]}

@@ -127,12 +127,14 @@ class Task:
             emit=self._emit,
             give=self._give,
             parks=self._correlator.parks,
+            judged=self._correlator.judged,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
             opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
+            data_end=self._clock.data_end,
             now=lambda: self._clock.now_ms,
         )
 
@@ -501,7 +503,7 @@ class Task:
             output_count=self.outputs.count,
             first_ms=self._first_ms,
         )
-        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
+        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing, self._clock.data_end)
         if self.bus is not None:
             self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()

@@ -252,11 +252,15 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Gives the rows of a node class, made with `arguments` once per task; its states are in `table`."""
+    """Gives the rows of a node class, made with `arguments` once per task; its states are in `table`.
+
+    cases: as of a Switch, which of its Outputs a row goes to; empty: it has one output.
+    """
 
     declared: Declaration
     arguments: tuple[tuple[str, Any], ...]
     table: str
+    cases: tuple[tuple[str, Expression | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ READING = Schema(
         Field("value", FieldType.FLOAT),
         Field("unit", FieldType.STR, nullable=True),
         Field("tags", FieldType.JSON, nullable=True),
+        Field("seen", FieldType.INT, nullable=True),
     ),
 )
 #: Rows of the second input of kinds that take their inputs apart; the inputs are called `first` and `second`.
@@ -255,7 +256,7 @@ def _events() -> tuple[list[dict[str, Any] | bytes], list[dict[str, Any]]]:
         time = number * 20_000 + (number * 7_919) % 60_000
         reading = {"time": time, "sensor": f"s{number * 31 % 5}", "value": ((number * 13) % 97 - 20) / 2}
         unit = {} if number % 3 == 0 else {"unit": "C"}
-        readings.append(reading | unit | {"tags": [f"t{each}" for each in range(number % 4)]})
+        readings.append(reading | unit | {"tags": [f"t{each}" for each in range(number % 4)], "seen": number % 6})
         if number % 60 == 30:
             readings.append(b'{"time": "no time"')
     settings = [{"sensor": f"s{each % 6}", "time": each * 90_000, "limit": each / 2} for each in range(40)]

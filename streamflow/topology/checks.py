@@ -12,7 +12,7 @@ from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
 _SINKS = {"sink", "file_sink", "sql_sink"}
-_ENDS = {*_SINKS, "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
+_ENDS = {*_SINKS, "window", "echo", "process", "table", "accept", "foreign_join", "global_table", "webhook"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 

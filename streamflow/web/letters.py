@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
@@ -13,6 +13,7 @@ from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import body_of, targets_of, validated
+from streamflow.web.routes import Routes
 from streamflow.web.tables import moment_ms
 
 #: Letters of one answer or decision; more come with the cursor.
@@ -57,9 +58,9 @@ def letter_filter(
 Wanted = Annotated[LetterFilter, Depends(letter_filter)]
 
 
-def letter_routes(service: Service) -> APIRouter:
+def letter_routes(service: Service) -> Routes:
     """Routes of the topology's dead letters."""
-    router = APIRouter(tags=["dead letters"], dependencies=[Depends(_known(service))])
+    router = Routes(tags=["dead letters"], dependencies=[Depends(_known(service))])
 
     @router.get(_PATH, operation_id="list_letters")
     async def list_letters(wanted: Wanted, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None) -> Response:
