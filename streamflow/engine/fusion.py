@@ -63,8 +63,8 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row
-    at every node.
+    outputs; `clock_i` per entry number, `parked_i` and `park_i` of one that parks; `task`, `passed`, `encode`. probed:
+    `walk(i, before, row)` is told of every row at every node.
     """
 
     def __init__(
@@ -97,8 +97,7 @@ class Fusion:
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
-            write = self._decisions_function if entry.decides else self._entry_function
-            write(number, entry)
+            self._entry_functions(number, entry)
         return self.source
 
     def number(self, node: PlannedNode) -> int:
@@ -120,12 +119,15 @@ class Fusion:
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
-    def _entry_function(self, number: int, entry: Entry) -> None:
+    def _entry_function(
+        self, number: int, entry: Entry, name: str = "entry", *, timed: bool = True, parked: bool = False
+    ) -> None:
+        """timed: rows move time. parked: keys may be parked, whose rows wait."""
         code = self.source
         inlined = self._inline_below(entry.node)
-        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
+        with code.owned_by(entry.node), code.block(f"def {name}_{number}(rows, times, behind, ahead):"):
             self._prologue(inlined)
-            is_source = entry.kind is EntryKind.SOURCE
+            is_source = entry.kind is EntryKind.SOURCE and timed
             if is_source:
                 code.line(f"high = clock_{number}.high_ms; dues = task.due; back = 0")
             from_field = is_source and entry.event_time is not None
@@ -136,10 +138,25 @@ class Fusion:
                 if is_source:
                     self._follow_time(number, entry, inlined)
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
+                if parked:
+                    code.line(f"if k in parked_{number}: park_{number}(e, k, t); continue")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
                 code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
+
+    def _entry_functions(self, number: int, entry: Entry) -> None:
+        """Of an entry that parks also that where keys are parked, that of rows that come again, and a row's key."""
+        if entry.decides:
+            self._decisions_function(number, entry)
+        elif not entry.releases:
+            self._entry_function(number, entry)
+        if entry.parks is None or entry.key is None:
+            return
+        self._entry_function(number, entry, "held", parked=True)
+        self._entry_function(number, entry, "released", timed=False)
+        with self.source.owned_by(entry.node), self.source.block(f"def key_{number}(e):"):
+            self.source.line(f"return {entry.key.python('e')}")
 
     def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
