@@ -73,7 +73,7 @@ class Severity(StrEnum):
 class EventData(BaseModel):
     """Base of all data models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 _Model = TypeVar("_Model", bound=EventData)

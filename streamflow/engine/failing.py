@@ -16,8 +16,9 @@ from streamflow.engine.letters import Headers, late_headers
 from streamflow.engine.outputs import RouteTo
 from streamflow.engine.parking import ParkedInput
 from streamflow.engine.program import Program
+from streamflow.engine.rescue import missing_row, raise_system_faults
 from streamflow.engine.slice import Slice
-from streamflow.errors import EventError, Recovery, StreamflowError
+from streamflow.errors import EventError
 from streamflow.model.chunk import Chunk
 
 
@@ -75,8 +76,7 @@ class Failing(ABC):
 
     def missing_row(self, row: Any, node: str, table: str) -> None:
         """A global table has nothing under a row's key."""
-        message = f"global table {table!r} has no row of the key at node {node!r}"
-        self._fail(row, node, EventError("missing_row", message))
+        self._fail(row, node, missing_row(node, table))
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
@@ -91,10 +91,7 @@ class Failing(ABC):
 
     def failed(self, row: Any, error: Exception) -> None:
         """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
-        if isinstance(error, MemoryError | RecursionError):
-            raise error
-        if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
-            raise error
+        raise_system_faults(error)
         node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
         if not node:
             raise error

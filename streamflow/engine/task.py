@@ -35,6 +35,7 @@ from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.parking import ParkedInput, parked_inputs
 from streamflow.engine.program import Program
+from streamflow.engine.rescue import Rescue
 from streamflow.engine.slice import Slice, position_behind, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
@@ -94,8 +95,7 @@ class Task(Failing):
         self._counts = progress.counts
         self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
         self._resumed = progress.closing
-        self._slice: Slice | None = None
-        self._parked: ParkedInput | None = None  # the entry that the slice came by, when it parks
+        self._slice = self._parked = None
         self._parking: dict[int, ParkedInput] = {}
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
@@ -108,6 +108,7 @@ class Task(Failing):
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
+        names["rescue"] = Rescue()
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -132,12 +133,14 @@ class Task(Failing):
             emit=self._emit,
             give=self._give,
             parks=self._correlator.parks,
+            judged=self._correlator.judged,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
             opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
+            data_end=self._clock.data_end,
             now=lambda: self._clock.now_ms,
         )
 
@@ -466,7 +469,7 @@ class Task(Failing):
             output_count=self.outputs.count,
             first_ms=self._first_ms,
         )
-        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
+        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing, self._clock.data_end)
         if self.bus is not None:
             self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()

@@ -85,9 +85,12 @@ class Resources:
 
 
 class NodeConfig(BaseModel):
-    """Base of every configuration: strict types, no unknown keys, frozen."""
+    """Base of every configuration: strict types, no unknown keys, frozen.
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    Validators are built when first used: a process knows all kinds and uses few.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

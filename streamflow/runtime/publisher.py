@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamflow.errors import BrokerUnavailable
+from streamflow.model.outcome import Headers
 from streamflow.model.partitioner import partition_of
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks.ending import disconnect
@@ -19,6 +20,7 @@ MAX_IN_FLIGHT = 256
 
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
+_Told = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
 class Publisher:
@@ -59,9 +61,10 @@ class Publisher:
         records: Sequence[Pair],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
-        have them.
+        have them. each: further headers of each record, which then goes in a batch of its own (model/outcome.py).
 
         Records go to the partition that is named, else to that of their key; those without one to one partition per
         call, in turn. Raises BrokerUnavailable.
@@ -69,17 +72,19 @@ class Publisher:
         self._in_flight += 1
         try:
             partitions = await self._producer.partitions_for(topic)
-            return await self._send(topic, records, list(headers), len(partitions), partition)
+            own = [[*headers, *more] for more in each] if each else [list(headers)] * len(records)
+            told = [(*record, more) for record, more in zip(records, own, strict=True)]
+            return await self._send(topic, told, len(partitions), partition, alone=bool(each))
         except KafkaError as error:
             raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
         finally:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[Pair], headers: list[tuple[str, bytes]], count: int, named: int | None
+        self, topic: str, records: list[_Told], count: int, named: int | None, *, alone: bool
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
-        groups: dict[int, list[Pair]] = {}
+        groups: dict[int, list[_Told]] = {}
         for record in records:
             of_key = self._turn if record[0] is None else partition_of(record[0], count)
             partition = of_key if named is None else named
@@ -88,8 +93,9 @@ class Publisher:
         now_ms = int(time.time() * 1_000)
         for partition, group in groups.items():
             batch = self._producer.create_batch()
-            for key, value in group:
-                if batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
+            for number, (key, value, headers) in enumerate(group):
+                is_full = alone and number > 0
+                if is_full or batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                     sends.append((partition, batch.record_count(), await self._ship(batch, topic, partition)))
                     batch = self._producer.create_batch()
                     batch.append(timestamp=now_ms, key=key, value=value, headers=headers)

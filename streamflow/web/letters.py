@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
@@ -14,6 +14,7 @@ from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import body_of, targets_of, validated
+from streamflow.web.routes import Routes
 from streamflow.web.tables import moment_ms
 
 #: Letters of one answer or decision; more come with the cursor.
@@ -58,15 +59,15 @@ def letter_filter(
 Wanted = Annotated[LetterFilter, Depends(letter_filter)]
 
 
-def letter_routes(service: Service) -> APIRouter:
+def letter_routes(service: Service) -> Routes:
     """Routes of the topology's dead letters."""
-    router = APIRouter(tags=["dead letters"], dependencies=[Depends(_known(service))])
+    router = Routes(tags=["dead letters"], dependencies=[Depends(_known(service))])
     _reading(router, service)
     _deciding(router, service)
     return router
 
 
-def _reading(router: APIRouter, service: Service) -> None:
+def _reading(router: Routes, service: Service) -> None:
     parked = ParkedKeys(service)
 
     @router.get(_PATH, operation_id="list_letters")
@@ -84,7 +85,7 @@ def _reading(router: APIRouter, service: Service) -> None:
         return JsonResponse((await parked.views([letter], whole=True))[0])
 
 
-def _deciding(router: APIRouter, service: Service) -> None:
+def _deciding(router: Routes, service: Service) -> None:
     @router.put(
         _PATH + "/{number:int}/value",
         operation_id="edit_letter",
