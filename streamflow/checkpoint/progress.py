@@ -3,7 +3,7 @@
 It travels as the metadata string of the committed offsets, so it is in the same transaction as the outputs, needs no
 topic of its own and is there when the disk is lost. Kafka bounds it (`offset.metadata.max.bytes`, 4,096 by default);
 watermarks are written in base 36 relative to the task's own, 8 characters each with the separator in the usual case, so
-a stage may have some 400 upstream producers.
+some 400 upstream producers fit; more are compressed.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
@@ -14,8 +14,10 @@ a stage may have some 400 upstream producers.
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
     2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
     3;<watermark>;…                     where rows have overtaken others, both also being closed and not
+    4;<zlib as base64>                  any of these, where it would be too long otherwise: marks are much alike
 """
 
+import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
@@ -110,6 +112,8 @@ class Progress:
             times = (_time(each, 0) for each in (closing.watermark_ms, closing.reached_ms))
             text += f"~{','.join(times)},{closing.table},{closing.rows},{closing.check}"
         if len(text) > METADATA_MAX_BYTES:
+            text = f"4;{urlsafe_b64encode(zlib.compress(text.encode())).decode()}"
+        if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
             )
@@ -120,6 +124,8 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
+        if text.startswith("4;"):
+            text = zlib.decompress(urlsafe_b64decode(text[2:])).decode()
         closing = ""
         if "~" in text:
             text, _, closing = text.rpartition("~")
@@ -127,7 +133,7 @@ class Progress:
         text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
         if version not in ("1", "2", "3"):
-            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 3")
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 4")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()

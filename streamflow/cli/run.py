@@ -1,5 +1,6 @@
 """streamflow run: one worker, or several under the supervisor."""
 
+import gc
 import os
 import secrets
 import subprocess
@@ -110,6 +111,7 @@ def spawn(
 
 def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool = False) -> None:
     """Be a worker: runs until it is asked to stop."""
+    gc.disable()  # what start-up makes stays; the worker turns it on again
     import uvloop
 
     from streamflow.cli.access import access_of, tls_of

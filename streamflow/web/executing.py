@@ -4,19 +4,22 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable
 from streamflow.model.outcome import CORRELATION, Outcome, new_execution, numbered_executions
 from streamflow.model.position import encode_token
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.plan import Plan
+from streamflow.plan.reach import nodes_behind
 from streamflow.web.executing_many import ITEMS_MAX, answer_all
 from streamflow.web.executions import KEPT_S, age_s
+from streamflow.web.expected_versions import check_room, ready_to_wait
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.publish_document import request_body
 from streamflow.web.publishing import Pair, Target, admitted, events_of, targets_of, validated
+from streamflow.web.routes import Routes
 from streamflow.web.tracing import traced
 
 TIMEOUT_MS = 5_000
@@ -26,9 +29,9 @@ _PATH = "/v1/topologies/{topology}"
 _LATER: dict[int | str, dict[str, Any]] = {202: json_answer("What is known so far; ask at the Location again.")}
 
 
-def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> APIRouter:
+def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
     """Routes that run events through the topology."""
-    router = APIRouter()
+    router = Routes()
     targets = targets_of(service)
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
     events = request_body({topic: target.schema for topic, target in targets.items()}, lines=False)
@@ -50,11 +53,11 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         began = time.monotonic()
         _check_topology(service, topology)
         topic, target = _target(targets, source)
-        _check_room(service, 1)
+        await ready_to_wait(service)
         body = await admitted(service, request, buckets[topic], limits)
         many = body.startswith(b"[")
         values = events_of(body, ITEMS_MAX) if many else [body]
-        _check_room(service, len(values))
+        check_room(service, len(values))
         buckets[topic].take(len(values))
         records, rejected = validated(target, values, key)
         if rejected and not many:
@@ -72,7 +75,7 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
     return router
 
 
-def _add_show(router: APIRouter, service: Service) -> None:
+def _add_show(router: Routes, service: Service) -> None:
     @router.get(_PATH + "/executions/{execution}", tags=["execute"], operation_id="show_execution", responses=_LATER)
     async def show_execution(
         topology: str,
@@ -87,11 +90,7 @@ def _add_show(router: APIRouter, service: Service) -> None:
             raise Refusal(404, "unknown_execution", f"{execution!r} is no execution: ask at the Location given")
         if age > KEPT_S:
             raise Refusal(410, "expired", f"outcomes are kept for {KEPT_S} s; the results are in the sinks")
-        _check_room(service, count or 1)
-        try:
-            await service.follow_outcomes()
-        except BrokerUnavailable as error:
-            raise broker_unavailable(error) from error
+        await ready_to_wait(service, count or 1)
         if count is None:
             return _answer(topology, execution, await service.executions.wait(execution, timeout_ms / 1_000), {})
         ids = numbered_executions(execution, count)
@@ -102,7 +101,6 @@ async def _published(service: Service, request: Request, topic: str, records: li
     """Publish each record under its id; the token of the position."""
     marks = [((CORRELATION, each.encode()),) for each in ids]
     try:
-        await service.follow_outcomes()
         with traced(service, request, topic) as headers:
             return encode_token({topic: await service.publish(topic, records, headers, each=marks)})
     except BrokerUnavailable as error:
@@ -112,11 +110,6 @@ async def _published(service: Service, request: Request, topic: str, records: li
 def _check_topology(service: Service, topology: str) -> None:
     if topology != service.plan.topology:
         raise Refusal(404, "unknown_topology", f"no topology {topology!r}; there is {service.plan.topology!r}")
-
-
-def _check_room(service: Service, count: int) -> None:
-    if not service.executions.has_room(count):
-        raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
 
 
 def _target(targets: dict[str, Target], source: str | None) -> tuple[str, Target]:
@@ -139,13 +132,5 @@ def _answer(topology: str, execution: str, outcome: Outcome, more: dict[str, Any
 
 def _tables_behind(plan: Plan, source: str) -> list[str]:
     """Names of the tables that an event of a source may change."""
-    reached, found = {source}, []
-    for stage in plan.stages:  # writers of repartition topics before their readers
-        entries = {entry.node for entry in stage.entries if entry.kind is EntryKind.REPARTITION or entry.node == source}
-        reached_here = entries & reached
-        for node in stage.nodes:
-            if reached_here.intersection(node.inputs):
-                reached_here.add(node.name)
-        reached |= reached_here
-        found += [table.name for table in stage.tables if table.node in reached_here]
-    return found
+    reached = {node.name for node in nodes_behind(plan, source)}
+    return [table.name for stage in plan.stages for table in stage.tables if table.node in reached]

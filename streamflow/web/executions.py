@@ -7,6 +7,8 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from operator import attrgetter
 
 import orjson
 
@@ -21,6 +23,9 @@ KEPT_S = 600
 
 #: See model.outcome.new_execution.
 _ID = re.compile(r"([0-9a-f]{11})-[0-9a-f]{32}")
+_Known = Callable[[Outcome], bool]
+_is_complete: _Known = attrgetter("is_complete")
+_is_judged: _Known = attrgetter("is_judged")
 
 
 def age_s(execution: str) -> float | None:
@@ -34,7 +39,7 @@ class Executions:
 
     def __init__(self) -> None:
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[tuple[asyncio.Future[None], _Known]]] = {}
         self._waiting_count = 0
         self._size_bytes = 0
 
@@ -49,30 +54,30 @@ class Executions:
         before = outcome.size_bytes
         outcome.add(body, len(part))
         self._size_bytes += outcome.size_bytes - before
-        if outcome.is_complete:
-            for waiting in self._waiting.pop(body["id"], []):
+        for waiting, is_known in self._waiting.get(body["id"], ()):
+            if is_known(outcome) and not waiting.done():
                 waiting.set_result(None)
         while len(self._outcomes) > KEPT_MAX or self._size_bytes > KEPT_MAX_BYTES:
             _, dropped = self._outcomes.popitem(last=False)
             self._size_bytes -= dropped.size_bytes
 
-    async def wait(self, execution: str, timeout_s: float) -> Outcome:
-        """The outcome, as far as it is known when it is complete or the time is over."""
+    async def wait(self, execution: str, timeout_s: float, *, judged: bool = False) -> Outcome:
+        """The outcome, as far as it is known when it is complete (or judged as a write), or the time is over."""
+        is_known = _is_judged if judged else _is_complete
         known = self._outcomes.get(execution)
-        if known is not None and known.is_complete:
+        if known is not None and is_known(known):
             return known
-        waiting = asyncio.get_running_loop().create_future()
+        waiting = asyncio.get_running_loop().create_future(), is_known
         self._waiting.setdefault(execution, []).append(waiting)
         self._waiting_count += 1
         try:
-            await asyncio.wait([waiting], timeout=timeout_s)
+            await asyncio.wait([waiting[0]], timeout=timeout_s)
         finally:
             self._waiting_count -= 1
-            others = self._waiting.get(execution)
-            if others is not None:
-                others.remove(waiting)
-                if not others:
-                    del self._waiting[execution]
+            others = self._waiting[execution]
+            others.remove(waiting)
+            if not others:
+                del self._waiting[execution]
         return self._outcomes.get(execution, Outcome())
 
     async def wait_all(self, executions: list[str], timeout_s: float) -> list[Outcome]:

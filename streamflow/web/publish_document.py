@@ -59,8 +59,13 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "Events were appended; rejected ones are named by their place in the request.",
         "content": {"application/json": {"example": {"accepted": 1, "rejected": [_REJECTED], "token": "eyJ0Ijo…"}}},
     },
+    202: {
+        "description": "It is appended, and not yet judged: ask at the Location.",
+        "content": {"application/json": {}},
+    },
     404: _problem("No such source topic.", 404, "unknown_topic", "there is no source topic 'sale'"),
     408: _problem("The body did not arrive.", 408, "slow", "the body did not arrive within 10 s"),
+    412: _problem("Somebody wrote first.", 412, "version_conflict", "the newest version of 'a' is 7: look at it"),
     413: _problem("Too large.", 413, "too_many", "a request may have 1000 events, this has 5000: send it in parts"),
     415: _problem("Not JSON.", 415, "media_type", "'text/csv' is not taken: send application/json"),
     422: {
