@@ -458,3 +458,27 @@ def test_criteria_that_cannot_be_are_refused(config: dict[str, Any], said: str) 
     with pytest.raises(TopologyError) as caught:
         run_kind(Filter, [], **config)
     assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)
+
+
+def test_a_sink_says_who_made_a_record_and_when() -> None:
+    nodes = {
+        "s": {"kind": "source", "topic": "in", "schema": "E"},
+        "doubled": {"kind": "multiply", "input": "s", "field": "value", "factor": 2},
+        "out": {"kind": "sink", "input": "doubled", "topic": "out", "stamp": True},
+        "plain": {"kind": "sink", "input": "doubled", "topic": "plain"},
+    }
+    document = {"topology": "t", "version": 3, "schemas": {"E": {"value": "float"}}, "nodes": nodes}
+    driver = Driver(make_plan(spec_of(document)))
+    for _ in range(2):
+        driver.publish("in", [{"value": 1.5}])
+        driver.run()
+        driver.idle(1_000)
+    stamps = [dict(record.headers) for record in driver.records("out")]
+    times = [int(each.pop("sf-processed")) for each in stamps]
+    assert (
+        stamps
+        == [{"sf-topology": b"t", "sf-node": b"doubled", "sf-node-version": b"multiply@1.0.0", "sf-version": b"3"}] * 2
+    )
+    assert times[0] < times[1] <= driver.now_ms
+    assert [record.value for record in driver.records("out")] == [record.value for record in driver.records("plain")]
+    assert {record.headers for record in driver.records("plain")} == {()}
