@@ -3,7 +3,7 @@
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
-# What topologies need besides, of models, parquet, postgres and tracing: --build-arg EXTRAS="models tracing"
+# What topologies need besides, of models, objects, parquet, postgres and tracing: --build-arg EXTRAS="models tracing"
 ARG EXTRAS=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/streamflow
