@@ -100,6 +100,7 @@ class WorkerService:
         self.alerting: Alerting | None = None
         self.samples: SampleReader | None = None
         self._readers: dict[str, TableReader] = {}
+        self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
@@ -141,8 +142,7 @@ class WorkerService:
     def reader(self, stage: Stage, table: TablePlan) -> TableReader:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
-            operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            self._readers[table.name] = reader_of(table, operator)
+            self._readers[table.name] = reader_of(table, stage.keeper(table))
         return self._readers[table.name]
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
@@ -276,6 +276,10 @@ class WorkerService:
                 listener(task.stage.name, task.partition, task.store, checkpoint.tables)
 
         self._worker.on_commit(tell)
+
+    def worked_s(self) -> float:
+        """Seconds that own tasks have worked on events so far."""
+        return self._worked_s
 
     def version(self, stage: str, partition: int) -> str:
         """Digest of what is committed of an own task."""
@@ -488,6 +492,7 @@ class WorkerService:
         self._metrics.chunk_records.labels(*labels).observe(count)
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
         self._statistics.worked(task.stage.name, count, took_s)
+        self._worked_s += took_s
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:

@@ -214,6 +214,9 @@ class Service(Protocol):
     def on_checkpoint(self, listener: CheckpointListener) -> None:
         """Be told of checkpoints of own tasks."""
 
+    def worked_s(self) -> float:
+        """Seconds that own tasks have worked on events so far."""
+
     def version(self, stage: str, partition: int) -> str:
         """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables
         also at another worker, but for what happens by the wall clock."""

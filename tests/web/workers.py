@@ -182,6 +182,10 @@ class StoredWorker:
         """Tests commit."""
         self.listeners.append(listener)
 
+    def worked_s(self) -> float:
+        """They have no tasks."""
+        return 0.0
+
     def version(self, stage: str, partition: int) -> str:
         """Commits are counted, wherever they were."""
         return f"v{self.committed.get(partition, 0)}" if partition in self.stores else ""
