@@ -135,10 +135,9 @@ def _cancel_one(product: Product) -> None:
     """One execution that waits, at another worker than is asked perhaps."""
     product.publish([_CANCELLED])
     _until(lambda: 81 in _waiting(product, 0))
-    environment = {**os.environ, "STREAMFLOW_URL": f"http://127.0.0.1:{product.ports[1]}"}
-    command = [sys.executable, "-m", "streamflow", "executions", "cancel", "81", "--reason", "by mistake"]
-    done = subprocess.run([*command, "--wait-s", "30"], env=environment, capture_output=True, text=True, timeout=90)
-    assert (done.returncode, done.stdout.strip()) == (0, "81 is cancelled"), done.stderr + done.stdout
+    said, wait = {"actor": "ann", "reason": "by mistake"}, {"timeout_ms": 30_000}
+    done = _client(product, 1).post("/v1/executions/81/cancel", json=said, params=wait)
+    assert (done.status_code, done.json()) == (200, {"id": "81", "state": "cancelled"})
     assert 81 not in _waiting(product, 1)
 
 

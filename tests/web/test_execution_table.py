@@ -5,9 +5,11 @@ from typing import Any
 
 import httpx
 import orjson
+from typer.testing import CliRunner
 
 from streamflow.bus.detail import Detail
 from streamflow.bus.executions import ExecutionTable
+from streamflow.cli.main import app
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import EVENTS, Driver
 from streamflow.topology.yaml_file import parse_topology
@@ -105,6 +107,9 @@ async def _cancel() -> None:
             asked = await client.post("/v1/executions/a/2/cancel", json={"actor": "ann", "reason": "twice"})
             assert (asked.status_code, asked.json()) == (202, {"id": "a/2", "state": "running"})
         assert controls.cancelled.reason_of(b"a/2") == "twice"
+        command = ["executions", "cancel", "a/2", "--actor", "ann", "--reason", "twice", "--wait-s", "0"]
+        typed = await asyncio.to_thread(CliRunner().invoke, app, [*command, "--url", worker.url])
+        assert (typed.exit_code, typed.stdout.strip()) == (0, "a/2 is running")
         said = [event for event in worker.events.take(10) if event.type == "EXECUTION_CANCELLED"]  # type: ignore[attr-defined]
         assert {(event.actor, event.data["reason"]) for event in said} == {("ann", "twice")}
         assert (await client.post("/v1/executions/none/cancel")).status_code == 404
