@@ -181,7 +181,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
-            Resources(self.models, settings.files_dir),
+            Resources(self.models, settings.files_dir, self.control_topic.cancelled),
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:
