@@ -38,8 +38,10 @@ class Contender:
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
+        # Modules are compiled once, as the image has them.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environment}
         with log.open("ab") as file:
-            self.process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=file, stderr=file)
+            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
 
     def usage(self) -> Usage:
         """Usage so far."""

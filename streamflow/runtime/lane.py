@@ -22,7 +22,8 @@ from streamflow.runtime.hooks.sequence import give_back
 
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
-Headers = list[tuple[str, bytes]]
+#: With its headers.
+Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 #: Judged before anything is appended.
 _REFUSALS = (*_TOO_LARGE, TopicAuthorizationFailedError)
@@ -30,11 +31,12 @@ _REFUSALS = (*_TOO_LARGE, TopicAuthorizationFailedError)
 
 @dataclass(eq=False, slots=True)
 class _Part:
-    """Records of one request. `end`: the next offset behind them, once all replicas have them."""
+    """Records of one request. `alone`: a batch for each, since only of such the headers are looked at
+    (model/outcome.py). `end`: the next offset behind them, once all replicas have them."""
 
     timestamp_ms: int
-    records: Sequence[Pair]
-    headers: Headers
+    records: Sequence[Record]
+    alone: bool
     end: "asyncio.Future[int]"
     #: Numbers of the batches with its first and its last record, and how many records the latter has up to there.
     first: int = 0
@@ -50,9 +52,9 @@ class Lane:
         self._waiting: list[_Part] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def append(self, timestamp_ms: int, records: Sequence[Pair], headers: Headers) -> int:
+    async def append(self, timestamp_ms: int, records: Sequence[Record], *, alone: bool = False) -> int:
         """Append records; the next offset behind them once all replicas have them. Raises KafkaError."""
-        part = _Part(timestamp_ms, records, headers, asyncio.get_running_loop().create_future())
+        part = _Part(timestamp_ms, records, alone, asyncio.get_running_loop().create_future())
         self._waiting.append(part)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send(), name=f"append to {self._topic}/{self._partition}")
@@ -84,14 +86,16 @@ class Lane:
             await self._send_together([part])
 
     def _batches(self, parts: list[_Part]) -> list[BatchBuilder]:
-        batches = [self._producer.create_batch()]
+        batches: list[BatchBuilder] = []
+        is_closed = True
         for part in parts:
             part.first = -1
-            for key, value in part.records:
-                record = {"timestamp": part.timestamp_ms, "key": key, "value": value, "headers": part.headers}
-                if batches[-1].append(**record) is None:
+            for key, value, headers in part.records:
+                record = {"timestamp": part.timestamp_ms, "key": key, "value": value, "headers": headers}
+                if is_closed or part.alone or batches[-1].append(**record) is None:
                     batches.append(self._producer.create_batch())
                     batches[-1].append(**record)  # a batch takes its first record, whatever its size
+                is_closed = part.alone
                 if part.first < 0:
                     part.first = len(batches) - 1
             part.last, part.count = len(batches) - 1, batches[-1].record_count()

@@ -8,10 +8,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streamflow.errors import BrokerUnavailable
+from streamflow.model.outcome import CORRELATION, Headers
 from streamflow.model.partitioner import partition_of
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks.ending import disconnect
-from streamflow.runtime.lane import Headers, Lane, Pair
+from streamflow.runtime.lane import Lane, Pair, Record
 from streamflow.settings.settings import Settings
 
 #: Requests that may be on their way at once; more are refused as busy.
@@ -57,9 +58,10 @@ class Publisher:
         records: Sequence[Pair],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append (key, value) records, each with the headers; gives the next offset per partition once all replicas
-        have them.
+        have them. each: further headers of each record. Records that belong to an execution go in a batch each.
 
         Records go to the partition that is named, else to that of their key; those without one to one partition per
         call, in turn. Raises BrokerUnavailable.
@@ -67,23 +69,31 @@ class Publisher:
         self._in_flight += 1
         try:
             partitions = await self._producer.partitions_for(topic)
-            return await self._send(topic, records, list(headers), len(partitions), partition)
+            own = [[*headers, *more] for more in each] if each else [list(headers)] * len(records)
+            told = [(*record, more) for record, more in zip(records, own, strict=True)]
+            return await self._send(
+                topic,
+                told,
+                len(partitions),
+                partition,
+                alone=bool(each) or any(name == CORRELATION for name, _ in headers),
+            )
         except KafkaError as error:
             raise BrokerUnavailable(f"{topic} does not take records: {error!r}") from error
         finally:
             self._in_flight -= 1
 
     async def _send(
-        self, topic: str, records: Sequence[Pair], headers: Headers, count: int, named: int | None
+        self, topic: str, records: list[Record], count: int, named: int | None, *, alone: bool
     ) -> dict[int, int]:
         self._turn = (self._turn + 1) % count
-        groups: dict[int, list[Pair]] = {}
+        groups: dict[int, list[Record]] = {}
         for record in records:
             of_key = self._turn if record[0] is None else partition_of(record[0], count)
             partition = of_key if named is None else named
             groups.setdefault(partition, []).append(record)
         now_ms = int(time.time() * 1_000)
-        appends = [self._lane(topic, each).append(now_ms, group, headers) for each, group in groups.items()]
+        appends = [self._lane(topic, each).append(now_ms, group, alone=alone) for each, group in groups.items()]
         ends = await asyncio.gather(*appends, return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):

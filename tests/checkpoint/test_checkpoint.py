@@ -1,5 +1,7 @@
 """Progress in offset metadata, and pacing."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +12,11 @@ from streamflow.errors import StateMismatch
 
 _TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
 _ENTRIES = st.one_of(
-    st.builds(EntryProgress, high_ms=_TIMES),
+    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES),
     st.builds(
-        lambda marks: EntryProgress(marks=tuple(marks)),
+        lambda marks, data_ms: EntryProgress(marks=tuple(marks), data_ms=data_ms),
         st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5),
+        _TIMES,
     ),
 )
 
@@ -31,12 +34,17 @@ def test_progress_comes_back(
     assert Progress.decode(progress.encode()) == progress
 
 
-def test_four_hundred_producers_fit_and_too_many_are_refused() -> None:
+def test_many_producers_fit_and_too_many_are_refused() -> None:
     now = 1_700_000_000_000
     marks = tuple(ProducerMark(now + 3_600_000 * (i % 7)) for i in range(400))
-    assert len(Progress(now, (EntryProgress(marks=marks),)).encode()) < 4_096
+    assert Progress(now, (EntryProgress(marks=marks),)).encode().startswith("1;")
+    packed = Progress(now, (EntryProgress(marks=marks * 3),), counts=tuple(range(1_000)))
+    assert len(packed.encode()) <= 4_096
+    assert Progress.decode(packed.encode()) == packed
+    chance = Random(1)
+    different = tuple(ProducerMark(chance.randrange(1 << 50)) for _ in range(1_200))
     with pytest.raises(StateMismatch, match="4096"):
-        Progress(now, (EntryProgress(marks=marks * 3),)).encode()
+        Progress(now, (EntryProgress(marks=different),)).encode()
 
 
 def test_other_versions_are_refused() -> None:

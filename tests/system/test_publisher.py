@@ -1,12 +1,15 @@
 """Requests that publish at once share batches, and nothing else."""
 
 import asyncio
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import TopicPartition
 
 from streamflow.errors import BrokerUnavailable
+from streamflow.model.outcome import CORRELATION
 from streamflow.runtime.publisher import Publisher
 from streamflow.settings.settings import load_settings
 
@@ -44,6 +47,38 @@ def test_requests_that_share_a_batch_are_told_their_own_ends(kafka: str, unique:
             b"%d.%d" % (n, m) for n in wanted for m in range(4)
         )
         assert said == {value: found[value] for value in said}
+
+    asyncio.run(act())
+
+
+def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
+    async def act() -> None:
+        await _create(kafka, unique)
+        publisher = Publisher(load_settings(brokers=kafka))
+        await publisher.start()
+        counts: list[int] = []
+        send_batch = publisher._producer.send_batch
+
+        async def seen(batch: BatchBuilder, *args: Any, **options: Any) -> Any:
+            counts.append(batch.record_count())
+            return await send_batch(batch, *args, **options)
+
+        publisher._producer.send_batch = seen
+        try:
+            many = [(b"0", b"a1"), (b"0", b"a2")]
+            marks = [((CORRELATION, b"1"),), ((CORRELATION, b"2"),)]
+            await asyncio.gather(
+                publisher.publish(unique, [(b"0", b"first")]),
+                publisher.publish(unique, [(b"0", b"b1"), (b"0", b"b2")]),
+                publisher.publish(unique, many, each=marks),
+                publisher.publish(unique, [(b"0", b"b3")]),
+                publisher.publish(unique, [(b"0", b"a3")], [(CORRELATION, b"3")]),
+                publisher.publish(unique, [(b"0", b"b4")]),
+            )
+        finally:
+            await publisher.stop()
+        # The first may go alone or with the two behind it; the last four have an execution between each two of them.
+        assert counts in ([3, 1, 1, 1, 1, 1], [1, 2, 1, 1, 1, 1, 1])
 
     asyncio.run(act())
 
