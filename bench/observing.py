@@ -1,17 +1,20 @@
-"""What it costs to be seen: CPU of a worker under full load, without any measurement, as it comes, and with tracing on.
-Writes OBSERVING.md beside this file.
+"""What it costs to be seen: CPU of a worker under full load. Writes OBSERVING.md beside this file.
 
     python -m bench.observing [--events 4000000] [--rounds 5]
 
-Each round runs every variant once, one after the other, on the same full topic; a round's variants are compared with each
-other, since what else the machine does changes by the minute. CPU is taken from when a worker is at work until all is read.
+Two ways. The time within everything that measures, in a worker as it comes, over the CPU of the worker: small shares show, also on
+a busy machine. And whole runs of workers with and without it, compared within each round, since what else the machine does
+changes by the minute: shows also what measuring costs elsewhere, but nothing below that noise. CPU is taken from when a worker
+is at work until all is read.
 """
 
 import argparse
 import asyncio
+import re
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -32,29 +35,36 @@ nodes:
   stats: {{kind: window, input: high, window: {{type: tumbling, size: 10s}}, aggregate: {{n: count(), total: sum(value)}}}}
   out: {{kind: sink, input: stats, topic: {name}.out}}
 """
-#: Of the first the others are compared with: module that starts the worker, its settings.
+_MEASURED, _TIMED = "bench.measured_worker", "metrics, timed"
+#: Module that starts the worker, its settings. Of the first the others are compared with.
 VARIANTS: dict[str, tuple[str, dict[str, str]]] = {
-    "no metrics, no bus": ("bench.unobserved", {"STREAMFLOW_EVENTS_DETAIL": "off"}),
-    "metrics": ("streamflow", {"STREAMFLOW_EVENTS_DETAIL": "off"}),
-    "metrics and bus, as it comes": ("streamflow", {}),
-    "and tracing on, no event traced": (
-        "streamflow",
-        {"STREAMFLOW_OTLP_ENDPOINT": "http://127.0.0.1:9/v1/traces"},
-    ),
+    "no metrics, no bus": (_MEASURED, {"BENCH_METRICS": "out", "STREAMFLOW_EVENTS_DETAIL": "off"}),
+    _TIMED: (_MEASURED, {"BENCH_METRICS": "timed"}),
+    "as it comes: metrics, bus, no tracing": ("streamflow", {}),
+    "tracing on, no event traced": ("streamflow", {"STREAMFLOW_OTLP_ENDPOINT": "http://127.0.0.1:9/v1/traces"}),
 }
 
 
-def cost_us(bootstrap: str, folder: Path, variant: str, number: int, events: int) -> tuple[float, float]:
-    """CPU µs per event of one run, and CPU seconds of a scrape."""
+@dataclass(frozen=True)
+class Cost:
+    """Of a run: CPU µs per event, CPU seconds of a scrape, share of the worker's CPU that went into metrics (timed only)."""
+
+    event_us: float
+    scrape_s: float
+    share: float
+
+
+def cost(bootstrap: str, folder: Path, variant: str, number: int, events: int) -> Cost:
+    """One run."""
     module, settings = VARIANTS[variant]
     name = f"observed_{number}"
     home = folder / name
     home.mkdir()
     (home / "topology.yaml").write_text(_TOPOLOGY.format(name=name))
-    worker = Worker(bootstrap, home, home / "state", home / "log", module=module, settings=settings)
+    worker = Worker(bootstrap, home, home / "state", home / "log", program=(module,), settings=settings)
     try:
         worker.wait_ready()
-        begun = before = 0.0
+        begun, before = 0, 0.0
         deadline = time.monotonic() + _DEADLINE_S
         while (done := _positions(worker, name)) < events:
             if not begun and done:
@@ -62,14 +72,18 @@ def cost_us(bootstrap: str, folder: Path, variant: str, number: int, events: int
             if worker.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{done:,} of {events:,} events after {_DEADLINE_S:.0f} s, see {worker.log}")
             time.sleep(0.2)
-        spent_us = (worker.usage().cpu_s - before) / (done - begun) * 1e6
+        spent_s = worker.usage().cpu_s - before
         time.sleep(1)
-        idle = worker.usage().cpu_s
+        idle_s = worker.usage().cpu_s
         for _ in range(_SCRAPES):
             worker.text("/metrics")
-        return spent_us, (worker.usage().cpu_s - idle) / _SCRAPES
+        scrape_s = (worker.usage().cpu_s - idle_s) / _SCRAPES
     finally:
         worker.stop()
+    timed = re.search(r"metrics took ([\d.]+) s", worker.log.read_text())
+    # Taken over its whole life, so a little too high.
+    share = float(timed[1]) / spent_s if timed else 0.0
+    return Cost(spent_s / (done - begun) * 1e6, scrape_s, share)
 
 
 def _positions(worker: Worker, name: str) -> int:
@@ -77,24 +91,24 @@ def _positions(worker: Worker, name: str) -> int:
     return sum(sum(task["positions"].values()) for task in tasks)
 
 
-def report(found: dict[str, list[tuple[float, float]]], events: int) -> str:
+def report(found: dict[str, list[Cost]], events: int) -> str:
     """Medians, and medians of the differences within the rounds."""
     base, *_ = found
+    shares = [run.share for run in found[_TIMED]]
+    scrape_s = statistics.median(run.scrape_s for runs in found.values() for run in runs)
     lines = [
         "# What it costs to be seen\n",
         f"{machine()}; the broker shares it. `python -m bench.observing`, {events:,} events a run, a window of 10 s.\n",
-        "| | CPU µs per event | over the first, median (least to most) |",
+        f"Metrics take {statistics.median(shares):.2%} of a worker's CPU under full load ({min(shares):.2%} to {max(shares):.2%}), "
+        f"and a scrape {scrape_s * 1e3:.1f} ms: {scrape_s / _SCRAPE_EACH_S:.2%} of a core each {_SCRAPE_EACH_S} s.\n",
+        "| whole runs | CPU µs per event | over the first, median (least to most) |",
         "| --- | --- | --- |",
     ]
     for variant, runs in found.items():
-        over = [(run[0] / bare[0] - 1) * 100 for run, bare in zip(runs, found[base], strict=True)]
+        over = [(run.event_us / bare.event_us - 1) * 100 for run, bare in zip(runs, found[base], strict=True)]
         more = "" if variant == base else f"{statistics.median(over):+.1f} % ({min(over):+.1f} to {max(over):+.1f})"
-        lines.append(f"| {variant} | {statistics.median(run[0] for run in runs):.3f} | {more} |")
-    scrape_s = statistics.median(run[1] for runs in found.values() for run in runs)
-    lines.append(
-        f"\nA scrape takes {scrape_s * 1e3:.1f} ms of CPU: {scrape_s / _SCRAPE_EACH_S:.2%} of a core each {_SCRAPE_EACH_S} s.\n"
-    )
-    return "\n".join(lines)
+        lines.append(f"| {variant} | {statistics.median(run.event_us for run in runs):.3f} | {more} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -104,7 +118,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("OBSERVING.md"))
     chosen = parser.parse_args()
-    found: dict[str, list[tuple[float, float]]] = {variant: [] for variant in VARIANTS}
+    found: dict[str, list[Cost]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         broker = EmbeddedBroker.start(folder / "kafka", 0, console.print)
@@ -115,8 +129,8 @@ def main() -> None:
                 # Each round begins with another variant, so that none always follows the same one.
                 turn, place = divmod(number, len(VARIANTS))
                 variant = list(VARIANTS)[(turn + place) % len(VARIANTS)]
-                found[variant].append(cost_us(broker.bootstrap, folder, variant, number, chosen.events))
-                console.print(f"{variant}: {found[variant][-1][0]:.3f} µs", highlight=False)
+                found[variant].append(cost(broker.bootstrap, folder, variant, number, chosen.events))
+                console.print(f"{variant}: {found[variant][-1]}", highlight=False)
         finally:
             broker.stop()
     text = report(found, chosen.events)

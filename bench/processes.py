@@ -26,6 +26,15 @@ class Usage:
     peak_bytes: int
 
 
+def usage_of(pid: int) -> Usage:
+    """Usage of a process so far, from /proc."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Usage((int(stat[11]) + int(stat[12])) / ticks, peak * 1_024)
+
+
 class Contender:
     """A process that is started, watched and stopped."""
 
@@ -37,12 +46,8 @@ class Contender:
             self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
 
     def usage(self) -> Usage:
-        """Usage so far, from /proc."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-        ticks = os.sysconf("SC_CLK_TCK")
-        return Usage((int(stat[11]) + int(stat[12])) / ticks, peak * 1_024)
+        """Usage so far."""
+        return usage_of(self.process.pid)
 
     def stop(self) -> None:
         """SIGTERM, then by force after 20 s."""
@@ -55,7 +60,7 @@ class Contender:
 
 
 class Worker(Contender):
-    """A worker of streamflow that answers over HTTP. topology, state: its folder and that of its store; module: what
+    """A worker of streamflow that answers over HTTP. topology, state: its folder and that of its store; program: what
     starts it; settings: variables of its environment."""
 
     def __init__(
@@ -65,7 +70,7 @@ class Worker(Contender):
         state: Path,
         log: Path,
         session_timeout_ms: int = 6_000,
-        module: str = "streamflow",
+        program: tuple[str, ...] = ("streamflow",),
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         with socket.socket() as probe:
@@ -79,7 +84,7 @@ class Worker(Contender):
             "STREAMFLOW_SESSION_TIMEOUT_MS": str(session_timeout_ms),
             **settings,
         }
-        super().__init__(python("-m", module, "run", str(topology), "--worker"), environment, log)
+        super().__init__(python("-m", *program, "run", str(topology), "--worker"), environment, log)
 
     def text(self, path: str) -> str:
         """What a path answers. Raises OSError."""

@@ -86,11 +86,15 @@ class Action(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """What became of a row: rows, or an error. attempts: calls that were made for it."""
+    """What became of a row: rows, or an error. attempts: calls that were made for it, 0: the result had been kept.
+
+    recovered: what stood in when all calls had failed, `fallback`.
+    """
 
     rows: list[Any] = field(default_factory=list)
     error: EventError | None = None
     attempts: int = 1
+    recovered: str = ""
 
 
 #: Tells (in seconds of a monotonic clock) what time it is.

@@ -66,7 +66,7 @@ class GuardedCaller:
                 key = self.caller.digest(row)
                 kept = self.cache.get(key)
                 if kept is not None:
-                    return Answer(list(self.caller.rows(row, self._decode(kept))))
+                    return Answer(list(self.caller.rows(row, self._decode(kept))), attempts=0)
             target = self.caller.target(row)
         except Exception as error:
             return self._failed(row, failure_of(error), 0, "")
@@ -99,13 +99,15 @@ class GuardedCaller:
 
     async def _enter(self, breaker: Breaker) -> Pass | None:
         """Wait for the breaker and for a token; None when the circuit is open and nobody waits for it."""
+        waited = False
         while True:
             given = breaker.ask()
             if isinstance(given, Pass):
                 break
             if breaker.circuit is not Circuit.CLOSED and not self._waits:
                 return None
-            await asyncio.sleep(given)
+            await breaker.turns.wait(given, again=waited)
+            waited = True
         try:
             if self._rate is not None:
                 await asyncio.sleep(self._rate.reserve())
@@ -165,7 +167,7 @@ class GuardedCaller:
         values = self._policy.fallback
         if values is not None and error.error_class is not ErrorClass.USER:
             self.counts.fallbacks += 1
-            return Answer([self.caller.fallback(row, values)])
+            return Answer([self.caller.fallback(row, values)], attempts=max(1, attempts), recovered="fallback")
         error.details = (
             ("sf-calls", b"%d" % attempts),
             *((("sf-target", target.encode()),) if target else ()),

@@ -44,6 +44,7 @@ from streamflow.nodes.operators import (
     Score,
     Unfold,
 )
+from streamflow.nodes.versioned_writes import VersionedWrites
 from streamflow.nodes.watching import Watch
 from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import PlannedNode
@@ -156,6 +157,8 @@ class Binding:
             bus = self.names["task"].bus
             if isinstance(made.node, Watch) and bus is not None:
                 made.node.say = partial(bus.alert, node.name)
+            elif isinstance(made.node, VersionedWrites):
+                made.node.tell = partial(hooks.judged, node.name)
             self.clocked.append(made)
         self._add(number, node, made, getattr(node.operator, "late_topic", None))
         return made

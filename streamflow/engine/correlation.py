@@ -22,7 +22,7 @@ from streamflow.engine.walk_events import WalkEvents
 from streamflow.logs.trace import in_trace
 from streamflow.model.approval import Parked
 from streamflow.model.chunk import Chunk
-from streamflow.model.outcome import CORRELATION, PIECE, Headers, bounded_id, encode_part, is_awaited
+from streamflow.model.outcome import CORRELATION, PIECE, Headers, Write, bounded_id, encode_part, is_awaited
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.plan.plan import EntryKind
 
@@ -60,7 +60,7 @@ class Correlator:
         """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
         self._names = names
         if self._events is not None:
-            self._events.answers = answers
+            self._events.answers, self._events.rescued = answers, names["rescue"].said
 
     def name(self, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, field: str) -> None:
         """Follow rows of `chunk.values[start:]` whose `field` has an id; a header comes first."""
@@ -175,7 +175,9 @@ class Correlator:
         self._used = True
         if walk.correlation is not None:
             if is_awaited(walk.correlation):
-                part = encode_part(walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked))
+                part = encode_part(
+                    walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked), walk.writes
+                )
                 self._outputs.append(self._topic, (walk.correlation, part, None))
             if self._events is not None:
                 self._events.tell(walk, onward, pieces)
@@ -219,6 +221,11 @@ class Correlator:
         """The row that is worked on waits for people from now on."""
         if self._walk is not None:
             self._walk.parked[approval] = (node, parked)
+
+    def judged(self, node: str, key: Any, is_taken: bool, version: int) -> None:
+        """The row that is worked on was taken as a write, or not; the newest version of its key."""
+        if self._walk is not None:
+            self._walk.writes.append(Write(node, str(key), is_taken, version))
 
     # -- for the checkpoint -------------------------------------------------------------------------------------------
 

@@ -34,13 +34,14 @@ from streamflow.engine.letters import late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
+from streamflow.engine.rescue import Rescue, missing_row, raise_system_faults
 from streamflow.engine.slice import Slice, position_behind, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.walk import Left
 from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
-from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.errors import EventError, InternalError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
@@ -103,6 +104,7 @@ class Task:
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
+        names["rescue"] = Rescue()
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -125,12 +127,14 @@ class Task:
             emit=self._emit,
             give=self._give,
             parks=self._correlator.parks,
+            judged=self._correlator.judged,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
             opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
+            data_end=self._clock.data_end,
             now=lambda: self._clock.now_ms,
         )
 
@@ -443,8 +447,7 @@ class Task:
 
     def missing_row(self, row: Any, node: str, table: str) -> None:
         """A global table has nothing under a row's key."""
-        message = f"global table {table!r} has no row of the key at node {node!r}"
-        self._fail(row, node, EventError("missing_row", message))
+        self._fail(row, node, missing_row(node, table))
 
     def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
         """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
@@ -459,10 +462,7 @@ class Task:
 
     def failed(self, row: Any, error: Exception) -> None:
         """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
-        if isinstance(error, MemoryError | RecursionError):
-            raise error
-        if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
-            raise error
+        raise_system_faults(error)
         node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
         if not node:
             raise error
@@ -503,7 +503,7 @@ class Task:
             output_count=self.outputs.count,
             first_ms=self._first_ms,
         )
-        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
+        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing, self._clock.data_end)
         if self.bus is not None:
             self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()

@@ -31,7 +31,7 @@ class TaskBus:
         self, bus: DataPathBus, program: Program, partition: int, outputs: Outputs, counters: TaskCounters
     ) -> None:
         plan, stage = program.plan, program.stage
-        self._detail, self._topic, self._outputs, self._counters = bus.detail, bus.topic, outputs, counters
+        self._detail, self.topic, self._outputs, self._counters = bus.detail, bus.topic, outputs, counters
         self._topology, self._dead_topic = plan.topology, plan.dead_letter_topic
         self._source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
         self._place = {"stage": stage.name, "partition": partition}
@@ -94,13 +94,13 @@ class TaskBus:
 
     def told_dead(self, letters: list[Output]) -> dict[tuple[str, int], list[Output]]:
         """What is said of letters that a checkpoint gets after it was taken, by topic and partition."""
-        lists = self._outputs.lists(self._topic)
+        lists = self._outputs.lists(self.topic)
         before = [len(records) for records in lists]
         self._tell_dead(letters)
         told: dict[tuple[str, int], list[Output]] = {}
         for partition, (records, length) in enumerate(zip(lists, before, strict=True)):
             if len(records) > length:
-                told[self._topic, partition] = records[length:]
+                told[self.topic, partition] = records[length:]
                 del records[length:]
         return told
 
@@ -149,5 +149,5 @@ class TaskBus:
         event = new_event(
             self._source, kind, subject, schema, body, severity=severity, partitionkey=together, position=position
         )
-        place, lists = together.encode(), self._outputs.lists(self._topic)
+        place, lists = together.encode(), self._outputs.lists(self.topic)
         lists[partition_of(place, len(lists))].append((place, event.encode(), HEADERS))

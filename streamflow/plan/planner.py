@@ -32,6 +32,7 @@ from streamflow.plan.plan import (
     TablePlan,
     TimeBound,
 )
+from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
@@ -55,6 +56,9 @@ def make_plan(spec: TopologySpec) -> Plan:
     if resolved.problems:
         raise TopologyError(resolved.problems)
     stages = with_deliveries(spec.topology, _Stages(resolved.spec, resolved.nodes).all())
+    too_much = stage_problems(stages)
+    if too_much:
+        raise TopologyError(tuple(too_much))
     tables = _global_tables(resolved.nodes)
     return Plan(
         topology=spec.topology,

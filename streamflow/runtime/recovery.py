@@ -195,6 +195,8 @@ class Recovery:
         consumer = AIOKafkaConsumer(**connection(self._settings), enable_auto_commit=False)
         try:
             await consumer.start()
+            consumer.assign(tps)  # learns of all topics at once; asked for offsets alone, it does so one by one
+            consumer.pause(*tps)
             committed = await committed_offsets(self._settings, self._group, tps)
             first = await consumer.beginning_offsets(tps)
         finally:

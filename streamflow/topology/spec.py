@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from streamflow.model.schema import MASKED_MARK
 from streamflow.nodes.kind import DurationMs
 
-NODES_MAX = 200
+NODES_MAX = 2_500
 
 
 class NodeSpec(BaseModel):

@@ -52,6 +52,45 @@ def test_a_breaker_goes_round_its_states() -> None:
     assert (breaker.ask(), breaker.opened_count) == (Pass(), 2)
 
 
+def test_a_target_that_is_back_gets_twice_as_many_with_each_answer() -> None:
+    clock = Clock()
+    breaker = Breaker(BreakerPlan(failures=3, open_ms=1_000), clock)
+
+    def admitted() -> int:
+        count = 0
+        while count < 5_000 and isinstance(breaker.ask(), Pass):
+            count += 1
+        return count
+
+    assert admitted() == 5_000, "nothing holds back what never failed"
+    for _ in range(3):
+        breaker.failed(Pass())
+    clock.now += 1.0
+    assert breaker.ask() == Pass(probe=True)
+    breaker.succeeded(Pass(probe=True))
+    waves = []
+    for _ in range(9):
+        waves.append(admitted())
+        for _ in range(waves[-1]):
+            breaker.succeeded(Pass())
+    assert waves == [2, 4, 8, 16, 32, 64, 128, 256, 512]
+    breaker.failed(Pass())
+    breaker.gave_up(Pass())
+    assert admitted() == 5_000, "it has all that there is"
+    for _ in range(3):
+        breaker.failed(Pass())
+    clock.now += 1.0
+    breaker.ask()
+    breaker.failed(Pass(probe=True))
+    clock.now += 1.0
+    breaker.ask()
+    breaker.succeeded(Pass(probe=True))
+    assert admitted() == 2
+    for _ in range(2):
+        breaker.failed(Pass())
+    assert admitted() == 2, "what fails lets only its successor go"
+
+
 def test_patience_is_for_probes_and_ends() -> None:
     clock = Clock()
     breaker = Breaker(BreakerPlan(failures=1, open_ms=10, patience_ms=5_000), clock)
