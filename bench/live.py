@@ -6,6 +6,7 @@ LIVE.md beside this file.
 Latency: one worker, exactly once, a window of 10 s with `emit: update`. Events go in over HTTP, 20 to a request, each with
 its number; a delta shows the highest number of its key. Measured from the moment the request is sent. Two clients follow the
 whole table and are timed, one per protocol; the others follow a key each (or, with --all, the whole table).
+Meanwhile events are appended to the bus, and followed by a client per protocol (live_bus.py).
 Steps: the same with a worker that stamps events on their way (live_steps.py).
 Cost: the worker works through events that are written straight to Kafka, with and without the same clients.
 """
@@ -25,7 +26,7 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from websockets.asyncio.client import connect
 
-from bench import live_steps
+from bench import live_bus, live_steps
 from bench.plain_http import Connection
 from bench.processes import Contender, Worker, machine, python, usage_of
 from bench.workload import PARTITIONS, partition_of
@@ -54,13 +55,14 @@ nodes:
 class Waits:
     """Seconds from sending to a delta, by client.
 
-    sent: when each event was sent. shown_at: when a client was shown it first. shares: CPU seconds per process.
+    sent: when each event was sent. bus: of events of the bus meanwhile. shown_at: when a client was shown it first. shares: CPU seconds per process.
     """
 
     sent: list[float] = field(default_factory=list)
     shown: dict[str, list[float]] = field(default_factory=dict)
     shown_at: dict[int, float] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    bus: live_bus.BusWaits = field(default_factory=live_bus.BusWaits)
 
     def show(self, client: str, changes: list[dict[str, object]], highest: dict[str, int]) -> None:
         """A client saw changes; every event of a key up to the newest one is shown by them."""
@@ -110,10 +112,16 @@ async def latency(
         clients = [
             asyncio.create_task(_by_events(worker.port, name, waits)),
             asyncio.create_task(_by_socket(worker.port, waits)),
+            asyncio.create_task(live_bus.by_events(worker.port, name, waits.bus)),
+            asyncio.create_task(live_bus.by_socket(worker.port, name, waits.bus)),
         ]
         await asyncio.to_thread(_wait_connected, readers)
         before = _cpu_s(worker, readers, broker)
-        await _send(worker.port, name, chosen, waits)
+        seconds = chosen.seconds + _WARM_UP_S
+        await asyncio.gather(
+            _send(worker.port, name, chosen, waits),
+            live_bus.append(broker.bootstrap, name, seconds, waits.bus),
+        )
         waits.shares = {who: after - before[who] for who, after in _cpu_s(worker, readers, broker).items()}
         total = len(waits.sent)
         with contextlib.suppress(TimeoutError):
@@ -271,6 +279,7 @@ def run(chosen: argparse.Namespace, broker: EmbeddedBroker, folder: Path) -> str
         waits, total = asyncio.run(latency(broker, folder, chosen))
         lines += [f"\n## From sending over HTTP to the delta, {chosen.rate:,} events/s, exactly once\n"]
         lines += _latency_lines(waits, total, chosen)
+        lines += ["\n## From an append to the bus to its clients, meanwhile\n", *waits.bus.lines(_WARM_UP_S)]
     if "steps" in chosen.parts:
         stamps = folder / "stamps.json"
         waits, total = asyncio.run(latency(broker, folder, chosen, stamps))

@@ -142,8 +142,7 @@ class WorkerService:
     def reader(self, stage: Stage, table: TablePlan) -> TableReader:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
-            operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            self._readers[table.name] = reader_of(table, operator)
+            self._readers[table.name] = reader_of(table, stage.keeper(table))
         return self._readers[table.name]
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:

@@ -25,6 +25,7 @@ from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.lookup_code import look_up, widened
+from streamflow.engine.run_shape import ends_run, leaves, needs_time
 from streamflow.engine.source_code import GuardedLoop, SourceCode
 from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
@@ -67,8 +68,8 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row
-    at every node.
+    outputs; `clock_i` per entry number, `parked_i` and `park_i` of one that parks; `task`, `passed`, `encode`. probed:
+    `walk(i, before, row)` is told of every row at every node.
     """
 
     def __init__(
@@ -106,8 +107,7 @@ class Fusion:
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
-            write = self._decisions_function if entry.decides else self._entry_function
-            write(number, entry)
+            self._entry_functions(number, entry)
         return self.source
 
     def number(self, node: PlannedNode) -> int:
@@ -118,12 +118,12 @@ class Fusion:
         return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
-        """Nodes whose statements stand in the same function as `name`'s, in order. See `_ends_run`."""
+        """Nodes whose statements stand in the same function as `name`'s, in order. See `ends_run`."""
         found: list[PlannedNode] = []
         for child in self._children.get(name, []):
             if self._inline(child):
                 found += [child, *self._rescued_below(child.name)]
-                if not _ends_run(child):
+                if not ends_run(child):
                     found += self._inline_below(child.name)
         return found
 
@@ -134,12 +134,15 @@ class Fusion:
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
-    def _entry_function(self, number: int, entry: Entry) -> None:
+    def _entry_function(
+        self, number: int, entry: Entry, name: str = "entry", *, timed: bool = True, parked: bool = False
+    ) -> None:
+        """timed: rows move time. parked: keys may be parked, whose rows wait."""
         code = self.source
         inlined = self._inline_below(entry.node)
-        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
+        with code.owned_by(entry.node), code.block(f"def {name}_{number}(rows, times, behind, ahead):"):
             self._prologue(inlined)
-            is_source = entry.kind is EntryKind.SOURCE
+            is_source = entry.kind is EntryKind.SOURCE and timed
             if is_source:
                 code.line(f"high = clock_{number}.high_ms; dues = task.due; back = 0")
             from_field = is_source and entry.event_time is not None
@@ -150,10 +153,25 @@ class Fusion:
                 if is_source:
                     self._follow_time(number, entry, inlined)
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
+                if parked:
+                    code.line(f"if k in parked_{number}: park_{number}(e, k, t); continue")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
                 code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
+
+    def _entry_functions(self, number: int, entry: Entry) -> None:
+        """Of an entry that parks also that where keys are parked, that of rows that come again, and a row's key."""
+        if entry.decides:
+            self._decisions_function(number, entry)
+        elif not entry.releases:
+            self._entry_function(number, entry)
+        if entry.parks is None or entry.key is None:
+            return
+        self._entry_function(number, entry, "held", parked=True)
+        self._entry_function(number, entry, "released", timed=False)
+        with self.source.owned_by(entry.node), self.source.block(f"def key_{number}(e):"):
+            self.source.line(f"return {entry.key.python('e')}")
 
     def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
@@ -164,7 +182,7 @@ class Fusion:
                 code.line("t = task.far_time(e, t)")
                 code.line("if t is None: continue")
         with code.block("if t > high:"):
-            code.line(f"clock_{number}.high_ms = high = t" if self._needs_time(stage) else "high = t")
+            code.line(f"clock_{number}.high_ms = high = t" if needs_time(stage) else "high = t")
             with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
                 code.line(f"task.advance({number})")
@@ -176,13 +194,6 @@ class Fusion:
             code.line("elif t < high: back += 1")
         else:
             code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
-
-    @staticmethod
-    def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
-        """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
-        if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
-            return True
-        return any(isinstance(node.operator, Fold) and node.operator.needs_time for node in nodes)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
@@ -259,7 +270,7 @@ class Fusion:
     def _node_function(self, node: PlannedNode) -> None:
         code, number = self.source, self.number(node)
         inlined = [node, *self._rescued_below(node.name)]
-        inlined += [] if _ends_run(node) else self._inline_below(node.name)
+        inlined += [] if ends_run(node) else self._inline_below(node.name)
         with code.owned_by(node.name), code.block(f"def node_{number}(e, k, t, root):"):
             self._prologue(inlined)
             with code.block("try:"):
@@ -305,7 +316,7 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if _leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
+            if leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
@@ -581,13 +592,3 @@ class Fusion:
         code.line(f"s{number} = known_{number}({key})")
         code.line(f"if s{number} is None: s{number} = route_{number}({key})")
         code.line(f"s{number}[1]((s{number}[0], {value}, None))")
-
-
-def _ends_run(node: PlannedNode) -> bool:
-    """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold | Park)
-
-
-def _leaves(node: PlannedNode) -> bool:
-    """Whether rows leave the stage here."""
-    return isinstance(node.operator, Emit) or node.repartition_topic is not None

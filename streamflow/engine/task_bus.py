@@ -42,6 +42,7 @@ class TaskBus:
         self._closed: list[tuple[str, int, int, int]] = []
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
         self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
+        self._parking: list[tuple[EventType, str, dict[str, Any], str]] = []
         self._secret_fields = bus.secret_fields
         self._views = {table.name: table.node for table in stage.tables}
 
@@ -58,6 +59,10 @@ class TaskBus:
     def approval(self, node: str, is_request: bool, data: dict[str, Any]) -> None:
         """A row waits for people from now on, or waits no more."""
         self._approvals.append((node, is_request, data))
+
+    def parking(self, kind: EventType, node: str, data: dict[str, Any], position: str) -> None:
+        """A key is parked at a node, or released."""
+        self._parking.append((kind, node, data, position))
 
     def alert(self, node: str, is_raised: bool, field: str, data: dict[str, Any]) -> None:
         """An alert of a node is raised, or over. field: the value's; one that is secret is not told."""
@@ -83,6 +88,9 @@ class TaskBus:
             severity = EVENT_SEVERITY[data["severity"]] if is_raised else Severity.INFO
             self._say(kind, node, data, severity, placed=False, key=ALERTS_KEY)
         self._alerts.clear()
+        for kind, node, data, position in self._parking:
+            self._say(kind, node, data, Severity.WARNING if kind is EventType.KEY_PARKED else Severity.INFO, position)
+        self._parking.clear()
         for node, start, end, count in self._closed:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()

@@ -94,7 +94,7 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
-        self.calls = AsyncNodes(plan, outside_of(settings))
+        self.calls = AsyncNodes(plan, outside_of(settings, settings.state_dir / plan.identity / "results"))
         self.url = url
         self._bus = None
         if settings.events_detail != "off":

@@ -9,9 +9,11 @@ from streamflow.errors import Problem
 from streamflow.model.expression import field_expression
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.global_table import GlobalTableConfig
+from streamflow.nodes.identity import identity_of
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
 from streamflow.nodes.operators import KEY_FIELD, RESCUABLE, Handover, Output, Rescued
 from streamflow.nodes.registry import near_kinds
+from streamflow.nodes.resilience import AsyncConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.config_problems import problems_of
 from streamflow.topology.graph import ordered
@@ -118,6 +120,8 @@ class TopologyLowering:
             return
         self._incoming[node.name] = flow
         lowering = Lowering(node.name, flow, self._tables, inputs)
+        if isinstance(config, AsyncConfig):
+            lowering.identity = identity_of(kind, config)
         lowered = kind.lower(config, lowering)
         self.problems += lowering.problems
         if lowered is not None and not lowering.problems:

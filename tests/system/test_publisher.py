@@ -6,7 +6,6 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streamflow.errors import BrokerUnavailable
@@ -57,11 +56,11 @@ def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
         await _create(kafka, unique)
         publisher = Publisher(load_settings(brokers=kafka))
         await publisher.start()
-        sent: list[list[bytes]] = []
+        counts: list[int] = []
         send_batch = publisher._producer.send_batch
 
         async def seen(batch: BatchBuilder, *args: Any, **options: Any) -> Any:
-            sent.append([record.value for record in MemoryRecords(bytes(batch._build())).next_batch()])
+            counts.append(batch.record_count())
             return await send_batch(batch, *args, **options)
 
         publisher._producer.send_batch = seen
@@ -78,17 +77,8 @@ def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
             )
         finally:
             await publisher.stop()
-        assert all(len(values) == 1 for values in sent if values[0].startswith(b"a")), sent
-        assert sorted(value for values in sent for value in values) == [
-            b"a1",
-            b"a2",
-            b"a3",
-            b"b1",
-            b"b2",
-            b"b3",
-            b"b4",
-            b"first",
-        ]
+        # The first may go alone or with the two behind it; the last four have an execution between each two of them.
+        assert counts in ([3, 1, 1, 1, 1, 1], [1, 2, 1, 1, 1, 1, 1])
 
     asyncio.run(act())
 
