@@ -34,7 +34,7 @@ _LookBack = Annotated[DurationMs, Field(ge=1_000, le=LOOK_BACK_MAX_MS)]
 class Strict(BaseModel):
     """Base: strict types, no unknown keys, frozen."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class Ratios(Strict):

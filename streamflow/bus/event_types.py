@@ -39,6 +39,8 @@ class EventType(StrEnum):
     DEAD_LETTER_EDITED = "DEAD_LETTER_EDITED"
     DEAD_LETTER_REDRIVEN = "DEAD_LETTER_REDRIVEN"
     DEAD_LETTER_DISCARDED = "DEAD_LETTER_DISCARDED"
+    KEY_PARKED = "KEY_PARKED"
+    KEY_RELEASED = "KEY_RELEASED"
     ALERT_RAISED = "ALERT_RAISED"
     ALERT_CLEARED = "ALERT_CLEARED"
     ALERT_ACKNOWLEDGED = "ALERT_ACKNOWLEDGED"
@@ -71,7 +73,7 @@ class Severity(StrEnum):
 class EventData(BaseModel):
     """Base of all data models."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 _Model = TypeVar("_Model", bound=EventData)

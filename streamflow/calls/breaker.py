@@ -8,6 +8,9 @@
 
 Only transient failures count: a target that answers, whatever it says, is there. A target may also ask for quiet
 (Retry-After): nothing is sent to it until then, and that is no failure.
+
+Thousands of calls may wait for a target to come back. They do not fall upon it at once: each success lets two more
+go, so that their number doubles with each answer, and what fails lets only its successor go.
 """
 
 from collections.abc import Callable
@@ -15,9 +18,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streamflow.calls.policy import BreakerPlan
+from streamflow.calls.turns import Turns
 
 #: How often those behind a probe look, at the least.
 _ASK_AGAIN_S = 0.25
+#: So many calls more that might go and do not: the target has all that there is for it.
+_ROOM_ENOUGH = 1_000
 
 
 class Circuit(StrEnum):
@@ -45,6 +51,9 @@ class Breaker:
         self._opened_at: float | None = None
         self._probing = False
         self._quiet_until = 0.0
+        #: Calls that may go at once, None: any number.
+        self._room: int | None = None
+        self.turns = Turns()
         self.opened_count = 0
 
     @property
@@ -61,8 +70,13 @@ class Breaker:
         if quiet_s > 0:
             return quiet_s
         match self.circuit:
-            case Circuit.CLOSED:
+            case Circuit.CLOSED if self._room is None:
                 return Pass()
+            case Circuit.CLOSED if self._room:
+                self._room -= 1
+                return Pass()
+            case Circuit.CLOSED:
+                return _ASK_AGAIN_S
             case Circuit.HALF_OPEN if not self._probing:
                 self._probing = True
                 return Pass(probe=True)
@@ -75,18 +89,19 @@ class Breaker:
         """The target answered."""
         self._failures = 0
         if given.probe:
-            self._probing, self._opened_at = False, None
+            self._probing, self._opened_at, self._room = False, None, 0
+        self._let_go(2)
 
     def failed(self, given: Pass) -> None:
         """The target failed in a transient way."""
         if not self._failures:
             self._failing_since = self._now()
         self._failures += 1
-        if self._plan is None:
-            return
-        if given.probe or (self._opened_at is None and self._failures >= self._plan.failures):
+        plan = self._plan
+        if plan is not None and (given.probe or (self._opened_at is None and self._failures >= plan.failures)):
             self._opened_at, self._probing = self._now(), False
             self.opened_count += 1
+        self._let_go(1)
 
     def is_patient(self, given: Pass) -> bool:
         """Whether the failure of an attempt says more about the target than about its row."""
@@ -99,7 +114,18 @@ class Breaker:
         """The attempt ended without an outcome: it was cancelled, or the row was at fault."""
         if given.probe:
             self._probing = False
+        self._let_go(1)
 
     def be_quiet(self, for_s: float) -> None:
         """The target asked to be left alone."""
         self._quiet_until = max(self._quiet_until, self._now() + for_s)
+        if self._room is None:
+            self._room = 1
+
+    def _let_go(self, count: int) -> None:
+        if self._room is None:
+            return
+        self._room += count
+        if self._room > _ROOM_ENOUGH:
+            self._room, count = None, len(self.turns)
+        self.turns.let_go(count)

@@ -3,18 +3,21 @@
 It travels as the metadata string of the committed offsets, so it is in the same transaction as the outputs, needs no
 topic of its own and is there when the disk is lost. Kafka bounds it (`offset.metadata.max.bytes`, 4,096 by default);
 watermarks are written in base 36 relative to the task's own, 8 characters each with the separator in the usual case, so
-a stage may have some 400 upstream producers.
+some 400 upstream producers fit; more are compressed.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
+                                        "=" and how far its data came, once some of it has ended
                                         "^" and offsets that are done behind the position, if any
     …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
                                         names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
     2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
     3;<watermark>;…                     where rows have overtaken others, both also being closed and not
+    4;<zlib as base64>                  any of these, where it would be too long otherwise: marks are much alike
 """
 
+import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
@@ -42,12 +45,14 @@ class ProducerMark:
 class EntryProgress:
     """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number.
 
-    overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN.
+    overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN. data_ms: the greatest
+    watermark before the end; NO_TIME before there is one.
     """
 
     high_ms: int = NO_TIME
     marks: tuple[ProducerMark, ...] = ()
     overtaken: frozenset[int] = frozenset()
+    data_ms: int = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class Progress:
                 parts.append(",".join(_time(mark.watermark_ms, base) + "!" * mark.idle for mark in entry.marks) + ",")
             else:
                 parts.append(_time(entry.high_ms, base))
+            if entry.data_ms != NO_TIME:
+                parts[-1] += f"={_time(entry.data_ms, 0)}"
             parts[-1] += _bits(entry.overtaken)
         text = ";".join(parts)
         if self.versions:
@@ -105,6 +112,8 @@ class Progress:
             times = (_time(each, 0) for each in (closing.watermark_ms, closing.reached_ms))
             text += f"~{','.join(times)},{closing.table},{closing.rows},{closing.check}"
         if len(text) > METADATA_MAX_BYTES:
+            text = f"4;{urlsafe_b64encode(zlib.compress(text.encode())).decode()}"
+        if len(text) > METADATA_MAX_BYTES:
             raise StateMismatch(
                 f"progress takes {len(text)} bytes of offset metadata, {METADATA_MAX_BYTES} are allowed"
             )
@@ -115,6 +124,8 @@ class Progress:
         """Reverse of `encode`; an empty string is the start. Raises StateMismatch for another version."""
         if not text:
             return cls()
+        if text.startswith("4;"):
+            text = zlib.decompress(urlsafe_b64decode(text[2:])).decode()
         closing = ""
         if "~" in text:
             text, _, closing = text.rpartition("~")
@@ -122,7 +133,7 @@ class Progress:
         text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
         if version not in ("1", "2", "3"):
-            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 3")
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 4")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
@@ -149,10 +160,12 @@ def _closing(text: str) -> ClosingProgress | None:
 
 def _entry(text: str, base: int) -> EntryProgress:
     text, _, bits = text.partition("^")
+    text, _, data = text.partition("=")
+    data_ms = _parse(data or "_", 0)
     if not text.endswith(","):
-        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits))
+        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits), data_ms=data_ms)
     marks = (ProducerMark(_parse(mark.rstrip("!"), base), mark.endswith("!")) for mark in text[:-1].split(","))
-    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits))
+    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits), data_ms=data_ms)
 
 
 def _bits(offsets: frozenset[int]) -> str:

@@ -1,12 +1,13 @@
 """streamflow run: one worker, or several under the supervisor."""
 
+import gc
 import os
 import secrets
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_r
 from streamflow.cli.show import error_console, refusals
 from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from streamflow.runtime.supervisor import Supervisor
 
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
 #: instead of 0.5. Read at process start, hence set for the workers by their parent.
@@ -43,6 +47,7 @@ def run(
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="bounded: exit code 3 when there are dead letters")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="bounded: the report as JSON")] = False,
+    outputs: Annotated[str, typer.Option(hidden=True, help="name behind those of the outputs, for rounds")] = "",
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
     leash: Annotated[bool, typer.Option("--leash", hidden=True, help="stop when standard input closes")] = False,
 ) -> None:
@@ -54,7 +59,7 @@ def run(
             raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
         if end is not None and not bounded:
             raise UserError("--to is the end of a run that ends: add --bounded")
-        which = Run(bounded, into or (BOUNDED if bounded else ""))
+        which = Run(bounded, into or (BOUNDED if bounded else ""), outputs)
         if bounded and port is None and not worker:
             port = 0  # it may run beside a live worker
         settings = load_settings(brokers=brokers, http_port=port, state_dir=state_dir)
@@ -73,13 +78,18 @@ def run(
 
 def supervise(topology: Path, settings: Settings, processes: int, which: Run = LIVE) -> int:
     """Run worker processes under the supervisor; its exit code."""
+    return supervisor_of(topology, settings, processes, which).run()
+
+
+def supervisor_of(topology: Path, settings: Settings, processes: int, which: Run) -> "Supervisor":
+    """A supervisor of worker processes, not running yet."""
     from streamflow.runtime.supervisor import Supervisor
 
     return Supervisor(
         processes,
         lambda number: spawn(topology, settings, number, processes, which),
         lambda text: error_console.print(text, highlight=False),
-    ).run()
+    )
 
 
 def spawn(
@@ -101,6 +111,7 @@ def spawn(
 
 def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool = False) -> None:
     """Be a worker: runs until it is asked to stop."""
+    gc.disable()  # what start-up makes stays; the worker turns it on again
     import uvloop
 
     from streamflow.cli.access import access_of, tls_of

@@ -85,9 +85,12 @@ class Resources:
 
 
 class NodeConfig(BaseModel):
-    """Base of every configuration: strict types, no unknown keys, frozen."""
+    """Base of every configuration: strict types, no unknown keys, frozen.
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    Validators are built when first used: a process knows all kinds and uses few.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Lowering:
     tables: rows and key of each global table by name; None when something is wrong with the table itself.
     input: all inputs merged, of one schema; of a kind that takes its inputs apart the first of them.
     inputs: (name, flow) of every input, for kinds that take them apart.
+    identity: kind, version and options, of nodes that may keep results.
     """
 
     name: str
@@ -149,6 +153,7 @@ class Lowering:
     tables: Mapping[str, Flow | None] = field(default_factory=dict)
     inputs: tuple[tuple[str, Flow], ...] = ()
     problems: list[Problem] = field(default_factory=list)
+    identity: str = ""
 
     def problem(self, message: str, remedy: str = "", key: str = "") -> None:
         """Report something wrong with this node; `key` is the configuration key at fault."""

@@ -127,6 +127,15 @@ class Recovery:
             return progress, positions
         return Progress.decode(meta.progress), {place: max(known[place], offset) for place, offset in positions.items()}
 
+    def kept(self) -> dict[tuple[str, int], int]:
+        """Tasks, as (stage, partition), whose stores are on this disk, and when they were written last, s."""
+        found = {}
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            stage, _, partition = path.name.rpartition(".")
+            if stage and partition.isdigit():
+                found[stage, int(partition)] = int(path.stat().st_mtime)
+        return found
+
     def _path(self, stage: Stage, partition: int) -> Path:
         return self._folder / f"{stage.name}.{partition}"
 
@@ -186,6 +195,8 @@ class Recovery:
         consumer = AIOKafkaConsumer(**connection(self._settings), enable_auto_commit=False)
         try:
             await consumer.start()
+            consumer.assign(tps)  # learns of all topics at once; asked for offsets alone, it does so one by one
+            consumer.pause(*tps)
             committed = await committed_offsets(self._settings, self._group, tps)
             first = await consumer.beginning_offsets(tps)
         finally:

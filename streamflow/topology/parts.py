@@ -10,12 +10,17 @@ known to be right.
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 
 from streamflow.topology.graph import children_of, cycles, ordered
 from streamflow.topology.kinds import kind_of, rekeys
 from streamflow.topology.queues import awaits
 from streamflow.topology.spec import NodeSpec, TopologySpec
+
+#: Names of stages become folders, and most file systems take no more.
+_NAME_MAX_CHARS = 255
+_FIRST_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,11 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Name of the stage."""
-        return "+".join(self.entries)
+        """Name of the stage: its entries, or the first ones and a digest of all when they are too many."""
+        whole = "+".join(self.entries)
+        if len(whole) <= _NAME_MAX_CHARS:
+            return whole
+        return f"{whole[:_FIRST_CHARS]}+{sha256(whole.encode()).hexdigest()[:16]}"
 
 
 def repartitioned(spec: TopologySpec) -> frozenset[str]:

@@ -34,6 +34,7 @@ from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
 from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
+from streamflow.web.performance import performance_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     PROBLEM,
@@ -67,11 +68,14 @@ PERMISSIONS = {
     "list_alerts": "query",
     "show_alert": "query",
     "acknowledge_alert": "operate",
+    "clear_alert": "operate",
     "list_silences": "query",
     "silence_alerts": "operate",
     "lift_silence": "operate",
     "show_alert_rules": "view",
     "set_alert_rules": "operate",
+    "summarize_performance": "view",
+    "report_performance": "query",  # it names alerts
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -123,22 +127,23 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
     app.state.event_clients = EventClients()
-    app.include_router(publishing_routes(service, limits, buckets))
-    app.include_router(executing_routes(service, limits, buckets))
-    app.include_router(table_routes(service))
-    app.include_router(live_routes(live))
-    app.include_router(event_routes(service, app.state.event_clients))
+    publishing_routes(service, limits, buckets).add_to(app)
+    executing_routes(service, limits, buckets).add_to(app)
+    table_routes(service).add_to(app)
+    live_routes(live).add_to(app)
+    event_routes(service, app.state.event_clients).add_to(app)
     status = FollowedStatus()
-    app.include_router(status_routes(service, status))
-    app.include_router(execution_routes(service))
-    app.include_router(alert_routes(service, status))
-    app.include_router(socket_routes(live))
-    app.include_router(why_routes(service))
-    app.include_router(letter_routes(service))
-    app.include_router(control_routes(service))
-    app.include_router(approval_routes(service))
-    app.include_router(node_routes(service))
-    app.include_router(profiling_routes(service.profile))
+    status_routes(service, status).add_to(app)
+    execution_routes(service).add_to(app)
+    alert_routes(service, status).add_to(app)
+    performance_routes(service, status).add_to(app)
+    socket_routes(live).add_to(app)
+    why_routes(service).add_to(app)
+    letter_routes(service).add_to(app)
+    control_routes(service).add_to(app)
+    approval_routes(service).add_to(app)
+    node_routes(service).add_to(app)
+    profiling_routes(service.profile).add_to(app)
     _add_looks(app, service)
     _add_health(app, service)
     _add_documents(app)

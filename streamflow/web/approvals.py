@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.errors import BrokerUnavailable, UserError
@@ -20,6 +20,7 @@ from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
+from streamflow.web.routes import Routes
 from streamflow.web.tables import WAIT_S, Gather
 
 Node = Annotated[str | None, Query(description="the approval; may be left out when there is one only")]
@@ -100,9 +101,9 @@ class Desk:
         return JsonResponse(answer, status_code=202)  # it is said, and will take effect
 
 
-def approval_routes(service: Service) -> APIRouter:
+def approval_routes(service: Service) -> Routes:
     """Routes that show what waits, and decide."""
-    router = APIRouter()
+    router = Routes()
     desk = Desk(service)
 
     @router.get("/v1/topologies/{topology}/approvals", tags=["approvals"], operation_id="list_approvals")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.bus.control import ACTOR_MAX_CHARS, REASON_MAX_CHARS, Wish
@@ -13,6 +13,7 @@ from streamflow.web.access import ANONYMOUS
 from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
+from streamflow.web.routes import Routes
 
 TIMEOUT_MAX_MS = 30_000
 
@@ -40,9 +41,9 @@ class OrderBody(BaseModel):
     version: int | None = Field(None, ge=0, description="version that it is based on: refused when another came since")
 
 
-def control_routes(service: Service) -> APIRouter:
+def control_routes(service: Service) -> Routes:
     """Routes that give orders and show the state."""
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/v1/topologies/{topology}/state", tags=["control"], operation_id="show_state")
     async def show_state(topology: str) -> Response:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from streamflow.bus.feed import EventFeed, FeedEvent, catch_up, encode_cursor
 from streamflow.bus.filter import EventFilter
@@ -12,6 +12,7 @@ from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import broker_unavailable
+from streamflow.web.routes import Routes
 
 _PAGE_EVENTS = 1_000
 
@@ -60,9 +61,9 @@ class FollowedStatus:
             self._following = stack.pop_all()
 
 
-def status_routes(service: Service, status: FollowedStatus) -> APIRouter:
+def status_routes(service: Service, status: FollowedStatus) -> Routes:
     """The route of the status table."""
-    router = APIRouter(tags=["events"])
+    router = Routes(tags=["events"])
 
     @router.get("/v1/events/status", operation_id="show_status")
     async def show_status() -> Response:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 
 from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.feed import EventFeed, FeedEvent, catch_up, encode_cursor, parse_cursor
@@ -16,6 +16,7 @@ from streamflow.web.fanout import Outbox, Seats
 from streamflow.web.guard import is_seated
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
+from streamflow.web.routes import Routes
 from streamflow.web.server_sent_events import HEARTBEAT_S, EventStream, encode_event
 
 #: Clients that follow the bus at once, and what waits for each: a slower one is disconnected, and comes back.
@@ -61,9 +62,9 @@ class EventClients:
             outbox.close("worker_stops")
 
 
-def event_routes(service: Service, clients: EventClients) -> APIRouter:
+def event_routes(service: Service, clients: EventClients) -> Routes:
     """Routes of the event bus."""
-    router = APIRouter(tags=["events"])
+    router = Routes(tags=["events"])
 
     @router.get("/v1/events", operation_id="list_events")
     async def list_events(

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from streamflow.bus.event import rfc3339
 from streamflow.bus.executions import EXECUTION_TYPES, ExecutionFilter, ExecutionTable
@@ -20,6 +20,7 @@ from streamflow.errors import BrokerUnavailable, TopicError
 from streamflow.web.events import feed_of
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
+from streamflow.web.routes import Routes
 
 LIMIT_MAX = 1_000
 _PAGE_EVENTS = 5_000
@@ -58,9 +59,9 @@ class KnownExecutions:
                     raise Refusal(503, "reading", "the log is still being read: ask again", retry_after_s=1)
 
 
-def execution_routes(service: Service) -> APIRouter:
+def execution_routes(service: Service) -> Routes:
     """Routes of the table of executions."""
-    router = APIRouter(tags=["executions"])
+    router = Routes(tags=["executions"])
     executions = KnownExecutions()
 
     async def current() -> ExecutionTable:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 
 from streamflow.nodes.catalogue import described, listed
@@ -11,11 +11,12 @@ from streamflow.nodes.registry import KINDS, near_kinds
 from streamflow.web.kind_forms import FieldBody, ValuesBody, answer_field, check_values
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.routes import Routes
 
 
-def node_routes(service: Service) -> APIRouter:
+def node_routes(service: Service) -> Routes:
     """Routes of the catalogue and of forms."""
-    router = APIRouter(tags=["nodes"])
+    router = Routes(tags=["nodes"])
 
     @router.get("/v1/nodes", operation_id="list_kinds")
     async def list_kinds(

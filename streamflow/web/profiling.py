@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from streamflow.errors import UserError
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.routes import Routes
 
 SECONDS_MAX = 60
 
 
-def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> APIRouter:
+def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> Routes:
     """The route. profile: looks for some seconds and gives what it saw; called in a thread, one at a time."""
-    router = APIRouter()
+    router = Routes()
     lock = asyncio.Lock()
 
     @router.get("/v1/profile", tags=["look"], operation_id="profile")

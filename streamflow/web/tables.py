@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from streamflow.checkpoint.progress import NO_TIME
 from streamflow.errors import OwnerUnreachable, UserError
@@ -26,9 +26,11 @@ from streamflow.query.request import (
     encode_cursor,
     merge_pages,
 )
+from streamflow.web.expected_versions import etag_of, keeps_versions
 from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.routes import Routes
 
 #: How long a query with `after` waits for the position, and for other workers.
 WAIT_S = 5.0
@@ -49,9 +51,9 @@ class _Answer:
     url: str
 
 
-def table_routes(service: Service) -> APIRouter:
+def table_routes(service: Service) -> Routes:
     """Routes that query tables."""
-    router = APIRouter()
+    router = Routes()
     gather = Gather(service)
 
     @router.get("/v1/topologies/{topology}/tables/{table}", tags=["query"], operation_id="query_table")
@@ -156,7 +158,8 @@ class Gather:
         asked = {url: self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items()}
         pages += await _all_within(asked, ASK_S)
         merged, cursor = merge_pages([each.page for each in pages], query.limit)
-        return JsonResponse(_body(merged, cursor, pages))
+        is_one = query.key is not None and keeps_versions(stage, table)
+        return JsonResponse(_body(merged, cursor, pages), headers={"ETag": etag_of(merged)} if is_one else None)
 
     def own(self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int]) -> Response:
         """Rows of exactly these partitions of this worker, with their store keys; 421 when one is not here."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from streamflow.errors import OwnerUnreachable, UserError
 from streamflow.model.partitioner import partition_of
@@ -26,6 +26,7 @@ from streamflow.state.keys import key_from_bytes
 from streamflow.web.control import held_sentence
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
+from streamflow.web.routes import Routes
 from streamflow.web.tables import known_table, moment_ms
 
 #: Budget of the questions to other workers; less than what a worker waits for an answer that it forwards.
@@ -34,9 +35,9 @@ WITHIN_S = 1.5
 _TASKS_PER_QUESTION = 100
 
 
-def why_routes(service: Service) -> APIRouter:
+def why_routes(service: Service) -> Routes:
     """Routes that explain."""
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/v1/topologies/{topology}/tables/{table}/why", tags=["query"], operation_id="why_window")
     async def why_window(

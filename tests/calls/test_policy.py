@@ -6,6 +6,7 @@ import pytest
 
 from streamflow.calls.addresses import AddressGuard, host_allowed
 from streamflow.calls.breaker import Breaker, Circuit, Pass
+from streamflow.calls.cache_advice import advice, grade
 from streamflow.calls.policy import BreakerPlan, CachePlan, RatePlan, Retry
 from streamflow.calls.rate import RateLimit
 from streamflow.calls.result_cache import ResultCache
@@ -50,6 +51,45 @@ def test_a_breaker_goes_round_its_states() -> None:
     closed, opened, half = Circuit.CLOSED, Circuit.OPEN, Circuit.HALF_OPEN
     assert states == [closed, closed, closed, opened, half, opened, closed]
     assert (breaker.ask(), breaker.opened_count) == (Pass(), 2)
+
+
+def test_a_target_that_is_back_gets_twice_as_many_with_each_answer() -> None:
+    clock = Clock()
+    breaker = Breaker(BreakerPlan(failures=3, open_ms=1_000), clock)
+
+    def admitted() -> int:
+        count = 0
+        while count < 5_000 and isinstance(breaker.ask(), Pass):
+            count += 1
+        return count
+
+    assert admitted() == 5_000, "nothing holds back what never failed"
+    for _ in range(3):
+        breaker.failed(Pass())
+    clock.now += 1.0
+    assert breaker.ask() == Pass(probe=True)
+    breaker.succeeded(Pass(probe=True))
+    waves = []
+    for _ in range(9):
+        waves.append(admitted())
+        for _ in range(waves[-1]):
+            breaker.succeeded(Pass())
+    assert waves == [2, 4, 8, 16, 32, 64, 128, 256, 512]
+    breaker.failed(Pass())
+    breaker.gave_up(Pass())
+    assert admitted() == 5_000, "it has all that there is"
+    for _ in range(3):
+        breaker.failed(Pass())
+    clock.now += 1.0
+    breaker.ask()
+    breaker.failed(Pass(probe=True))
+    clock.now += 1.0
+    breaker.ask()
+    breaker.succeeded(Pass(probe=True))
+    assert admitted() == 2
+    for _ in range(2):
+        breaker.failed(Pass())
+    assert admitted() == 2, "what fails lets only its successor go"
 
 
 def test_patience_is_for_probes_and_ends() -> None:
@@ -213,3 +253,19 @@ def test_what_cannot_be_is_refused_when_the_topology_is_read(config: dict[str, A
     made, problems = lower("http_request", **{**base, **config})
     assert made is None
     assert any(said in problem.message for problem in problems), problems
+
+
+def test_a_cache_says_how_it_does_and_what_would_help() -> None:
+    plan = CachePlan(max_entries=1_000, max_bytes=1 << 20, ttl_ms=1_000)
+    figures = {"hits": 71, "misses": 29, "hit_ratio": 0.71, "entries": 10, "evictions": 0}
+    assert (grade(figures), advice(figures, plan)) == ("good", [])
+    assert grade(figures | {"hits": 70, "misses": 30, "hit_ratio": 0.7}) == "needs_optimization"
+    assert (grade(figures | {"misses": 0}), advice(figures | {"misses": 0, "hit_ratio": 0.1}, plan)) == ("", []), (
+        "too few"
+    )
+    (longer,) = advice(figures | {"hit_ratio": 0.49}, plan)
+    assert "`ttl`" in longer
+    assert "`disk_bytes`" in longer
+    (larger,) = advice(figures | {"evictions": 72}, plan)
+    assert "raise `size`" in larger
+    assert advice(figures | {"entries": 801}, plan) == ["the cache is nearly full: with `size: 1500` more would stay"]

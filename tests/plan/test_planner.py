@@ -161,3 +161,28 @@ def test_stages_and_tables_are_found_by_name(find: Callable[[Plan, str], object]
         assert found is not None
         assert (found[0].name, found[1].node) == ("by_room", "hours")
         assert plan.table("nothing") is None
+
+
+def test_too_much_in_one_stage_is_refused_and_a_thousand_nodes_in_many_are_not() -> None:
+    def declared(count: int, group: int, more: str = "") -> TopologySpec:
+        calls = [
+            f"  n{n}: {{kind: http_request, input: s, url: 'https://e.x/1', response: {{a: int}}{more}}}"
+            for n in range(count)
+        ]
+        sinks = [
+            f"  o{first}: {{kind: sink, inputs: [{', '.join(f'n{n}' for n in range(first, min(count, first + group)))}], topic: out}}"
+            for first in range(0, count, group)
+        ]
+        head = "topology: t\nschemas: {Event: {id: int}}\nnodes:\n  s: {kind: source, topic: in, schema: Event}"
+        return parse_topology("\n".join([head, *calls, *sinks]))
+
+    plan = make_plan(declared(1_000, 20))
+    assert len(plan.stages) == 51
+    assert len({stage.name for stage in plan.stages}) == 51
+    assert max(len(stage.name) for stage in plan.stages) <= 255
+    for spec, said in (
+        (declared(201, 201), "201 topics and queues of async nodes meet in one stage, 200 may"),
+        (declared(6, 6, ", order: unordered"), "6 unordered async nodes meet in one stage, 5 may"),
+    ):
+        with pytest.raises(TopologyError, match=said):
+            make_plan(spec)

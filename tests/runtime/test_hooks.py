@@ -21,6 +21,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 
@@ -51,7 +52,8 @@ def test_the_pinned_versions_are_installed() -> None:
         (PartitionRecords, ["_consume_aborted_up_to", "_contains_abort_marker"]),
         (FetchResult, ["check_assignment", "has_more", "_update_position"]),
         (aiokafka_fetcher.Fetcher, ["_create_fetch_waiter", "_notify"]),
-        (GroupCoordinator, ["check_errors"]),
+        (GroupCoordinator, ["check_errors", "_maybe_leave_group", "_send_req", "reset_generation"]),
+        (TableManager, ["on_start", "_update_channels"]),
         (OAuthAuthenticator, ["step"]),
         (AIOKafkaConnection, ["connect", "send", "close", "authenticator_oauth"]),
         (AIOKafkaAdminClient, ["_send_request", "find_coordinator"]),

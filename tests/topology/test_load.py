@@ -6,7 +6,7 @@ import pytest
 
 from streamflow.errors import TopologyError
 from streamflow.topology.load import load_topology
-from streamflow.topology.spec import TopologySpec
+from streamflow.topology.spec import NODES_MAX, TopologySpec
 from streamflow.topology.yaml_file import FILE_MAX_BYTES, parse_topology
 
 YAML = """
@@ -88,3 +88,11 @@ def test_hostile_texts_are_refused_and_not_more(text: str) -> None:
     """Nesting beyond what a reader can follow, other shapes, keys that are no text, unknown tags."""
     with pytest.raises(TopologyError):
         parse_topology(text)
+
+
+def test_a_topology_has_a_bound_of_nodes() -> None:
+    """What is beyond it is not looked at."""
+    nodes = "".join(f"  n{n}: {{kind: sink, input: readings, topic: t.out{n}}}\n" for n in range(NODES_MAX))
+    with pytest.raises(TopologyError) as error:
+        parse_topology(YAML.format(name="t") + nodes)
+    assert str(error.value) == f"nodes, line 4: has more than {NODES_MAX} entries (split the topology)"

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 
 from streamflow.errors import UserError
 from streamflow.model.partitioner import partition_of
@@ -14,6 +14,7 @@ from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.pace import Pace
 from streamflow.web.live.subscription import Subscription, Wish
 from streamflow.web.problems import Refusal
+from streamflow.web.routes import Routes
 from streamflow.web.server_sent_events import HEARTBEAT, EventStream, encode_event
 from streamflow.web.tables import known_table, moment_ms, numbers
 from streamflow.windows.calendar import Calendar
@@ -23,9 +24,9 @@ from streamflow.windows.tumbling import Tumbling
 _RETRY_MS = 1_000
 
 
-def live_routes(tables: LiveTables) -> APIRouter:
+def live_routes(tables: LiveTables) -> Routes:
     """Routes that follow tables."""
-    router = APIRouter()
+    router = Routes()
 
     @router.get(
         "/v1/topologies/{topology}/tables/{table}/live",

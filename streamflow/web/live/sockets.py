@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from fastapi import APIRouter, WebSocket
+from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from streamflow.bus.filter import EventFilter
@@ -30,6 +30,7 @@ from streamflow.web.live.routes import wish_of
 from streamflow.web.live.socket_messages import Ack, Ping, Subscribe, SubscribeEvents, Unsubscribe, decode
 from streamflow.web.live.subscription import Message, Subscription
 from streamflow.web.problems import Refusal
+from streamflow.web.routes import Routes
 from streamflow.web.server_sent_events import WRITE_S
 
 log = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ PING_S = 20.0
 _RESTART, _SLOW = 1012, 1013
 
 
-def socket_routes(tables: LiveTables) -> APIRouter:
+def socket_routes(tables: LiveTables) -> Routes:
     """The WebSocket."""
-    router = APIRouter()
+    router = Routes()
 
     @router.websocket("/v1/ws", name="follow_tables")
     async def follow_tables(socket: WebSocket) -> None:
