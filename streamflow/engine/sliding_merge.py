@@ -16,7 +16,7 @@ sliding-window aggregation", VLDB 2015). A key whose row changes in a pane that 
 Memory: at most one accumulator per key and pane besides the pane's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from streamflow.windows.layout import AccumulatorLayout
@@ -40,18 +40,17 @@ class SlidingMerge:
     """Merges of the panes of one table. `value_of(pane, key)` gives a key's accumulator in a pane, or None."""
 
     def __init__(self, layout: AccumulatorLayout, value_of: Callable[["SharedPane", Any], Any]) -> None:
-        self._layout, self._new, self._merge = layout, layout.new, layout.merge
+        self._layout, self._copied, self._merge = layout, layout.copied, layout.merge
         self._value_of = value_of
         self._keys: dict[Any, _Stacks] = {}
         self._stale: set[Any] = set()
-        #: Panes that start below this are in the stacks.
-        self._taken_to = -(1 << 62)
+        #: Panes that start below this are in the stacks: `forget` has to know when one of their rows changes.
+        self.taken_to = -(1 << 62)
 
-    def forget(self, pane_start: int, key: Any) -> None:
-        """A key's row in a pane is about to change."""
-        if pane_start < self._taken_to:
-            self._keys.pop(key, None)
-            self._stale.add(key)
+    def forget(self, key: Any) -> None:
+        """A key's row in a pane below `taken_to` is about to change."""
+        self._keys.pop(key, None)
+        self._stale.add(key)
 
     def rows(self, start: int, end: int, panes: list["SharedPane"]) -> list[tuple[Any, Any]]:
         """(key, merged accumulator) of the window [start, end). `panes`: the complete panes of it, ascending.
@@ -61,17 +60,31 @@ class SlidingMerge:
         for key in self._stale:
             stacks = self._keys[key] = _Stacks()
             stacks.running_panes = [
-                pane for pane in panes if pane.start < self._taken_to and self._value_of(pane, key) is not None
+                pane for pane in panes if pane.start < self.taken_to and self._value_of(pane, key) is not None
             ]
             self._flip(key, stacks, start)
         self._stale.clear()
         for pane in panes:
-            if pane.start >= self._taken_to:
+            if pane.start >= self.taken_to:
                 self._take(pane)
-        self._taken_to = max(self._taken_to, end)
+        self.taken_to = max(self.taken_to, end)
         rows, gone = [], []
+        copied, merge = self._copied, self._merge
         for key, stacks in self._keys.items():
-            row = self._row(key, stacks, start)
+            suffixes = stacks.suffixes
+            while suffixes and suffixes[-1][0] < start:
+                suffixes.pop()
+            if not suffixes and stacks.running_panes and stacks.running_panes[0].start < start:
+                self._flip(key, stacks, start)
+            row = stacks.running
+            if suffixes:
+                top = suffixes[-1][1]
+                if row is None:
+                    row = top
+                else:
+                    top = copied(top)
+                    merge(top, row)
+                    row = top
             if row is None:
                 gone.append(key)
             else:
@@ -89,29 +102,22 @@ class SlidingMerge:
         """Merge a new pane into the running parts. Its rows settle, so that changing one calls `forget`."""
         for each in pane.all():
             each.settle()
-        for key in pane.held_keys():
-            stacks = self._keys.get(key)
+        copied, merge, keys = self._copied, self._merge, self._keys
+        for key, value in self._values_in(pane):
+            stacks = keys.get(key)
             if stacks is None:
-                stacks = self._keys[key] = _Stacks()
+                stacks = keys[key] = _Stacks()
             if stacks.running is None:
-                stacks.running = self._new()
-            self._merge(stacks.running, self._value_of(pane, key))
+                stacks.running = copied(value)
+            else:
+                merge(stacks.running, value)
             stacks.running_panes.append(pane)
 
-    def _row(self, key: Any, stacks: _Stacks, start: int) -> Any:
-        suffixes = stacks.suffixes
-        while suffixes and suffixes[-1][0] < start:
-            suffixes.pop()
-        if not suffixes and stacks.running_panes and stacks.running_panes[0].start < start:
-            self._flip(key, stacks, start)
-        if not stacks.suffixes:
-            return stacks.running
-        if stacks.running is None:
-            return stacks.suffixes[-1][1]
-        merged = self._new()
-        self._merge(merged, stacks.suffixes[-1][1])
-        self._merge(merged, stacks.running)
-        return merged
+    def _values_in(self, pane: "SharedPane") -> Iterable[tuple[Any, Any]]:
+        """(key, accumulator) of all that a complete pane holds."""
+        if not pane.late:
+            return pane.live.items()
+        return ((key, self._value_of(pane, key)) for key in pane.held_keys())
 
     def _flip(self, key: Any, stacks: _Stacks, start: int) -> None:
         """Make suffixes of the panes in the running part that the window still has."""
@@ -119,8 +125,7 @@ class SlidingMerge:
         for pane in reversed(stacks.running_panes):
             if pane.start < start:
                 break
-            merged = self._new()
-            self._merge(merged, self._value_of(pane, key))
+            merged = self._copied(self._value_of(pane, key))
             if before is not None:
                 self._merge(merged, before)
             stacks.suffixes.append((pane.start, merged))

@@ -19,7 +19,7 @@ from streamflow.plan.plan import TablePlan
 from streamflow.state.keys import checked_key_bytes, key_bytes, key_from_bytes, pane_prefix, split_window_key
 from streamflow.state.store import Change, Store
 from streamflow.windows.layout import AccumulatorLayout
-from streamflow.windows.pane_rows import PaneRows, Part
+from streamflow.windows.pane_rows import ON_TIME, PaneRows, Part
 
 
 class SharedPane(Pane):
@@ -86,19 +86,22 @@ class SlidingTable(PaneTable):
 
     def _touch(self, pane: SharedPane, part: Pane) -> Touch:
         live, dirty, new, touched = part.live, part.dirty, self.layout.new, self._touched
+        merge, start = self._merge, pane.start
 
         def touch(key: Any) -> Any:
             accumulator = live.get(key)
             if accumulator is None:
                 checked_key_bytes(key)
-                self._load(pane, key)
-                accumulator = live.get(key)
+                if not pane.complete:
+                    self._load(pane, key)
+                    accumulator = live.get(key)
                 if accumulator is None:
                     self._count_new(pane, key)
                     accumulator = live[key] = new()
-            self._merge.forget(pane.start, key)
+            if start < merge.taken_to:
+                merge.forget(key)
             dirty[key] = accumulator
-            touched[pane.start] = pane
+            touched[start] = pane
             return accumulator
 
         return touch
@@ -201,6 +204,8 @@ class SlidingTable(PaneTable):
 
     def _changes_of(self, pane: Pane) -> list[Change]:
         assert isinstance(pane, SharedPane)
+        if not pane.late:
+            return [(place, row and ON_TIME + row) for place, row in super()._changes_of(pane)]
         parts: list[tuple[int | None, Pane]] = [(None, pane), *sorted(pane.late.items())]
         keys = dict.fromkeys(key for _, each in parts for rows in (each.settled, each.dirty) for key in rows)
         prefix, changes = pane_prefix(pane.start), list[Change]()

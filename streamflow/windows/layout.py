@@ -61,6 +61,10 @@ class AccumulatorLayout:
         self.extras = tuple(name for name, _ in extras)
         self.results: Callable[[Any], tuple[Any, ...]] = eval(text, dict(self.names))  # noqa: S307 - text is made of our own templates
         self.merge: Callable[[Any, Any], None] = self._merger()
+        #: An accumulator that is equal and shares nothing that a merge changes.
+        self.copied: Callable[[Any], Any] = self._copied_by_merge
+        if not self._objects:
+            self.copied = self.type.__copy__  # type: ignore[attr-defined]
         #: Mean memory of an accumulator's objects, in which those written last count most.
         self._objects_bytes = 0.0
 
@@ -166,6 +170,11 @@ class AccumulatorLayout:
     def named(self, accumulator: Any) -> dict[str, Any]:
         """Results by name."""
         return dict(zip((slot.name for slot in self.slots), self.results(accumulator), strict=True))
+
+    def _copied_by_merge(self, accumulator: Any) -> Any:
+        copy = self.new()
+        self.merge(copy, accumulator)
+        return copy
 
     def merged(self, accumulators: Iterable[Any]) -> Any:
         """A new accumulator: the merge of all, in order."""

@@ -18,6 +18,8 @@ import msgspec
 
 from streamflow.windows.layout import AccumulatorLayout
 
+#: Before the bytes of an accumulator that is all there is of a row.
+ON_TIME = b"\0"
 #: (start of the first window that it belongs to, None for all; accumulator)
 Part = tuple[int | None, Any]
 
@@ -34,7 +36,7 @@ class PaneRows:
     def encode(self, parts: Sequence[Part]) -> bytes:
         """Bytes of a row. Raises UserError when it is too large."""
         if len(parts) == 1 and parts[0][0] is None:
-            return b"\0" + self._layout.bytes_of(parts[0][1])
+            return ON_TIME + self._layout.bytes_of(parts[0][1])
         raws = [(since, msgspec.Raw(self._layout.bytes_of(each))) for since, each in parts]
         return self._layout.checked(b"\1" + self._raw.encode(raws), len(parts))
 

@@ -63,3 +63,14 @@ def test_runs_give_every_key_once_in_byte_order(keys: list[str], run_keys: int) 
         for each in data:
             runs.add(each)
         assert list(runs.ascending()) == sorted(set(data))
+
+
+def test_a_session_that_grows_while_its_row_waits_fires_as_it_became() -> None:
+    """Its bucket is up from 1,320, with rows of 1,335; one of them grows at 1,325, and memory forgets it again."""
+    events = [{"t": 1_015, "k": f"k{number}", "v": 1, "id": number} for number in range(8)]
+    events += [{"t": time, "k": "a", "v": 1, "id": time} for time in (1_335, 1_336)]
+    events += [{"t": 1_020, "k": "k3", "v": 1, "id": 8}]
+    events += [{"t": time, "k": "a", "v": 1, "id": time} for time in (1_337, 1_338, 1_345, 1_360)]
+    driver = run("window: {type: session, gap: 320ms}, late: late", events, Run(1, 1, True, 1, (), live_max=1))
+    fired = {row["k"]: (row["n"], row["end"]) for row in driver.output("out")}
+    assert fired == {f"k{number}": (1, 1_335) for number in range(8)} | {"k3": (2, 1_340)}
