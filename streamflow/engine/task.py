@@ -102,7 +102,7 @@ class Task(Failing):
         self._in_flight = self._changed = self._advancing = False
         self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
-        self._correlator = Correlator(self.outputs, program, partition, bus)
+        self._correlator = Correlator(self.outputs, program, partition, bus, resources.cancelled)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
@@ -134,6 +134,7 @@ class Task(Failing):
             give=self._give,
             parks=self._correlator.parks,
             judged=self._correlator.judged,
+            cancelled=self._correlator.cancelled,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,

@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.bus.cancellations import Cancellation, Cancellations
 from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
@@ -93,7 +94,9 @@ class Driver:
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap, self._call_steps = overlap, call_steps
-        self._resources = Resources(models, files_dir)
+        #: Executions that were cancelled.
+        self.cancelled = Cancellations()
+        self._resources = Resources(models, files_dir, self.cancelled)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
         programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
         self._programs = programs if watch is None else {name: watched(programs[name], watch) for name in programs}
@@ -158,6 +161,11 @@ class Driver:
         body = {"at": self.now_ms, "id": approval, "decision": decision, "actor": actor, **more}
         partition = partition_of_id(approval) or 0
         self.log.partitions[topic, partition].append(None, orjson.dumps(body), self.now_ms)
+
+    def cancel(self, execution: str, reason: str) -> None:
+        """Cancel an execution; approvals hear of it at the next `idle`."""
+        for key, value in self.cancelled.records(execution.encode(), Cancellation("", reason, self.now_ms)):
+            self.cancelled.apply(key, value)
 
     def redrive(self, letter: Record, value: dict[str, Any] | None = None) -> None:
         """Send a dead letter's event again, as `dlq redrive` does; value: as edited."""
