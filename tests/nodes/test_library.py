@@ -229,6 +229,26 @@ def test_flat_map_splits_text_and_types_plain_elements() -> None:
     assert driver.output("out") == [{"time": 5}, {"time": 1_000}]
 
 
+@pytest.mark.parametrize("shape", [{}, {"chunk_size": 1, "partitions": 3}, {"fused": False, "chunk_size": 7}])
+def test_words_are_counted_as_a_batch_counts_them(shape: dict[str, Any]) -> None:
+    """Map, filter and reduce, over a repartition by word."""
+    lines = [f"the quick fox {number % 5} jumps over the lazy dog {number % 3}" for number in range(60)]
+    nodes = {
+        "lines": {"kind": "source", "topic": "in", "schema": "Line", "key": "line"},
+        "words": {"kind": "flat_map", "input": "lines", "list": "split(line, ' ')", "into": "word", "type": "str"},
+        "known": {"kind": "filter", "input": "words", "where": "word != 'the'"},
+        "by_word": {"kind": "key_by", "input": "known", "key": "word"},
+        "counted": {"kind": "echo", "input": "by_word", "table": "counts"},
+        "out": {"kind": "sink", "input": "counted", "topic": "out"},
+    }
+    schemas = {"Line": {"line": "str"}}
+    driver = Driver(make_plan(spec_of({"topology": "t", "schemas": schemas, "nodes": nodes})), **shape)
+    driver.publish("in", [{"line": line} for line in lines])
+    driver.run()
+    words = [word for line in lines for word in line.split(" ") if word != "the"]
+    assert driver.table("counts") == Counter(words)
+
+
 def test_flat_maps_that_cannot_run_are_told() -> None:
     assert "a list is json, this is float" in refused(FlatMap, **{"list": "value"}, into="x")
     assert "an element goes into one field, or has fields" in refused(FlatMap, **{"list": "tags"})
