@@ -189,6 +189,7 @@ class Binding:
             watermark_now=hooks.settled_watermark,
             released_at=hooks.watermark_now,
             now=hooks.now,
+            cancelled=hooks.cancelled,
         )
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:
