@@ -1,5 +1,6 @@
 """The async nodes of a plan in this process: open once, shared by all tasks of their stages."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 
@@ -24,13 +25,22 @@ class AsyncNodes:
                 self.guarded[node.name] = GuardedCaller(caller, node.operator.policy)
 
     async def open(self) -> None:
-        """Connect what has to be. Raises TopologyError for what a node cannot do without."""
-        for name, each in self.guarded.items():
-            await each.open(None if self._results is None else partial(self._results, name))
+        """Connect what has to be, all together. When one fails, the others are closed.
+
+        Raises TopologyError for what a node cannot do without.
+        """
+        results = self._results
+        opening = (
+            each.open(None if results is None else partial(results, name)) for name, each in self.guarded.items()
+        )
+        failed = [each for each in await asyncio.gather(*opening, return_exceptions=True) if each is not None]
+        if failed:
+            await self.close()
+            raise failed[0]
 
     async def close(self) -> None:
-        """Let go of everything."""
-        for each in self.guarded.values():
+        """Let go of everything, of the last node first."""
+        for each in reversed(self.guarded.values()):
             await each.close()
 
     def entries(self, stage: Stage, task: Task) -> Mapping[str, AsyncEntry]:
