@@ -24,6 +24,15 @@ class Usage:
     peak_bytes: int
 
 
+def usage_of(pid: int) -> Usage:
+    """Usage of a process so far, from /proc."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Usage((int(stat[11]) + int(stat[12])) / ticks, peak * 1_024)
+
+
 class Contender:
     """A process that is started, watched and stopped."""
 
@@ -35,12 +44,8 @@ class Contender:
             self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
 
     def usage(self) -> Usage:
-        """Usage so far, from /proc."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-        ticks = os.sysconf("SC_CLK_TCK")
-        return Usage((int(stat[11]) + int(stat[12])) / ticks, peak * 1_024)
+        """Usage so far."""
+        return usage_of(self.process.pid)
 
     def stop(self) -> None:
         """SIGTERM, then by force after 20 s."""
@@ -55,7 +60,15 @@ class Contender:
 class Worker(Contender):
     """A worker of streamflow that answers over HTTP. `folder`: of the topology; `state`: of its store."""
 
-    def __init__(self, bootstrap: str, topology: Path, state: Path, log: Path, session_timeout_ms: int = 6_000) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topology: Path,
+        state: Path,
+        log: Path,
+        session_timeout_ms: int = 6_000,
+        program: tuple[str, ...] = ("streamflow",),
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -66,7 +79,7 @@ class Worker(Contender):
             "STREAMFLOW_LOG_LEVEL": "warning",
             "STREAMFLOW_SESSION_TIMEOUT_MS": str(session_timeout_ms),
         }
-        super().__init__(python("-m", "streamflow", "run", str(topology), "--worker"), environment, log)
+        super().__init__(python("-m", *program, "run", str(topology), "--worker"), environment, log)
 
     def get(self, path: str) -> dict[str, Any]:
         """JSON of a path, empty while there is none."""

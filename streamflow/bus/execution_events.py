@@ -27,6 +27,8 @@ class NodeStateChanged(_Told):
     reason: str = ""
     execution: str = Field("", description="id of the keyed execution, empty for the topology's own node")
     attempt: int = Field(1, ge=1, description="of a call to the outside: how often it was made")
+    recovered: str = Field("", description="what helped where a call failed: retry, fallback or fallback_node")
+    from_cache: bool = Field(False, description="whether the answer of a call was one that had been kept")
     path: list[str] = Field(default_factory=list, description="states it went through, this one last")
     error: str = Field("", max_length=2_000)
     approval: str = Field("", description="id of what waits for people, or has waited")

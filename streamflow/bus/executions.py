@@ -35,7 +35,20 @@ EXECUTION_TYPES: frozenset[str] = frozenset(
         EventType.NODE_STATE_CHANGED,
     }
 )
-_SHOWN = ("attempt", "reason", "error", "approval", "started", "took_us", "rows_in", "rows_out", "input", "outputs")
+_SHOWN = (
+    "attempt",
+    "recovered",
+    "from_cache",
+    "reason",
+    "error",
+    "approval",
+    "started",
+    "took_us",
+    "rows_in",
+    "rows_out",
+    "input",
+    "outputs",
+)
 _PLACE = ("stage", "partition", "worker")
 #: Bytes of a row beside its nodes, and of what is remembered of an event, about.
 _ROW_BYTES, _EVENT_BYTES = 600, 100

@@ -152,6 +152,26 @@ class DeadLetterDiscarded(EventData):
     letters: list[str] = Field(default_factory=list, max_length=1_000, description="their ids")
 
 
+@data_of(EventType.KEY_PARKED)
+class KeyParked(EventData):
+    """A key waits behind a record that became a dead letter, first or again. `position` is the record's."""
+
+    stage: str
+    partition: int
+    failures: int = Field(description="of records that it waited behind since it was parked")
+    waiting: int = Field(description="events that wait behind it")
+
+
+@data_of(EventType.KEY_RELEASED)
+class KeyReleased(EventData):
+    """What waited behind a dead letter goes on. `position` is that of the letter's record."""
+
+    stage: str
+    partition: int
+    outcome: Literal["redriven", "discarded"] = Field(description="what became of the letter")
+    waiting: int = Field(description="events that go on")
+
+
 @data_of(EventType.APPROVAL_REQUESTED)
 class ApprovalRequested(EventData):
     """An event is parked until somebody decides."""

@@ -11,6 +11,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Protocol
 
+from streamflow.calls.policy import CachePlan
+from streamflow.calls.result_cache import Tier
 from streamflow.errors import EventError
 
 
@@ -20,12 +22,14 @@ class Outside:
 
     hosts: patterns of host names that may be called, `*` in them stands for anything. networks: private ones that may
     be reached, which are refused otherwise; unencrypted http is for these alone. secrets: folder of files, one each.
+    results: opens the results that a node keeps on disk; None: they are in memory alone.
     """
 
     hosts: tuple[str, ...] = ()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     secrets: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    results: Callable[[str, CachePlan], Tier | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,15 @@ class Action(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """What became of a row: rows, or an error. attempts: calls that were made for it."""
+    """What became of a row: rows, or an error. attempts: calls that were made for it, 0: the result had been kept.
+
+    recovered: what stood in when all calls had failed, `fallback`.
+    """
 
     rows: list[Any] = field(default_factory=list)
     error: EventError | None = None
     attempts: int = 1
+    recovered: str = ""
 
 
 #: Tells (in seconds of a monotonic clock) what time it is.

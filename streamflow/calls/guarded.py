@@ -7,7 +7,7 @@ circuit by the target coming back (`waits`) or by patience ending, during which 
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,9 @@ import msgspec
 from streamflow.calls.breaker import Breaker, Circuit, Pass
 from streamflow.calls.caller import Answer, Caller, Now, Origin
 from streamflow.calls.faults import failure_of
-from streamflow.calls.policy import Policy
+from streamflow.calls.policy import CachePlan, Policy
 from streamflow.calls.rate import RateLimit
-from streamflow.calls.result_cache import ResultCache
+from streamflow.calls.result_cache import ResultCache, Tier
 from streamflow.errors import CallFailed, ErrorClass, ExternalError
 
 #: How long an attempt may take to notice that its time is over, seconds; then it is said to be stuck.
@@ -66,7 +66,7 @@ class GuardedCaller:
                 key = self.caller.digest(row)
                 kept = self.cache.get(key)
                 if kept is not None:
-                    return Answer(list(self.caller.rows(row, self._decode(kept))))
+                    return Answer(self._marked(self.caller.rows(row, self._decode(kept))), attempts=0)
             target = self.caller.target(row)
         except Exception as error:
             return self._failed(row, failure_of(error), 0, "")
@@ -80,7 +80,7 @@ class GuardedCaller:
                 )
                 return self._failed(row, fault, failed, target)
             try:
-                result = await self._attempt(row, origin, breaker, given)
+                result, took_s = await self._attempt(row, origin, breaker, given)
             except CallFailed as error:
                 failed += not (error.error_class is ErrorClass.TRANSIENT and breaker.is_patient(given))
                 if not self._again(error, failed):
@@ -88,10 +88,27 @@ class GuardedCaller:
                 self.counts.retried += 1
                 await asyncio.sleep(self._policy.retry.pause_s(max(1, failed), random.random()))  # noqa: S311
                 continue
-            if key is not None and self.cache is not None:
+            if key is not None and self.cache is not None and took_s * 1_000 >= self.cache.plan.min_took_ms:
                 self.cache.put(key, self._encode(result))
             self.counts.answered += 1
             return Answer(list(self.caller.rows(row, result)), attempts=failed + 1)
+
+    def _marked(self, rows: Sequence[Any]) -> list[Any]:
+        """Rows of a result that had been kept."""
+        mark = None if self._policy.cache is None else self._policy.cache.mark
+        return list(rows) if mark is None else [msgspec.structs.replace(each, **{mark: True}) for each in rows]
+
+    async def open(self, on_disk: Callable[[CachePlan], Tier | None] | None = None) -> None:
+        """Connect. on_disk: opens results on disk. Raises TopologyError for what it cannot do without."""
+        await self.caller.open()
+        if self.cache is not None and self.cache.plan.disk_bytes and on_disk is not None:
+            self.cache.tier = on_disk(self.cache.plan)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.caller.close()
+        if self.cache is not None:
+            self.cache.close()
 
     @property
     def _waits(self) -> bool:
@@ -116,7 +133,7 @@ class GuardedCaller:
             raise
         return given
 
-    async def _attempt(self, row: object, origin: Origin, breaker: Breaker, given: Pass) -> Any:
+    async def _attempt(self, row: object, origin: Origin, breaker: Breaker, given: Pass) -> tuple[Any, float]:
         try:
             if self._bulkhead is None:
                 result = await self._timed(row, origin)
@@ -140,7 +157,8 @@ class GuardedCaller:
         breaker.succeeded(given)
         return result
 
-    async def _timed(self, row: object, origin: Origin) -> Any:
+    async def _timed(self, row: object, origin: Origin) -> tuple[Any, float]:
+        """The result, and how many seconds it took."""
         self._number = number = self._number + 1
         began = self._now()
         self._attempts[number] = began, origin
@@ -148,7 +166,8 @@ class GuardedCaller:
         timeout_s = self._policy.timeout_ms / 1_000
         try:
             async with asyncio.timeout(timeout_s):
-                return await self.caller.call(row, origin)
+                result = await self.caller.call(row, origin)
+                return result, self._now() - began
         except TimeoutError as error:
             raise CallFailed("timeout", str(error) or f"no answer in {timeout_s:g} s", ErrorClass.TRANSIENT) from error
         except Exception as error:
@@ -167,7 +186,7 @@ class GuardedCaller:
         values = self._policy.fallback
         if values is not None and error.error_class is not ErrorClass.USER:
             self.counts.fallbacks += 1
-            return Answer([self.caller.fallback(row, values)])
+            return Answer([self.caller.fallback(row, values)], attempts=max(1, attempts), recovered="fallback")
         error.details = (
             ("sf-calls", b"%d" % attempts),
             *((("sf-target", target.encode()),) if target else ()),

@@ -43,7 +43,8 @@ class HttpAction:
 
     body: JSON object with look-ups, None: none; whole_row: the row itself is the body. keep: input fields that stay,
     before those of `response`; not_found: whether 404 gives a row whose response fields are null.
-    degraded: field that says whether a row is a fallback. pool: connections; times in ms.
+    degraded: field that says whether a row is a fallback; kept: whether its result had been kept. pool: connections;
+    times in ms.
     """
 
     method: str
@@ -57,6 +58,7 @@ class HttpAction:
     paths: tuple[tuple[str, tuple[str, ...]], ...]
     output: Schema
     degraded: str | None = None
+    kept: str | None = None
     not_found: bool = False
     max_bytes: int = 1 << 20
     pool: int = 20
@@ -147,8 +149,10 @@ class HttpCaller:
 
     def _row(self, row: Any, values: Mapping[str, Any], *, degraded: bool = False) -> Any:
         kept = {name: getattr(row, name) for name in self._action.keep}
-        mark = {} if self._action.degraded is None else {self._action.degraded: degraded}
-        return self._row_type(**kept, **values, **mark)
+        marks = {} if self._action.degraded is None else {self._action.degraded: degraded}
+        if self._action.kept is not None:
+            marks[self._action.kept] = False  # else the row is marked where the result was found
+        return self._row_type(**kept, **values, **marks)
 
     def _url(self, row: Any) -> str:
         action = self._action

@@ -60,11 +60,19 @@ class RatePlan:
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """Results kept per worker: at most `max_entries` and `max_bytes`, each for `ttl_ms`."""
+    """Results kept per worker: at most `max_entries` and `max_bytes` in memory, each for `ttl_ms`.
+
+    disk_bytes: of those on disk, 0: none are; identity: digest of all that a result depends on beside its input.
+    min_took_ms: results of quicker calls are not kept. mark: bool field of rows whose result had been kept.
+    """
 
     max_entries: int
     max_bytes: int
     ttl_ms: int
+    disk_bytes: int = 0
+    identity: bytes = b""
+    min_took_ms: int = 0
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

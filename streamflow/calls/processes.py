@@ -22,12 +22,16 @@ from streamflow.kit.rows import schema_of
 
 @dataclass(frozen=True)
 class ProcessesAction:
-    """Calls the function at `path` in `count` processes. `arguments`: what it gets besides, by name."""
+    """Calls the function at `path` in `count` processes. `arguments`: what it gets besides, by name.
+
+    memory_bytes: that each may have, 0: as much as there is.
+    """
 
     declared: Declaration
     path: str
     arguments: tuple[tuple[str, Any], ...]
     count: int
+    memory_bytes: int = 0
 
     def make(self, node: str, outside: Outside) -> Caller:
         """A caller, not open yet."""
@@ -53,7 +57,8 @@ class ProcessesCaller:
     async def open(self) -> None:
         """Start the processes, which takes them a second or so; nobody waits for it before there is a row."""
         arguments = self._encode(dict(self._action.arguments))
-        self._slots = [_Slot(self._action.path, arguments) for _ in range(self._action.count)]
+        action = self._action
+        self._slots = [_Slot(action.path, arguments, action.memory_bytes) for _ in range(action.count)]
         for slot in self._slots:
             await slot.start()
             self._free.put_nowait(slot)
@@ -97,8 +102,8 @@ class ProcessesCaller:
 class _Slot:
     """Room for one process."""
 
-    def __init__(self, path: str, arguments: bytes) -> None:
-        self._path, self._arguments = path, arguments
+    def __init__(self, path: str, arguments: bytes, memory_bytes: int) -> None:
+        self._path, self._arguments, self._memory_bytes = path, arguments, memory_bytes
         self._process: asyncio.subprocess.Process | None = None
 
     async def ask(self, data: bytes) -> bytes:
@@ -122,6 +127,7 @@ class _Slot:
             "-m",
             "streamflow.calls.pool_process",
             self._path,
+            str(self._memory_bytes),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -7,6 +7,7 @@ some 400 upstream producers fit; more are compressed.
 
     1;<watermark>;<entry>;<entry>…      entry of a source: high time, "-" when nothing was seen
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
+                                        "=" and how far its data came, once some of it has ended
                                         "^" and offsets that are done behind the position, if any
     …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
                                         names, as older releases wrote it: in the order of these nodes
@@ -44,12 +45,14 @@ class ProducerMark:
 class EntryProgress:
     """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number.
 
-    overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN.
+    overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN. data_ms: the greatest
+    watermark before the end; NO_TIME before there is one.
     """
 
     high_ms: int = NO_TIME
     marks: tuple[ProducerMark, ...] = ()
     overtaken: frozenset[int] = frozenset()
+    data_ms: int = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Progress:
                 parts.append(",".join(_time(mark.watermark_ms, base) + "!" * mark.idle for mark in entry.marks) + ",")
             else:
                 parts.append(_time(entry.high_ms, base))
+            if entry.data_ms != NO_TIME:
+                parts[-1] += f"={_time(entry.data_ms, 0)}"
             parts[-1] += _bits(entry.overtaken)
         text = ";".join(parts)
         if self.versions:
@@ -155,10 +160,12 @@ def _closing(text: str) -> ClosingProgress | None:
 
 def _entry(text: str, base: int) -> EntryProgress:
     text, _, bits = text.partition("^")
+    text, _, data = text.partition("=")
+    data_ms = _parse(data or "_", 0)
     if not text.endswith(","):
-        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits))
+        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits), data_ms=data_ms)
     marks = (ProducerMark(_parse(mark.rstrip("!"), base), mark.endswith("!")) for mark in text[:-1].split(","))
-    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits))
+    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits), data_ms=data_ms)
 
 
 def _bits(offsets: frozenset[int]) -> str:

@@ -5,6 +5,7 @@ from streamflow.cli.service import WorkerService
 from streamflow.errors import SettingsError
 from streamflow.runtime.alerting import Alerting
 from streamflow.runtime.outside import outside_of
+from streamflow.runtime.sample_history import SampleHistory
 from streamflow.runtime.sample_stream import SampleStream
 from streamflow.runtime.worker import Companion
 from streamflow.settings.settings import Settings
@@ -16,4 +17,5 @@ def alert_companions(service: WorkerService, settings: Settings) -> list[Compani
         raise SettingsError("STREAMFLOW_ALERTS needs the event bus: set STREAMFLOW_EVENTS_DETAIL=lifecycle")
     service.alerts_config = config = load_alerts(settings.alerts_file)
     service.alerting = alerting = Alerting(settings, config, outside_of(settings), service.url)
+    service.samples = SampleHistory(settings)
     return [SampleStream(settings, service.url, service.points), alerting]

@@ -73,6 +73,20 @@ def ack(
 
 
 @alerts.command()
+def clear(
+    alert: Annotated[str, typer.Argument(help="its id")],
+    actor: Actor = None,
+    comment: Comment = "",
+    url: Url = URL,
+    as_json: AsJson = False,
+) -> None:
+    """End an alert by hand, such as one of a topology that is gone."""
+    with refusals(), connect(url) as client:
+        status, answer = post(client, f"/v1/alerts/{quote(alert, safe='')}/clear", {}, _body(actor, comment))
+    _said(status, answer, f"{plain(alert)} is over", as_json=as_json)
+
+
+@alerts.command()
 def silence(
     rule: Annotated[str, typer.Argument(help="pattern of rules and alert nodes, such as lag*")],
     duration: Annotated[str, typer.Option("--for", help="how long, such as 2h")] = "1h",
@@ -142,6 +156,32 @@ def rules(
         for name, each in answer["rules"].items()
     ]
     print_table("rules", ["rule", "from", "kind", "metric", "enabled"], rows)
+
+
+@alerts.command()
+def report(
+    window: Annotated[str, typer.Option(help="how far back, 1h at most")] = "30m",
+    topology: Annotated[str | None, typer.Option(help="of this topology")] = None,
+    url: Url = URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the workers have been doing, what alerts there were, and what to do."""
+    given = {"window": window, **({} if topology is None else {"topology": topology})}
+    with refusals(), connect(url) as client:
+        answer = ask(client, "/v1/performance/report", given)
+    if as_json:
+        print_json(answer)
+        return
+    names = ["avg", "min", "max", "current", "trend"]
+    rows = [
+        [metric, *(f"{each[name]:.4g}" if isinstance(each[name], float) else each[name] for name in names)]
+        for metric, each in answer["performance_summary"].items()
+    ]
+    print_table(f"the last {window}, monitoring is {answer['monitoring_status']}", ["metric", *names], rows)
+    counts = answer["alert_summary"]
+    console.print(f"{counts['total_alerts']} alerts, {counts['critical_alerts']} of them critical")
+    for each in answer["recommendations"]:
+        console.print(plain(each["advice"]), highlight=False)
 
 
 def _said(status: int, answer: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -51,11 +51,11 @@ def list_letters(
     if as_json:
         print_json(letters)
         return
-    columns = ["id", "state", "time", "node", "reason", "attempts", "from", "key", "error"]
+    columns = ["id", "state", "time", "node", "reason", "attempts", "waiting", "from", "key", "error"]
     rows = [
         [
             *(each["id"], each["state"], moment(each["time"]), each["node"], each["reason"], each["attempts"]),
-            *(_place(each["source"]), each["key"] or "", each["error"]),
+            *(_waiting(each["parked"]), _place(each["source"]), each["key"] or "", each["error"]),
         ]
         for each in letters
     ]
@@ -144,6 +144,11 @@ def _wanted(where: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{each!r}: write NAME=VALUE, such as reason=decode", param_hint="--where")
         found.setdefault(name, []).append(value)
     return found
+
+
+def _waiting(parked: dict[str, Any] | None) -> str:
+    """Events that wait behind a letter; empty where no key does."""
+    return "" if parked is None else "?" if parked["waiting"] is None else str(parked["waiting"])
 
 
 def _place(source: dict[str, Any] | None) -> str:

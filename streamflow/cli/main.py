@@ -21,6 +21,7 @@ from streamflow.cli.nodes import nodes
 from streamflow.cli.profile import profile
 from streamflow.cli.replay import replay
 from streamflow.cli.run import run
+from streamflow.cli.schedule import schedule
 from streamflow.cli.top import top
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def given(
 
 
 app.command()(run)
+app.command()(schedule)
 app.command()(runs.reset)
 app.command()(demo)
 app.command()(look.check)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from streamflow.cli.runs import BOUNDED, LIVE, Run, begin_run, ends_of, report_r
 from streamflow.cli.show import error_console, refusals
 from streamflow.errors import UserError
 from streamflow.settings.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from streamflow.runtime.supervisor import Supervisor
 
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
 #: instead of 0.5. Read at process start, hence set for the workers by their parent.
@@ -44,6 +47,7 @@ def run(
     ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="bounded: exit code 3 when there are dead letters")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="bounded: the report as JSON")] = False,
+    outputs: Annotated[str, typer.Option(hidden=True, help="name behind those of the outputs, for rounds")] = "",
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
     leash: Annotated[bool, typer.Option("--leash", hidden=True, help="stop when standard input closes")] = False,
 ) -> None:
@@ -55,7 +59,7 @@ def run(
             raise UserError("--strict and --json are about the report of a run that ends: add --bounded")
         if end is not None and not bounded:
             raise UserError("--to is the end of a run that ends: add --bounded")
-        which = Run(bounded, into or (BOUNDED if bounded else ""))
+        which = Run(bounded, into or (BOUNDED if bounded else ""), outputs)
         if bounded and port is None and not worker:
             port = 0  # it may run beside a live worker
         settings = load_settings(brokers=brokers, http_port=port, state_dir=state_dir)
@@ -74,13 +78,18 @@ def run(
 
 def supervise(topology: Path, settings: Settings, processes: int, which: Run = LIVE) -> int:
     """Run worker processes under the supervisor; its exit code."""
+    return supervisor_of(topology, settings, processes, which).run()
+
+
+def supervisor_of(topology: Path, settings: Settings, processes: int, which: Run) -> "Supervisor":
+    """A supervisor of worker processes, not running yet."""
     from streamflow.runtime.supervisor import Supervisor
 
     return Supervisor(
         processes,
         lambda number: spawn(topology, settings, number, processes, which),
         lambda text: error_console.print(text, highlight=False),
-    ).run()
+    )
 
 
 def spawn(

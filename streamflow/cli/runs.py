@@ -36,6 +36,8 @@ class Run:
 
     bounded: bool = False
     name: str = ""
+    #: What stands behind the names of sinks and dead letters, when it is not the name.
+    outputs: str = ""
 
     def plan(self, spec: TopologySpec) -> Plan:
         """The plan it runs. Raises TopologyError, UserError."""
@@ -44,15 +46,21 @@ class Run:
 
         plan = make_plan(spec)
         if self.name:
-            plan = into_run(plan, self.name)
+            plan = into_run(plan, self.name, outputs=self.outputs)
         return bounded(plan) if self.bounded else plan
 
     def options(self) -> list[str]:
         """The same for a worker's command line."""
-        return [*(["--bounded"] if self.bounded else []), *(["--into", self.name] if self.name else [])]
+        outputs = ["--outputs", self.outputs] if self.outputs else []
+        return [*(["--bounded"] if self.bounded else []), *(["--into", self.name] if self.name else []), *outputs]
 
 
 LIVE = Run()
+
+
+def round_of(name: str, number: int) -> Run:
+    """A round of a run with a schedule."""
+    return Run(bounded=True, name=f"{name}-{number}", outputs=name)
 
 
 def begin_run(plan: Plan, settings: Settings, start: str | None, end: str | None, which: Run) -> "RunRecord | None":
@@ -117,12 +125,15 @@ def reset(
 ) -> None:
     """Forget a run: its offsets, internal topics and state, so that it can begin anew. Lists all, and asks."""
     from streamflow.runtime.reset import find
+    from streamflow.runtime.rounds import with_rounds
     from streamflow.topology.load import load_topology
 
     with refusals():
-        settings = load_settings(brokers=brokers, state_dir=state_dir)
-        plan = Run(name=into).plan(load_topology(topology))
+        settings, spec = load_settings(brokers=brokers, state_dir=state_dir), load_topology(topology)
+        plan = Run(name=into).plan(spec)
         found = asyncio.run(find(plan, settings))
+        if into:
+            found = asyncio.run(with_rounds(found, lambda number: round_of(into, number).plan(spec), settings))
         if not found:
             console.print(f"nothing is left of {plan.identity}")
             return

@@ -30,6 +30,7 @@ from streamflow.metrics.families import Metrics
 from streamflow.metrics.performance import Performance, Point
 from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
+from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
@@ -54,7 +55,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -97,7 +98,9 @@ class WorkerService:
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
+        self.samples: SampleReader | None = None
         self._readers: dict[str, TableReader] = {}
+        self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
         self._offsets = AIOKafkaConsumer(**connection(worker.settings), enable_auto_commit=False)
         worker.on_commit(self._count_commit)
@@ -139,8 +142,7 @@ class WorkerService:
     def reader(self, stage: Stage, table: TablePlan) -> TableReader:
         """Reader of a table's rows, made once."""
         if table.name not in self._readers:
-            operator = next(node.operator for node in stage.nodes if node.name == table.node)
-            self._readers[table.name] = reader_of(table, operator)
+            self._readers[table.name] = reader_of(table, stage.keeper(table))
         return self._readers[table.name]
 
     def local(self, stage: Stage, partition: int) -> LocalTable | float | None:
@@ -275,6 +277,10 @@ class WorkerService:
 
         self._worker.on_commit(tell)
 
+    def worked_s(self) -> float:
+        """Seconds that own tasks have worked on events so far."""
+        return self._worked_s
+
     def version(self, stage: str, partition: int) -> str:
         """Digest of what is committed of an own task."""
         task = self._worker.task(stage, partition)
@@ -297,9 +303,10 @@ class WorkerService:
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append records, acknowledged by all replicas."""
-        return await self._publisher.publish(topic, records, headers, partition)
+        return await self._publisher.publish(topic, records, headers, partition, each)
 
     def publish_owner(self, key: str) -> str | None:
         """Who has the first stage's partition of the key's number: spreads the shards like the tasks."""
@@ -485,6 +492,7 @@ class WorkerService:
         self._metrics.chunk_records.labels(*labels).observe(count)
         self._metrics.chunk_seconds.labels(*labels).observe(took_s)
         self._statistics.worked(task.stage.name, count, took_s)
+        self._worked_s += took_s
 
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:

@@ -2,7 +2,7 @@
 
 model                    the models' libraries, and the models it holds loaded (models_max_bytes)
 process                  `memory_bytes` of its class, per task
-python with processes    a core and a Python for each
+python with processes    a core for each, and `memory_bytes` or a Python
 http_request, webhook    the way to the port of their URL
 """
 
@@ -36,12 +36,13 @@ def needs_of(plan: Plan, settings: Settings, partitions: int, workers: int) -> N
     """Of one of `workers` workers when every stage has `partitions` tasks."""
     operators = [node.operator for stage in plan.stages for node in stage.nodes]
     actions = [each.action for each in operators if isinstance(each, Await)]
-    processes = sum(each.count for each in actions if isinstance(each, ProcessesAction))
+    pools = [each for each in actions if isinstance(each, ProcessesAction)]
+    processes_bytes = sum(each.count * (each.memory_bytes or _PROCESS_BYTES) for each in pools)
     tasks = -(-partitions // workers)
     models = _MODEL_LIBRARIES_BYTES + settings.models_max_bytes if any(isinstance(o, Score) for o in operators) else 0
     classes = sum(tasks * getattr(o.declared.target, "memory_bytes", 0) for o in operators if isinstance(o, Process))
     ports = {port for each in actions if isinstance(each, HttpAction) for port in _port(each)}
-    return Needs(models + classes + processes * _PROCESS_BYTES, processes, tuple(sorted(ports)))
+    return Needs(models + classes + processes_bytes, sum(each.count for each in pools), tuple(sorted(ports)))
 
 
 def _port(action: HttpAction) -> Iterator[int]:

@@ -16,7 +16,7 @@ OF_THE_POD = frozenset(
     {"http_host", "http_port", "advertised_url", "instance_id", "state_dir", "files_dir", "models_dir"}
 )
 #: Where the chart asks for something else than a worker on somebody's desk: see docs/decisions/0018-deploy.md.
-_SETTINGS = {"brokers": "", "replication_factor": 3, "session_timeout_ms": 30_000, "log_format": "json"}
+_SETTINGS = {"brokers": "", "replication_factor": 3, "log_format": "json"}
 
 Anything = dict[str, Any]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTP]i?)?$")]

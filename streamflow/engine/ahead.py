@@ -28,11 +28,15 @@ def inputs_code(operator: Score, row: str) -> str:
     return f"({''.join((f'as_list({v})' if each.type is FieldType.JSON else v) + ', ' for v, each in typed)})"
 
 
+def score_line(number: int, operator: Score, row: str, key: str) -> str:
+    """Asks a model about a row; what it gives is in `x<number>`."""
+    return f"x{number} = m_{number}.score({inputs_code(operator, row)}, {key})"
+
+
 @contextmanager
-def scored(code: SourceCode, number: int, node: PlannedNode, operator: Score, row: str, key: str) -> Iterator[None]:
-    """A block for a row with what the model gives for it, in `r<number>`."""
+def scored(code: SourceCode, number: int, node: PlannedNode, operator: Score, row: str) -> Iterator[None]:
+    """A block for a row with what its model gave for it, in `r<number>`."""
     own = node.schema.names[: -added_count(operator)]
-    code.line(f"x{number} = m_{number}.score({inputs_code(operator, row)}, {key})")
     with code.block(f"if x{number} is not None:"):
         code.line(f"r{number} = Row_{number}({''.join(f'{row}.{name}, ' for name in own)}*x{number})")
         yield
@@ -96,7 +100,8 @@ class AheadCode:
             case Score() if node is target:
                 code.line(f"m_{number}.gather({inputs_code(operator, row)}, {key})")
             case Score():
-                with scored(code, number, node, operator, row, key):
+                code.line(score_line(number, operator, row, key))
+                with scored(code, number, node, operator, row):
                     self._below(node.name, target, path, f"r{number}", key)
             case Filter():
                 with code.block(f"if {operator.predicate.python(row)}:"):

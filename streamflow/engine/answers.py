@@ -10,8 +10,7 @@ class Answers:
 
     def __init__(self) -> None:
         self._by_row: dict[int, Answer] = {}
-        #: Calls that were made for the row that was taken last.
-        self.attempts = 1
+        self._last = Answer()
 
     def put(self, row: Any, answer: Answer) -> None:
         """The answer for a row, before the row is processed."""
@@ -21,10 +20,18 @@ class Answers:
         """Forget what is left of rows that will be asked for again."""
         self._by_row.clear()
 
+    def told(self) -> dict[str, Any]:
+        """What the bus is told of the answer that was taken last: calls that were made, and what helped."""
+        last = self._last
+        helped = last.recovered or ("retry" if last.attempts > 1 else "")
+        found: dict[str, Any] = {"attempt": max(1, last.attempts)}
+        if helped:
+            found["recovered"] = helped
+        return found | ({"from_cache": True} if last.attempts == 0 else {})
+
     def take(self, row: Any) -> list[Any]:
         """Rows of a row; called by the fused code. Raises the error that there is instead."""
-        answer = self._by_row.pop(id(row))
-        self.attempts = answer.attempts
+        self._last = answer = self._by_row.pop(id(row))
         if answer.error is not None:
             raise answer.error
         return answer.rows

@@ -1,6 +1,7 @@
 """The async nodes of a plan in this process: open once, shared by all tasks of their stages."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from streamflow.calls.caller import Outside
 from streamflow.calls.guarded import GuardedCaller
@@ -15,7 +16,7 @@ class AsyncNodes:
     """`guarded`: the calls of every async node by its name."""
 
     def __init__(self, plan: Plan, outside: Outside) -> None:
-        self._owner = plan.identity
+        self._owner, self._results = plan.identity, outside.results
         self.guarded: dict[str, GuardedCaller] = {}
         for node in (node for stage in plan.stages for node in stage.nodes):
             if isinstance(node.operator, Await):
@@ -24,13 +25,13 @@ class AsyncNodes:
 
     async def open(self) -> None:
         """Connect what has to be. Raises TopologyError for what a node cannot do without."""
-        for each in self.guarded.values():
-            await each.caller.open()
+        for name, each in self.guarded.items():
+            await each.open(None if self._results is None else partial(self._results, name))
 
     async def close(self) -> None:
         """Let go of everything."""
         for each in self.guarded.values():
-            await each.caller.close()
+            await each.close()
 
     def entries(self, stage: Stage, task: Task) -> Mapping[str, AsyncEntry]:
         """The async entries of a task, by topic."""

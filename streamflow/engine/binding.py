@@ -19,6 +19,7 @@ from streamflow.engine.keyed_fold import KeyedFold
 from streamflow.engine.keyed_table import KeyedTable
 from streamflow.engine.outputs import Outputs, RouteTo
 from streamflow.engine.pane_table import PaneTable
+from streamflow.engine.parking_table import ParkingTable, parking_table
 from streamflow.engine.ports import port_watermark
 from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
@@ -44,6 +45,7 @@ from streamflow.nodes.operators import (
     Score,
     Unfold,
 )
+from streamflow.nodes.versioned_writes import VersionedWrites
 from streamflow.nodes.watching import Watch
 from streamflow.plan.held_back import behind_ms, held_back_ms
 from streamflow.plan.plan import PlannedNode
@@ -66,7 +68,7 @@ class Binding:
     global_tables: Mapping[str, GlobalTable]
     names: dict[str, Any]
     folds: list[tuple[int, FoldTable, Fire]] = field(default_factory=list)
-    keyed: list[KeyedTable | VersionedTable | AskedTable] = field(default_factory=list)
+    keyed: list[KeyedTable | VersionedTable | AskedTable | ParkingTable] = field(default_factory=list)
     processes: list[ProcessTable] = field(default_factory=list)
     clocked: list[ProcessTable | ApprovalTable] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
@@ -74,6 +76,8 @@ class Binding:
     late: dict[int, tuple[str, FoldTable, Callable[[Any], RouteTo]]] = field(default_factory=dict)
     #: Of each window that tells at checkpoints, how many results it has for the next one.
     untold: list[Callable[[], int]] = field(default_factory=list)
+    #: Of entries that park, by number.
+    parking: dict[int, ParkingTable] = field(default_factory=dict)
     _held_ms: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +87,10 @@ class Binding:
         """Open every table and give the functions of the fused code."""
         for number, clock in enumerate(self.clocks):
             self.names[f"clock_{number}"] = clock
+            if clock.entry.parks is not None:
+                self.parking[number] = table = parking_table(clock.entry, self.store)
+                self.names[f"parked_{number}"] = table.held
+                self.keyed.append(table)
         for node in self.program.stage.nodes:
             number = self.program.numbers[node.name]
             self._bind_node(number, node)
@@ -156,6 +164,8 @@ class Binding:
             bus = self.names["task"].bus
             if isinstance(made.node, Watch) and bus is not None:
                 made.node.say = partial(bus.alert, node.name)
+            elif isinstance(made.node, VersionedWrites):
+                made.node.tell = partial(hooks.judged, node.name)
             self.clocked.append(made)
         self._add(number, node, made, getattr(node.operator, "late_topic", None))
         return made

@@ -15,7 +15,10 @@ from zlib import crc32
 
 from streamflow.checkpoint.progress import ClosingProgress
 from streamflow.engine.fold_table import Fire, FoldTable, Opened
+from streamflow.engine.slice import Slice
+from streamflow.engine.watermarks import EntryClock
 from streamflow.errors import StateMismatch
+from streamflow.query.standing import Closing
 
 #: Of a fold: node number, table, what fires.
 Folds = list[tuple[int, FoldTable, Fire]]
@@ -74,3 +77,15 @@ def opened_at(number: int, watermark_ms: int, closing: ClosingProgress | None) -
     if number < closing.table:
         return Opened(closing.watermark_ms, 0, closing.watermark_ms)
     return Opened(closing.reached_ms, closing.rows, watermark_ms)
+
+
+def closing_by(
+    watermark_ms: int, now_ms: int, cause: str, producer: int | None, clock: EntryClock, current: Slice | None
+) -> Closing:
+    """What is remembered of a closing: which input, and which events, moved the watermark."""
+    event: tuple[int | None, ...] = ()
+    if cause == "event" and current is not None and current.rows:
+        offset_at, place = current.chunk.offset_at, current.place
+        event = (clock.high_ms, offset_at(place(0)), offset_at(place(len(current.rows) - 1)))
+    entry = clock.entry
+    return Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event)

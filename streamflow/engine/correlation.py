@@ -22,14 +22,14 @@ from streamflow.engine.walk_events import WalkEvents
 from streamflow.logs.trace import in_trace
 from streamflow.model.approval import Parked
 from streamflow.model.chunk import Chunk
-from streamflow.model.outcome import CORRELATION, PIECE, Headers, bounded_id, encode_part, is_awaited
+from streamflow.model.outcome import CORRELATION, PIECE, Headers, Write, bounded_id, encode_part, is_awaited
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.plan.plan import EntryKind
 
 #: A generated function: (rows, their event times or None, the bounds of near event times).
 Run = Callable[[list[Any], list[int] | None, int, int], None]
-#: Whether work has stopped before the last row it was given.
-Stopped = Callable[[], bool]
+#: Place in the chunk before which work has stopped, None when it goes on.
+Stopped = Callable[[], int | None]
 
 #: Spans of one checkpoint; events beyond are followed, but not told of.
 SPANS_MAX = 1_000
@@ -60,7 +60,7 @@ class Correlator:
         """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
         self._names = names
         if self._events is not None:
-            self._events.answers = answers
+            self._events.answers, self._events.rescued = answers, names["rescue"].said
 
     def name(self, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, field: str) -> None:
         """Follow rows of `chunk.values[start:]` whose `field` has an id; a header comes first."""
@@ -72,14 +72,23 @@ class Correlator:
                 known.setdefault(index, bounded_id(str(found).encode()))
 
     def alone(
-        self, function: Run, chunk: Chunk, start: int, rows: list[Any], kept: list[int] | None, stopped: Stopped
+        self,
+        function: Run,
+        chunk: Chunk,
+        start: int,
+        rows: list[Any],
+        kept: list[int] | None,
+        stopped: Stopped,
+        through: Callable[[Mapping[str, Any]], Run] | None = None,
     ) -> Run:
         """`function` over these rows of `chunk.values[start:]`, where each row that is followed is worked on alone.
 
-        stopped: whether `function` has stopped before its last row. What is returned takes the rows in their order.
+        through: makes `function` of other generated functions, where it is not the entry's own. What is returned takes
+        the rows in their order.
         """
         correlations, traces = chunk.correlations, chunk.traces
         entry = f"entry_{self._entries[chunk.topic][0]}"
+        through = through or (lambda functions: functions[entry])
         begun = 0
 
         def split(rows: list[Any], times: list[int] | None, behind: int, ahead: int) -> None:
@@ -92,17 +101,20 @@ class Correlator:
                     continue
                 if place > done:
                     function(rows[done:place], times and times[done:place], behind, ahead)
-                    if stopped():
+                    if stopped() is not None:
                         return
                 done = place + 1
                 walk = self._begin(chunk, index, row)
-                run = function if walk.steps is None else self._probed_functions()[entry]
+                run = function if walk.steps is None else through(self._probed_functions())
                 with _logged(walk):
                     run([row], times and times[place:done], behind, ahead)
-                if stopped():  # it will be worked on again
+                stopped_at = stopped()
+                if stopped_at is not None and stopped_at <= index:  # it will be worked on again
                     self._walk = None
+                elif self._walk is not None:
+                    self._end(walk)
+                if stopped_at is not None:
                     return
-                self._end(walk)
             if done < len(rows):
                 function(rows[done:], times and times[done:], behind, ahead)
 
@@ -175,7 +187,9 @@ class Correlator:
         self._used = True
         if walk.correlation is not None:
             if is_awaited(walk.correlation):
-                part = encode_part(walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked))
+                part = encode_part(
+                    walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked), walk.writes
+                )
                 self._outputs.append(self._topic, (walk.correlation, part, None))
             if self._events is not None:
                 self._events.tell(walk, onward, pieces)
@@ -219,6 +233,15 @@ class Correlator:
         """The row that is worked on waits for people from now on."""
         if self._walk is not None:
             self._walk.parked[approval] = (node, parked)
+
+    def leave_out(self) -> None:
+        """The row that is worked on waits, and is followed when it goes on."""
+        self._walk = None
+
+    def judged(self, node: str, key: Any, is_taken: bool, version: int) -> None:
+        """The row that is worked on was taken as a write, or not; the newest version of its key."""
+        if self._walk is not None:
+            self._walk.writes.append(Write(node, str(key), is_taken, version))
 
     # -- for the checkpoint -------------------------------------------------------------------------------------------
 

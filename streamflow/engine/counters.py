@@ -15,6 +15,7 @@ from streamflow.nodes.operators import (
     Lookup,
     Output,
     Process,
+    Rescued,
     Score,
     Switch,
     Unfold,
@@ -24,6 +25,7 @@ from streamflow.nodes.operators import (
 _COUNTED = (
     Filter
     | Output
+    | Rescued
     | Lookup
     | Fold
     | Unfold
@@ -128,10 +130,15 @@ class TaskCounters:
         """Rows in and out of every node, the entries included.
 
         What passes through unchanged in number is derived, so that the loop counts only where rows end or begin:
-        in = sum of the inputs' out; out = in - dead, except filters and lookups (what passed), windows and joins
-        (results).
+        in = sum of the inputs' out; out = in - dead - what went on as failed, except filters and lookups (what passed),
+        windows and joins (results).
         """
         counts: dict[str, NodeCounts] = {}
+        rescued = {
+            node.inputs[0]: self.passed[self.program.numbers[node.name]]
+            for node in self.program.stage.nodes
+            if isinstance(node.operator, Rescued)
+        }
         dead: dict[str, int] = {}
         for (name, _), count in self.dead.items():
             dead[name] = dead.get(name, 0) + count
@@ -142,10 +149,12 @@ class TaskCounters:
             number = self.program.numbers[node.name]
             rows_in = sum(counts[before].rows_out for before in node.inputs)
             lost = dead.get(node.name, 0)
-            rows_out = self.passed[number] if isinstance(node.operator, _COUNTED) else rows_in - lost
+            rows_out = rows_in - lost - rescued.get(node.name, 0)
+            if isinstance(node.operator, _COUNTED):
+                rows_out = self.passed[number]
             if isinstance(node.operator, Switch):
                 rows_out = sum(self.passed[self.program.numbers[name]] for name, _ in node.operator.cases)
-            elif isinstance(node.operator, Output):
+            elif isinstance(node.operator, Output | Rescued):
                 rows_in = rows_out
             counts[node.name] = NodeCounts(rows_in, rows_out, self.late[number], lost, self.dropped[number])
         return counts

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from streamflow.checkpoint.checkpoint import Checkpoint, Output
 from streamflow.checkpoint.progress import Progress
+from streamflow.engine.amending import amend
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.letters import Headers, Letters
 from streamflow.engine.outputs import Outputs
@@ -22,6 +23,7 @@ class Dead:
     def __init__(self, program: Program, outputs: Outputs, counters: TaskCounters, bus: TaskBus | None) -> None:
         self._topic, self._letters = program.plan.dead_letter_topic, Letters(program.plan, program.stage)
         self._outputs, self._counters, self._bus = outputs, counters, bus
+        self._outcome_topic = program.plan.outcome_topic
 
     def record(self, chunk: Chunk, index: int, node: str, error: EventError, more: Headers = ()) -> None:
         """`chunk.values[index]` cannot be used; `more` headers say what is particular to the reason."""
@@ -35,10 +37,13 @@ class Dead:
 
     def refused(self, checkpoint: Checkpoint, refusals: Sequence[Refusal], node: str) -> None:
         """Rows of a checkpoint that was taken already are not taken outside: their letters go in its transaction."""
-        letters = []
+        letters, followed = [], {}
         for each in refusals:
             correlation = each.chunk.correlations.get(each.index)
             more = ((CORRELATION, correlation),) if correlation is not None else ()
+            if correlation is not None:
+                origin = (each.chunk.topic, each.chunk.partition, each.chunk.offset_at(each.index))
+                followed[correlation, origin] = each.error
             letters.append(self._letter(each.chunk, each.index, node, each.error, more))
             self._counters.count_dead(node, each.error.reason)
         checkpoint.outputs.setdefault((self._topic, 0), []).extend(letters)
@@ -47,6 +52,9 @@ class Dead:
         if progress.counts:
             counts = self._counters.with_dead(progress.counts, node, len(letters))
             checkpoint.progress = replace(progress, counts=counts).encode()
+        if followed:
+            topic = None if self._bus is None else self._bus.topic
+            amend(checkpoint, topic, self._outcome_topic, node, followed)
         if self._bus is not None:
             for place, records in self._bus.told_dead(letters).items():
                 checkpoint.outputs.setdefault(place, []).extend(records)

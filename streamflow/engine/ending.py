@@ -47,6 +47,6 @@ class Ending:
             if clock.entry.kind is not EntryKind.SOURCE or clock.watermark_ms >= END_OF_TIME:
                 continue
             if place in positions and self.is_read(place, positions[place]):
-                clock.high_ms = END_OF_TIME + clock.entry.watermark_delay_ms
+                clock.end()
                 found.append(number)
         return found

@@ -15,13 +15,18 @@ A statement that raises ends only the branch it is in: where rows fork, each bra
 goes on with the next row. Handlers cost nothing until they are used (Python 3.11 zero-cost try).
 """
 
-from streamflow.engine.ahead import scored
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from streamflow.engine.ahead import score_line, scored
 from streamflow.engine.bounded_value import bounded
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.letters import GENERATED
-from streamflow.engine.source_code import SourceCode
+from streamflow.engine.lookup_code import look_up, widened
+from streamflow.engine.run_shape import ends_run, leaves, needs_time
+from streamflow.engine.source_code import GuardedLoop, SourceCode
 from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
@@ -38,13 +43,13 @@ from streamflow.nodes.operators import (
     Handover,
     Limit,
     Lookup,
-    Missing,
     Output,
     Park,
     Pass,
     Process,
     Project,
     Rekey,
+    Rescued,
     Score,
     Switch,
     Unfold,
@@ -54,7 +59,7 @@ from streamflow.plan.plan import Entry, EntryKind, PlannedNode, Stage
 from streamflow.windows.layout import AccumulatorLayout
 
 #: Operators that count the rows that pass them.
-_GATES = Filter | Output | Lookup | Distinct | Limit | Score
+_GATES = Filter | Output | Rescued | Lookup | Distinct | Limit | Score
 
 
 class Fusion:
@@ -63,8 +68,8 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row
-    at every node.
+    outputs; `clock_i` per entry number, `parked_i` and `park_i` of one that parks; `task`, `passed`, `encode`. probed:
+    `walk(i, before, row)` is told of every row at every node.
     """
 
     def __init__(
@@ -75,7 +80,12 @@ class Fusion:
         self._fused = fused
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
         self._children: dict[str, list[PlannedNode]] = {}
+        #: Per node the one that takes the rows that fail there.
+        self._rescued: dict[str, PlannedNode] = {}
         for node in stage.nodes:
+            if isinstance(node.operator, Rescued):
+                self._rescued[node.inputs[0]] = node
+                continue
             for name in node.inputs:
                 self._children.setdefault(name, []).append(node)
         self.source = SourceCode(f"{GENERATED}{stage.name}{', probed' * probed}>")
@@ -97,8 +107,7 @@ class Fusion:
             elif isinstance(node.operator, Apart):
                 self._join_code(node, node.operator).close_function()
         for number, entry in enumerate(self._stage.entries):
-            write = self._decisions_function if entry.decides else self._entry_function
-            write(number, entry)
+            self._entry_functions(number, entry)
         return self.source
 
     def number(self, node: PlannedNode) -> int:
@@ -109,23 +118,31 @@ class Fusion:
         return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
-        """Nodes whose statements stand in the same function as `name`'s, in order. See `_ends_run`."""
+        """Nodes whose statements stand in the same function as `name`'s, in order. See `ends_run`."""
         found: list[PlannedNode] = []
         for child in self._children.get(name, []):
             if self._inline(child):
-                found.append(child)
-                if not _ends_run(child):
+                found += [child, *self._rescued_below(child.name)]
+                if not ends_run(child):
                     found += self._inline_below(child.name)
         return found
 
+    def _rescued_below(self, name: str) -> list[PlannedNode]:
+        """Nodes for rows that fail at `name` whose statements stand beside it."""
+        rescued = self._rescued.get(name)
+        return [] if rescued is None or not self._fused else [rescued, *self._inline_below(rescued.name)]
+
     # -- functions ----------------------------------------------------------------------------------------------------
 
-    def _entry_function(self, number: int, entry: Entry) -> None:
+    def _entry_function(
+        self, number: int, entry: Entry, name: str = "entry", *, timed: bool = True, parked: bool = False
+    ) -> None:
+        """timed: rows move time. parked: keys may be parked, whose rows wait."""
         code = self.source
         inlined = self._inline_below(entry.node)
-        with code.owned_by(entry.node), code.block(f"def entry_{number}(rows, times, behind, ahead):"):
+        with code.owned_by(entry.node), code.block(f"def {name}_{number}(rows, times, behind, ahead):"):
             self._prologue(inlined)
-            is_source = entry.kind is EntryKind.SOURCE
+            is_source = entry.kind is EntryKind.SOURCE and timed
             if is_source:
                 code.line(f"high = clock_{number}.high_ms; dues = task.due; back = 0")
             from_field = is_source and entry.event_time is not None
@@ -136,10 +153,25 @@ class Fusion:
                 if is_source:
                     self._follow_time(number, entry, inlined)
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
+                if parked:
+                    code.line(f"if k in parked_{number}: park_{number}(e, k, t); continue")
                 self._forward(entry.node, "e", "k", entry.key, "e")
             if is_source:
                 code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
+
+    def _entry_functions(self, number: int, entry: Entry) -> None:
+        """Of an entry that parks also that where keys are parked, that of rows that come again, and a row's key."""
+        if entry.decides:
+            self._decisions_function(number, entry)
+        elif not entry.releases:
+            self._entry_function(number, entry)
+        if entry.parks is None or entry.key is None:
+            return
+        self._entry_function(number, entry, "held", parked=True)
+        self._entry_function(number, entry, "released", timed=False)
+        with self.source.owned_by(entry.node), self.source.block(f"def key_{number}(e):"):
+            self.source.line(f"return {entry.key.python('e')}")
 
     def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
         """Raise the partition's high time; at a window border the task advances before this event is folded."""
@@ -150,7 +182,7 @@ class Fusion:
                 code.line("t = task.far_time(e, t)")
                 code.line("if t is None: continue")
         with code.block("if t > high:"):
-            code.line(f"clock_{number}.high_ms = high = t" if self._needs_time(stage) else "high = t")
+            code.line(f"clock_{number}.high_ms = high = t" if needs_time(stage) else "high = t")
             with code.block(f"if t >= dues[{number}]:"):
                 code.line(f"clock_{number}.high_ms = high")
                 code.line(f"task.advance({number})")
@@ -162,13 +194,6 @@ class Fusion:
             code.line("elif t < high: back += 1")
         else:
             code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
-
-    @staticmethod
-    def _needs_time(nodes: tuple[PlannedNode, ...]) -> bool:
-        """Whether something asks for the watermark of this very event: elsewhere borders are enough."""
-        if any(isinstance(node.operator, Apart | Process | Park | Distinct | Limit) for node in nodes):
-            return True
-        return any(isinstance(node.operator, Fold) and node.operator.needs_time for node in nodes)
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
@@ -217,6 +242,8 @@ class Fusion:
                 code.line("o = r if root is None else root")
                 if isinstance(node.operator, Park):
                     self._by_outcome(node, node.operator)
+                elif isinstance(node.operator, Process) and node.operator.cases:
+                    self._switch(node, node.operator, "r", "k", self._incoming_key(node), "o")
                 else:
                     self._forward(node.name, "r", "k", self._incoming_key(node), "o")
             self._epilogue(inlined)
@@ -242,7 +269,8 @@ class Fusion:
 
     def _node_function(self, node: PlannedNode) -> None:
         code, number = self.source, self.number(node)
-        inlined = [node] if _ends_run(node) else [node, *self._inline_below(node.name)]
+        inlined = [node, *self._rescued_below(node.name)]
+        inlined += [] if ends_run(node) else self._inline_below(node.name)
         with code.owned_by(node.name), code.block(f"def node_{number}(e, k, t, root):"):
             self._prologue(inlined)
             with code.block("try:"):
@@ -272,15 +300,15 @@ class Fusion:
         incoming = self._incoming_keys(node)
         return next((key for key in incoming if key is not None and key.nullable), incoming[0])
 
-    def _guarded_loop(self, head: str, root: str) -> "_GuardedLoop":
-        return _GuardedLoop(self.source, head, root)
+    def _guarded_loop(self, head: str, root: str) -> GuardedLoop:
+        return GuardedLoop(self.source, head, root)
 
     def _prologue(self, nodes: list[PlannedNode]) -> None:
         code = self.source
         for node in nodes:
             number = self.number(node)
             match node.operator:
-                case Filter() | Output() | Distinct() | Limit() | Score():
+                case Filter() | Output() | Rescued() | Distinct() | Limit() | Score():
                     code.line(f"n_{number} = 0")
                 case Lookup():
                     code.line(f"find_{number} = rows_{number}.get; n_{number} = 0")
@@ -288,7 +316,7 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if _leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
+            if leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
@@ -322,21 +350,16 @@ class Fusion:
                 self.source.line(f"node_{self.number(node)}{port}({row}, {key}, t, {root})")
 
     def _statements(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
-        code, number, operator = self.source, self.number(node), node.operator
+        number, operator = self.number(node), node.operator
         match operator:
-            case Pass():
-                self._forward(node.name, row, key, key_of, root)
-            case Filter() | Output():
-                test = operator.predicate.python(row) if isinstance(operator, Filter) else "True"
-                with code.block(f"if {test}:"):
-                    code.line(f"n_{number} += 1")
-                    self._forward(node.name, row, key, key_of, root)
+            case Pass() | Filter() | Output() | Rescued():
+                self._pass(node, row, key, key_of, root)
             case Switch() | Unfold() | Rekey() | Handover():
                 self._redirect(node, row, key, key_of, root)
             case Project():
                 values = ", ".join(bounded(value, row) for value in operator.values)
-                code.line(f"r{number} = Row_{number}({values})")
-                self._forward(node.name, f"r{number}", key, key_of, root)
+                with self._or_rescued(node, f"r{number} = Row_{number}({values})", row, key, key_of, root):
+                    self._forward(node.name, f"r{number}", key, key_of, root)
             case Lookup() | Score():
                 self._widen(node, row, key, key_of, root)
             case Count():
@@ -351,6 +374,48 @@ class Fusion:
                 self._table(node, operator, row, key, key_of, root)
             case Emit() | Hand() | Deliver():
                 self._end(node, row, key)
+
+    def _pass(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        """Rows pass as they are, or not."""
+        code, number = self.source, self.number(node)
+        match node.operator:
+            case Filter() as test if node.name in self._rescued:
+                found = f"x{number} = {test.predicate.python(row)}"
+                with self._or_rescued(node, found, row, key, key_of, root):
+                    self._pass_if(node, f"x{number}", row, key, key_of, root)
+            case Filter() as test:
+                self._pass_if(node, test.predicate.python(row), row, key, key_of, root)
+            case Rescued():
+                # Rows of an async node have more fields.
+                code.line(f"r{number} = Row_{number}({''.join(f'{row}.{name}, ' for name in node.schema.names)})")
+                self._pass_if(node, "True", f"r{number}", key, key_of, root)
+            case Output():
+                self._pass_if(node, "True", row, key, key_of, root)
+            case _:
+                self._forward(node.name, row, key, key_of, root)
+
+    def _pass_if(self, node: PlannedNode, test: str, row: str, key: str, key_of: Expression | None, root: str) -> None:
+        with self.source.block(f"if {test}:"):
+            self.source.line(f"n_{self.number(node)} += 1")
+            self._forward(node.name, row, key, key_of, root)
+
+    @contextmanager
+    def _or_rescued(
+        self, node: PlannedNode, line: str, row: str, key: str, key_of: Expression | None, root: str
+    ) -> Iterator[None]:
+        """What follows `line` when it did not fail. If it did, the row goes to who takes such rows; see `rescue.py`."""
+        code, rescued = self.source, self._rescued.get(node.name)
+        if rescued is None:
+            code.line(line)
+            yield
+            return
+        with code.block("try:"):
+            code.line(line)
+        with code.block("except Exception as error:"):
+            code.line(f"rescue({self.number(node)}, error)")
+            self._enter(rescued, node.name, row, key, key_of, root)
+        with code.block("else:"):
+            yield
 
     def _gate(
         self,
@@ -389,10 +454,10 @@ class Fusion:
                 fields = "".join(f"{key if name == KEY_FIELD else f'{row}.{name}'}, " for name in node.schema.names)
                 self._leave(self.number(node), "None", f"encode((t, {fields}))")
             case Unfold() as unfold:
-                self._unfold(node, unfold, row, key, root)
+                self._unfold(node, unfold, row, key, key_of, root)
 
     def _switch(
-        self, node: PlannedNode, operator: Switch, row: str, key: str, key_of: Expression | None, root: str
+        self, node: PlannedNode, operator: Switch | Process, row: str, key: str, key_of: Expression | None, root: str
     ) -> None:
         """The first case that holds takes the row; each is tested once."""
         outputs = {child.name: child for child in self._children[node.name]}
@@ -402,28 +467,32 @@ class Fusion:
                 self._enter(outputs[name], node.name, row, key, key_of, root)
             word = "elif"
 
-    def _unfold(self, node: PlannedNode, operator: Unfold, row: str, key: str, root: str) -> None:
+    def _unfold(
+        self, node: PlannedNode, operator: Unfold, row: str, key: str, key_of: Expression | None, root: str
+    ) -> None:
         """All elements are checked before the first row goes on."""
         code, number = self.source, self.number(node)
-        code.line(f"x{number} = f_{number}({operator.elements.python(row)})")
         values = [f"{row}.{name}" for name in operator.keep]
         values += ["v"] if operator.plain else [f"v.{name}" for name in operator.element.names]
         values += ["i"] if operator.position is not None else []
         made = f"[Row_{number}({', '.join(values)}) for i, v in enumerate(x{number})]"
-        code.line(f"if x{number}: emit_{number}({made}, {key}, t, {root})")
+        elements = f"x{number} = f_{number}({operator.elements.python(row)})"
+        with self._or_rescued(node, elements, row, key, key_of, root):
+            code.line(f"if x{number}: emit_{number}({made}, {key}, t, {root})")
 
     def _python_code(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         code, number = self.source, self.number(node)
         if isinstance(node.operator, Apply | Await):
-            code.line(f"x{number} = f_{number}({row})")
-            code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+            with self._or_rescued(node, f"x{number} = f_{number}({row})", row, key, key_of, root):
+                code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             return
         with code.block(self._keyed_head(node, key, key_of, root)):
             if isinstance(node.operator, Park):
                 code.line(f"w_{number}.park({row}, {key}, t)")
             else:
-                code.line(f"x{number} = w_{number}.process({row}, {key}, t)")
-                code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
+                called = f"x{number} = w_{number}.process({row}, {key}, t)"
+                with self._or_rescued(node, called, row, key, key_of, root):
+                    code.line(f"if x{number}: emit_{number}(x{number}, {key}, t, {root})")
             code.line(f"if w_{number}.overdue: w_{number}.settle()")
 
     def _keyed_head(self, node: PlannedNode, key: str, key_of: Expression | None, root: str) -> str:
@@ -447,28 +516,21 @@ class Fusion:
         """Rows get fields of a global table, or what a model gives for them."""
         number = self.number(node)
         if isinstance(node.operator, Lookup):
-            self._lookup(node, node.operator, row, key, key_of, root)
+            rescued = node.name in self._rescued
+            found = look_up(number, node, node.operator, row, rescued=rescued)
+            with (
+                self._or_rescued(node, found, row, key, key_of, root),
+                widened(self.source, number, node, node.operator, row, root, rescued=rescued),
+            ):
+                self._forward(node.name, f"r{number}", key, key_of, root)
         elif isinstance(node.operator, Score):
-            with scored(self.source, number, node, node.operator, row, key):
+            asked = score_line(number, node.operator, row, key)
+            with (
+                self._or_rescued(node, asked, row, key, key_of, root),
+                scored(self.source, number, node, node.operator, row),
+            ):
                 self.source.line(f"n_{number} += 1")
                 self._forward(node.name, f"r{number}", key, key_of, root)
-
-    def _lookup(
-        self, node: PlannedNode, operator: Lookup, row: str, key: str, key_of: Expression | None, root: str
-    ) -> None:
-        code, number = self.source, self.number(node)
-        otherwise = f", absent_{number}" if operator.missing is Missing.NULL else ""
-        code.line(f"g{number} = find_{number}({operator.key.python(row)}{otherwise})")
-        head = f"if g{number} is not None:" if operator.missing is Missing.DROP else "if True:"
-        if operator.missing is Missing.DEAD_LETTER:
-            code.line(f"if g{number} is None: task.missing_row({root}, {node.name!r}, {operator.table!r})")
-            head = "else:"
-        with code.block(head):
-            code.line(f"n_{number} += 1")
-            own = node.schema.names[: -len(operator.fields)]
-            values = [f"{row}.{name}" for name in own] + [f"g{number}.{name}" for name in operator.fields]
-            code.line(f"r{number} = Row_{number}({', '.join(values)})")
-            self._forward(node.name, f"r{number}", key, key_of, root)
 
     def _count(
         self, node: PlannedNode, operator: Count, row: str, key: str, key_of: Expression | None, root: str
@@ -530,34 +592,3 @@ class Fusion:
         code.line(f"s{number} = known_{number}({key})")
         code.line(f"if s{number} is None: s{number} = route_{number}({key})")
         code.line(f"s{number}[1]((s{number}[0], {value}, None))")
-
-
-class _GuardedLoop:
-    """`while True: try: for …: <body>; break; except: task.failed(…)`: the loop goes on after a row that failed."""
-
-    def __init__(self, code: SourceCode, head: str, root: str) -> None:
-        self._code, self._head, self._root = code, head, root
-
-    def __enter__(self) -> None:
-        code = self._code
-        self._blocks = [code.block("while True:"), code.block("try:"), code.block(self._head)]
-        for block in self._blocks:
-            block.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        code = self._code
-        self._blocks[2].__exit__(None, None, None)
-        code.line("break")
-        self._blocks[1].__exit__(None, None, None)
-        code.line(f"except Exception as error: task.failed({self._root}, error)")
-        self._blocks[0].__exit__(None, None, None)
-
-
-def _ends_run(node: PlannedNode) -> bool:
-    """Whether its rows do not go on in the same function: they leave, or others go on in a function of their own."""
-    return _leaves(node) or isinstance(node.operator, Fold | Apply | Await | Process | Unfold | Park)
-
-
-def _leaves(node: PlannedNode) -> bool:
-    """Whether rows leave the stage here."""
-    return isinstance(node.operator, Emit) or node.repartition_topic is not None

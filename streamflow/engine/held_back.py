@@ -39,6 +39,7 @@ def hooks_behind(hooks: TaskHooks, lag_ms: int) -> TaskHooks:
         closed_to=reading(hooks.closed_to, lag_ms),
         watermark_now=reading(hooks.watermark_now, lag_ms),
         settled_watermark=reading(hooks.settled_watermark, lag_ms),
+        data_end=reading(hooks.data_end, lag_ms),
     )
 
 

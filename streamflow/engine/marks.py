@@ -1,8 +1,10 @@
 """In-band watermarks that a task gives to the tasks behind its repartition topics."""
 
+from collections.abc import Callable
+
 import orjson
 
-from streamflow.checkpoint.progress import NO_TIME, ProducerMark
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark
 from streamflow.engine.held_back import behind
 from streamflow.engine.outputs import Outputs
 from streamflow.plan.held_back import held_back_ms
@@ -19,12 +21,20 @@ class Marks:
         self.topics = {node.repartition_topic: held_ms[node.name] for node in stage.nodes if node.repartition_topic}
         self._sent: ProducerMark | None = None
 
-    def add(self, watermark_ms: int, idle: bool) -> None:
-        """Behind what is in the outputs, to every partition; nothing when it says what the last one said."""
+    def add(self, watermark_ms: int, idle: bool, data_end: Callable[[], int]) -> None:
+        """Behind what is in the outputs, to every partition; nothing when it says what the last one said.
+
+        data_end: how far data came, at the end of a bounded run, which is said before the end.
+        """
         mark = ProducerMark(watermark_ms, idle)
         if not self.topics or mark == self._sent:
             return
+        if watermark_ms >= END_OF_TIME:
+            self._append(data_end(), idle)
         self._sent = mark
+        self._append(watermark_ms, idle)
+
+    def _append(self, watermark_ms: int, idle: bool) -> None:
         for topic, held_ms in self.topics.items():
             time = None if watermark_ms == NO_TIME else behind(watermark_ms, held_ms)
             value = orjson.dumps({"producer": self._partition, "watermark": time, "idle": idle})

@@ -22,6 +22,7 @@ from streamflow.nodes.operators import (
     Pass,
     Project,
     Rekey,
+    Rescued,
     Score,
     Switch,
     Unfold,
@@ -35,6 +36,7 @@ _KEEPS_TIME = (
     | Project
     | Switch
     | Output
+    | Rescued
     | Unfold
     | Rekey
     | Lookup

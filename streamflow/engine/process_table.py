@@ -43,7 +43,8 @@ class ProcessTable:
     """A FoldTable whose rows are what a node remembers of a key, one per key.
 
     border_moved: told an event time at which something is due. watermark_now: the task's up to this event, below every
-    time while tables are being closed (then `close` will come).
+    time while tables are being closed (then `close` will come). data_end: how far data came, at the end of a bounded
+    run.
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class ProcessTable:
         fail: Fail,
         border_moved: Callable[[int], None],
         watermark_now: Callable[[], int],
+        data_end: Callable[[], int],
         now: Callable[[], int],
     ) -> None:
         self.name = operator.table
         self.node = node
         self._store, self._give, self._fail = store, give, fail
         self._integer_keys = key_type is FieldType.INT
-        self._border_moved, self._watermark_now = border_moved, watermark_now
+        self._border_moved, self._watermark_now, self._data_end = border_moved, watermark_now, data_end
         self._complete = True
         self._is_open = False
         self._emptied: list[Any] = []
@@ -112,11 +114,15 @@ class ProcessTable:
 
     def close(self, watermark_ms: int, fire: Fire | None) -> None:
         """Fire the event-time timers that are due; forget what has expired."""
-        self._run.fire(watermark_ms, self._give, self._fail, last=watermark_ms >= END_OF_TIME)
+        last = watermark_ms >= END_OF_TIME
+        if last and not self.node.fires_at_end:
+            watermark_ms, last = self._data_end(), False
+        self._run.fire(watermark_ms, self._give, self._fail, last=last)
 
     def tick(self, now_ms: int, watermark_ms: int) -> bool:
-        """Fire the clock timers that are due; whether there was one."""
-        fired = self._run.fire_clock(now_ms, watermark_ms, self._give, self._fail)
+        """Fire the clock timers that are due; whether there was one. watermark_ms: the task's, which this table may be
+        behind."""
+        fired = self._run.fire_clock(now_ms, self._watermark_now(), self._give, self._fail)
         if self.overdue:
             self.settle()
         return fired

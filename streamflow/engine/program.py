@@ -21,7 +21,7 @@ from streamflow.model.schema import Schema
 from streamflow.model.wire import WireCodec
 from streamflow.nodes.foreign_operators import Settle
 from streamflow.nodes.join_operators import Apart
-from streamflow.nodes.operators import Count, Fold, Lookup, Park, Project, Score, Unfold
+from streamflow.nodes.operators import Count, Fold, Lookup, Park, Project, Rescued, Score, Unfold
 from streamflow.plan.plan import Entry, EntryKind, Plan, PlannedNode, Stage
 from streamflow.windows.count import Counted
 from streamflow.windows.layout import AccumulatorLayout, Slot
@@ -102,7 +102,7 @@ def layout_of(fold: Fold) -> AccumulatorLayout:
 
 
 def _makes_rows(node: PlannedNode) -> bool:
-    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Park | Score | Settle | Apart)
+    return isinstance(node.operator, Project | Lookup | Count | Fold | Unfold | Park | Score | Settle | Apart | Rescued)
 
 
 def _row_type(node: PlannedNode) -> type[Any]:

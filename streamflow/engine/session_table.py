@@ -14,10 +14,9 @@
 A late event may change a fired session: then it fires again with the next revision, at the next checkpoint, or at its
 new end when that lies ahead.
 
-Firing is driven by buckets of time: a session is registered once, in the bucket of its end when it was made, and moves
-on when that bucket comes up and it has grown meanwhile; so an event that extends a session costs nothing. Sessions of
-buckets that have come up are sorted exactly (`_due`). Registrations of sessions that were merged or fired since find
-nothing.
+Firing is driven by buckets of time (session_agenda.py): a session is registered once, in the bucket of its end when it
+was made, and moves on when that bucket comes up and it has grown meanwhile; so an event that extends a session costs
+nothing. Registrations of sessions that were merged or fired since find nothing.
 
 Store: the open sessions of a key are one row (`open_key`), rewritten when one of them changes; closed sessions have one
 row each, by bucket of their end, key and start (`session_key`), and leave by retention.
@@ -30,10 +29,12 @@ from typing import Any
 from streamflow.engine import fold_table
 from streamflow.engine.early import Early, Windows
 from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
+from streamflow.engine.session_agenda import Seen, SessionAgenda
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
 from streamflow.state.keys import (
+    AFTER_TEXT,
     OPEN_PREFIX,
     checked_key_bytes,
     key_bytes,
@@ -49,6 +50,8 @@ from streamflow.windows.session import Session
 #: Open sessions of one key: late data with many gaps may open several; more are a mistake of the data or the gap.
 MAX_PER_KEY = 1_000
 _LONG_AGO = -(1 << 61)
+#: Behind all keys of open sessions.
+_LAST_KEY = OPEN_PREFIX + AFTER_TEXT
 
 
 class SessionTable:
@@ -72,9 +75,11 @@ class SessionTable:
         assert isinstance(fold.window, Session)
         self.name = table.name
         self.layout = layout
-        self._fold, self._shape = fold, fold.window
+        self._fold = fold
         self._gap = fold.window.gap_ms
         self._lateness, self._fire_lag = fold.allowed_lateness_ms, fold.fire_lag_ms
+        self._corrects, self._closed_span = fold.corrects, fold.window.bucket_ms
+        self._max_per_key = min(fold.max_open_per_key or MAX_PER_KEY, MAX_PER_KEY)
         self._store = store
         self._integer_keys = key_type is FieldType.INT
         self._border_moved, self._watermark_now = border_moved, watermark_now
@@ -86,7 +91,8 @@ class SessionTable:
         #: The last session of a key, once entered since the last checkpoint.
         self.get = self._recent.get
         self._live: dict[Any, list[Any]] = {}
-        self._complete = True
+        #: Keys whose open sessions only the store has; without any, a key that is not in memory has none.
+        self._away_count = 0
         self._changed: dict[Any, None] = {}
         #: Keys without a session, as taken by the last checkpoint; in memory until the store knows.
         self._emptied: list[Any] = []
@@ -94,12 +100,8 @@ class SessionTable:
         self._corrected: dict[int, tuple[Any, Any]] = {}
         self._closed: list[Change] = []
         self._count = 0
-        self._bucket = max(1, self._gap // 16)
-        self._buckets: dict[int, list[Any]] = {}
-        self._bucket_heap: list[int] = []
-        #: (when it fires, key): a heap of single ones, and those of buckets that have come up, the first one last.
-        self._due: list[tuple[int, Any]] = []
-        self._up: list[tuple[int, Any]] = []
+        self._agenda = SessionAgenda(max(1, self._gap // 16), self._look)
+        #: A heap of (when it closes, key) of sessions that have fired.
         self._closing: list[tuple[int, Any]] = []
 
     def open_at(self, watermark_ms: int) -> None:
@@ -113,10 +115,13 @@ class SessionTable:
             if len(self._live) < most:
                 self._live[key] = sessions
             else:
-                self._complete = False
+                self._away_count += 1
             self._count += len(sessions)
             for session in sessions:
-                self._register(session, key)
+                if self._has_fired(session):
+                    self._register(session, key)
+                else:
+                    self._agenda.restore(session.last + self._gap + self._fire_lag, stored[len(OPEN_PREFIX) :])
 
     def resume(self, rows: int, told_ms: int) -> None:
         """As in PaneTable."""
@@ -133,20 +138,21 @@ class SessionTable:
         sessions, gap = self._sessions(key), self._gap
         touching = [each for each in sessions if each.start < time_ms + gap and time_ms < each.last + gap]
         if touching:
-            session, fired = self._bridge(sessions, touching), any(self._has_fired(each) for each in touching)
+            session, is_news = self._bridge(sessions, touching), any(self._has_fired(each) for each in touching)
             session.start, session.last = min(session.start, time_ms), max(session.last, time_ms)
         elif time_ms + gap + self._lateness > max(self._watermark_now(), self._watermark):
-            session, fired = self._make(key, sessions, time_ms), True
+            session, is_news = self._make(key, sessions, time_ms), True
         else:
             return None
         self._changed[key] = None
         if self._has_fired(session):
             self._corrected[id(session)] = (key, session)
-        if session is sessions[-1] and not self._has_fired(session):
+            self._recent.pop(key, None)
+        elif session is sessions[-1]:
             self._recent[key] = session  # one that grows without a look must have none after it to grow into
         else:
             self._recent.pop(key, None)
-        if fired:
+        if is_news:
             self._register(session, key)
         return session
 
@@ -155,26 +161,35 @@ class SessionTable:
         fired: bool = session.last + self._gap + self._fire_lag <= self._watermark
         return fired
 
-    def _sessions(self, key: Any, *, keep: bool = True) -> list[Any]:
-        """Open sessions of a key, ascending. keep: in memory from now on; else they must not be changed."""
+    def _sessions(self, key: Any) -> list[Any]:
+        """Open sessions of a key, ascending; those that there are are in memory from now on."""
         sessions = self._live.get(key)
         if sessions is None:
-            raw = None if self._complete else self._store.get(self.name, open_key(checked_key_bytes(key)))
-            sessions = [] if raw is None else self.layout.decode_all(raw)
-            if sessions and keep:
-                self._live[key] = sessions
+            data = checked_key_bytes(key) if self._away_count else b""
+            raw = self._store.get(self.name, open_key(data)) if self._away_count else None
+            sessions = []
+            if raw is not None:
+                self._agenda.outdate(data)
+                sessions = self._brought(key, raw)
+        return sessions
+
+    def _brought(self, key: Any, raw: bytes) -> list[Any]:
+        """Sessions of a row that only the store had."""
+        sessions = self._live[key] = self.layout.decode_all(raw)
+        self._away_count -= 1
         return sessions
 
     def _make(self, key: Any, sessions: list[Any], time_ms: int) -> Any:
         checked_key_bytes(key)
         if self._count >= self._fold.max_open:
             refuse_window(self._fold, f"{self._count} sessions are open in this task, max_open allows no more")
-        if len(sessions) >= min(self._fold.max_open_per_key or MAX_PER_KEY, MAX_PER_KEY):
+        if len(sessions) >= self._max_per_key:
             refuse_window(self._fold, f"{len(sessions)} sessions of this key are open, no more are allowed")
         session = self.layout.new()
         session.start = session.last = time_ms
         sessions.append(session)
-        sessions.sort(key=_start_of)
+        if len(sessions) > 1:
+            sessions.sort(key=_start_of)
         self._live[key] = sessions
         self._count += 1
         return session
@@ -183,9 +198,9 @@ class SessionTable:
         """Merge sessions into the first of them."""
         first = touching[0]
         for other in touching[1:]:
-            revision = max(first.revision, other.revision) if self._fold.corrects else 0
+            revision = max(first.revision, other.revision) if self._corrects else 0
             self.layout.merge(first, other)
-            if self._fold.corrects:
+            if self._corrects:
                 first.revision = revision
             first.last = max(first.last, other.last)
             sessions.remove(other)
@@ -199,43 +214,26 @@ class SessionTable:
         """See to it that a session is looked at when it may fire, or, when it has fired, when it may close."""
         end = session.last + self._gap
         fires = end + self._fire_lag
-        bucket = fires // self._bucket
         if fires <= self._watermark:
             heapq.heappush(self._closing, (end + self._lateness, key))
             self._border_moved(end + self._lateness)
-        elif bucket * self._bucket <= self._watermark:
-            heapq.heappush(self._due, (fires, key))
-            self._border_moved(fires)
-        elif bucket in self._buckets:
-            self._buckets[bucket].append(key)
         else:
-            self._buckets[bucket] = [key]
-            heapq.heappush(self._bucket_heap, bucket)
-            self._border_moved(bucket * self._bucket)
+            self._border_moved(self._agenda.add(fires, key_bytes(key), self._watermark))
 
     def next_border(self, watermark_ms: int) -> int:
         """The first session that may fire or close, bucket that comes up, or early firing."""
-        first = self._first_due()
-        borders = [first[0]] if first is not None else []
+        first = min(self._agenda.first_ms(), self._agenda.next_bucket_ms, self._early.next_border(watermark_ms))
         if self._closing:
-            borders.append(self._closing[0][0])
-        if self._bucket_heap:
-            borders.append(self._bucket_heap[0] * self._bucket)
-        borders.append(self._early.next_border(watermark_ms))
-        return max(min(borders, default=NEVER), watermark_ms + 1)
+            first = min(first, self._closing[0][0])
+        return max(first, watermark_ms + 1)
 
     def close(self, watermark_ms: int, fire: Fire) -> Reached | None:
         """Fire what ended, ordered by end and key; forget what takes no more rows. Bucket by bucket, up to a slice."""
         room = fold_table.CLOSING_ROWS
         while self._watermark < watermark_ms:
-            if room <= 0:
+            if room <= 0 or not self._agenda.rise(watermark_ms):
                 return Reached(self._watermark)
-            start_ms = self._bucket_heap[0] * self._bucket if self._bucket_heap else NEVER
-            first = self._first_due()
-            if start_ms <= watermark_ms and not (first is not None and first[0] < start_ms):
-                self._bring_up(dict.fromkeys(self._buckets.pop(heapq.heappop(self._bucket_heap))))
-            upto_ms = min(watermark_ms, self._bucket_heap[0] * self._bucket - 1) if self._bucket_heap else watermark_ms
-            rows = self._fired_rows(upto_ms, room)
+            rows = self._fired_rows(min(watermark_ms, self._agenda.next_bucket_ms - 1), room)
             room -= len(rows)
             if rows:
                 fire(0, 0, rows, True)
@@ -243,33 +241,35 @@ class SessionTable:
                 self._close_fired(self._watermark, fire)
         return self._early.tell(watermark_ms, self._open_windows, fire)
 
-    def _bring_up(self, keys: dict[Any, None]) -> None:
-        """The bucket of registrations is here: sessions are due exactly, or in a later bucket, or have fired."""
-        lag, watermark_ms = self._gap + self._fire_lag, self._watermark
-        keep = len(self._live) + len(keys) <= live_max(self.layout)
-        found = [
-            (session.last + lag, key)
-            for key in keys
-            for session in self._sessions(key, keep=keep)
-            if session.last + lag > watermark_ms
-        ]
-        if len(found) * 16 < len(self._up):  # a few into the heap; to sort them in would touch all that wait
-            for entry in found:
-                heapq.heappush(self._due, entry)
-        else:
-            self._up = sorted(self._up + found, reverse=True)
+    def _look(self, keys: Iterator[bytes], count: int) -> Iterator[Seen]:
+        """What the agenda asks about keys of a bucket that has come up. Of many, all rows of the store are read."""
+        lag, watermark_ms, live = self._gap + self._fire_lag, self._watermark, self._live
+        row_of = self._row_of if count * 4 < self._count else self._next_row_of()
+        for data in keys:
+            sessions, carried = live.get(key_from_bytes(data, self._integer_keys)), b""
+            if sessions is None:
+                raw = row_of(data) if self._away_count else None
+                sessions = [] if raw is None else self.layout.decode_all(raw)
+                if raw is not None and len(sessions) == 1:
+                    carried = raw
+            yield data, [fires for each in sessions if (fires := each.last + lag) > watermark_ms], carried
 
-    def _first_due(self) -> tuple[int, Any] | None:
-        """(when it fires, key) of the first session that is due."""
-        if self._up and not (self._due and self._due[0] < self._up[-1]):
-            return self._up[-1]
-        return self._due[0] if self._due else None
+    def _row_of(self, data: bytes) -> bytes | None:
+        return self._store.get(self.name, open_key(data))
 
-    def _pop_due(self) -> tuple[int, Any]:
-        """Take the first one away."""
-        if self._up and not (self._due and self._due[0] < self._up[-1]):
-            return self._up.pop()
-        return heapq.heappop(self._due)
+    def _next_row_of(self) -> Callable[[bytes], bytes | None]:
+        """The same for keys that ascend."""
+        rows = self._store.scan(self.name, OPEN_PREFIX)
+        place, raw = b"", b""
+
+        def row_of(data: bytes) -> bytes | None:
+            nonlocal place, raw
+            wanted = open_key(data)
+            while place < wanted:
+                place, raw = next(rows, (_LAST_KEY, b""))
+            return raw if place == wanted else None
+
+        return row_of
 
     def _fired_rows(self, watermark_ms: int, room: int) -> list[tuple[Any, Any]]:
         """(key, session) of what fires at this watermark, about `room` rows at most; moves the own one on as far.
@@ -278,17 +278,17 @@ class SessionTable:
         moment go together; of others the store knows which are gone.
         """
         rows: list[tuple[Any, Any]] = []
-        told: tuple[int, Any] | None = None
-        self._watermark = watermark_ms
-        while (first := self._first_due()) is not None and first[0] <= watermark_ms:
-            if len(rows) >= room and not (self._fold.corrects and told is not None and first[0] == told[0]):
-                self._watermark = first[0] - 1
+        told: tuple[int, bytes] | None = None
+        self._watermark, agenda = watermark_ms, self._agenda
+        while (first_ms := agenda.first_ms()) <= watermark_ms:
+            if len(rows) >= room and not (self._corrects and told is not None and first_ms == told[0]):
+                self._watermark = first_ms - 1
                 break
-            entry = fires, key = self._pop_due()
-            if entry == told:
+            fires, data, row = agenda.pop()
+            if told == (fires, data):
                 continue  # registered more than once
-            told = entry
-            sessions = self._sessions(key)
+            told, key = (fires, data), key_from_bytes(data, self._integer_keys)
+            sessions = self._brought(key, row) if row and key not in self._live else self._sessions(key)
             for session in sessions[:]:
                 ends = session.last + self._gap + self._fire_lag
                 if ends == fires:
@@ -297,14 +297,14 @@ class SessionTable:
                 elif ends > watermark_ms:
                     self._register(session, key)
                 elif ends > fires:
-                    heapq.heappush(self._due, (ends, key))
+                    agenda.add_now(ends, data)
         return rows
 
     def _fire_one(self, key: Any, sessions: list[Any], session: Any) -> None:
         self._changed[key] = None
         if self._recent.get(key) is session:
             del self._recent[key]
-        if self._fold.corrects:
+        if self._corrects:
             session.revision += 1
             heapq.heappush(self._closing, (session.last + self._gap + self._lateness, key))
         else:
@@ -333,17 +333,17 @@ class SessionTable:
         self._closed.append((session_key(bucket, checked_key_bytes(key), session.start), self.layout.bytes_of(session)))
 
     def _bucket_start(self, time_ms: int) -> int:
-        return time_ms - time_ms % self._shape.bucket_ms
+        return time_ms - time_ms % self._closed_span
 
     def _open_windows(self) -> Windows:
         """Every session that has not fired, by key."""
-        while not self._complete and (self._changed or self._is_taken):
+        while self._away_count and (self._changed or self._is_taken):
             yield None  # the store gives the order, so it has to have all
         yield 0, 0, self._open_rows()
 
     def _open_rows(self) -> Iterator[tuple[Any, Any]]:
         live = self._live
-        if self._complete:
+        if not self._away_count:
             for key in sorted(live, key=key_bytes):
                 yield from ((key, each) for each in live.get(key, ()) if not self._has_fired(each))
             return
@@ -399,15 +399,17 @@ class SessionTable:
     def evict(self) -> None:
         """Keys without a change since the last checkpoint are left to the store, when memory is full."""
         self._is_taken = False
+        if self._agenda.is_rising:
+            return
         for key in self._emptied:
-            if key not in self._changed:
-                del self._live[key]
+            if key not in self._changed and not self._live.get(key):
+                self._live.pop(key, None)
         self._emptied.clear()
         if len(self._live) <= live_max(self.layout) or self._early.is_telling:
             return
-        for key in [key for key in self._live if key not in self._changed]:
-            del self._live[key]
-        self._complete = False
+        before_count = len(self._live)
+        self._live = {key: self._live[key] for key in self._changed}
+        self._away_count += before_count - len(self._live)
 
     @property
     def live_count(self) -> int:

@@ -60,3 +60,24 @@ class SourceCode:
                 node = self.owner_of(trace.tb_lineno) or node
             trace = trace.tb_next
         return node
+
+
+class GuardedLoop:
+    """`while True: try: for …: <body>; break; except: task.failed(…)`: the loop goes on after a row that failed."""
+
+    def __init__(self, code: SourceCode, head: str, root: str) -> None:
+        self._code, self._head, self._root = code, head, root
+
+    def __enter__(self) -> None:
+        code = self._code
+        self._blocks = [code.block("while True:"), code.block("try:"), code.block(self._head)]
+        for block in self._blocks:
+            block.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        code = self._code
+        self._blocks[2].__exit__(None, None, None)
+        code.line("break")
+        self._blocks[1].__exit__(None, None, None)
+        code.line(f"except Exception as error: task.failed({self._root}, error)")
+        self._blocks[0].__exit__(None, None, None)

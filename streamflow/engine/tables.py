@@ -40,6 +40,7 @@ def make_table(
                 fail=partial(hooks.timer_failed, node.name),
                 border_moved=hooks.border_moved,
                 watermark_now=hooks.settled_watermark,
+                data_end=hooks.data_end,
                 now=hooks.now,
             )
         case Distinct() as distinct:

@@ -10,6 +10,7 @@ Closing happens exactly at the event that moves the watermark over a border, nev
 into chunks gives the same results.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -21,40 +22,43 @@ from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, ProducerMark, Progress
 from streamflow.engine.binding import Binding
-from streamflow.engine.closing import Closer, opened_at
-from streamflow.engine.correlation import Correlator
+from streamflow.engine.closing import Closer, closing_by, opened_at
+from streamflow.engine.correlation import Correlator, Run
 from streamflow.engine.counters import TaskCounters
 from streamflow.engine.dead import Dead
 from streamflow.engine.delivering import Resources, delivering_of
 from streamflow.engine.ending import Ending
-from streamflow.engine.far_times import near_time
+from streamflow.engine.failing import Failing
 from streamflow.engine.global_table import GlobalTable
 from streamflow.engine.history import History
-from streamflow.engine.letters import late_headers
 from streamflow.engine.marks import Marks
 from streamflow.engine.outputs import Outputs
+from streamflow.engine.parking import ParkedInput, parked_inputs
 from streamflow.engine.program import Program
+from streamflow.engine.rescue import Rescue
 from streamflow.engine.slice import Slice, position_behind, record_times, rows_before
 from streamflow.engine.standing import standing_of
 from streamflow.engine.task_bus import TaskBus
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.walk import Left
 from streamflow.engine.watermarks import EntryClock, TaskClock, resume_clocks
-from streamflow.errors import EventError, InternalError, Recovery, StreamflowError
+from streamflow.errors import EventError, InternalError
 from streamflow.kit.timers import Timer
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
 from streamflow.plan.plan import Entry, EntryKind
-from streamflow.query.standing import Closing, TaskStanding
+from streamflow.query.standing import TaskStanding
 from streamflow.state.store import Store, TableChanges
 
 _NEVER = 1 << 62
 _NOTHING = Resources()
 #: Event times (None: the records') and rows.
 Rows = tuple[list[int] | None, Decoded]
+#: Places of what did not decode, behind the start of a slice, and why.
+Bad = deque[tuple[int, EventError]]
 
 
-class Task:
+class Task(Failing):
     """State and work of one task.
 
     partition_counts: partitions of every topic of the plan.
@@ -91,7 +95,8 @@ class Task:
         self._counts = progress.counts
         self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
         self._resumed = progress.closing
-        self._slice: Slice | None = None
+        self._slice = self._parked = None
+        self._parking: dict[int, ParkedInput] = {}
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
         self._closing = ""
         self._in_flight = self._changed = self._advancing = False
@@ -103,6 +108,7 @@ class Task:
         self._clock = TaskClock(self._clocks, now_ms)
         names = {"task": self, "passed": self.counters.passed, "encode": msgspec.json.Encoder().encode}
         self._delivering = delivering_of(program.plan, self.stage, resources, partition, self._positions, self._dead)
+        names["rescue"] = Rescue()
         names["deliver"] = self._delivering and self._delivering.add
         binding = Binding(program, self._hooks(), self.outputs, self._clocks, store, tables or {}, names)
         self._folds, self._keyed, self._late = binding.folds, binding.keyed, binding.late
@@ -111,7 +117,9 @@ class Task:
         self.answers, self.scorers = binding.answers, binding.scorers
         self._tables = Closer(self._folds, progress.closing, len(self._clocks))
         try:
-            self._functions = binding.bind()
+            self.functions = binding.bind()
+            inputs = partition, self._clocks, binding.parking
+            self._parking = parked_inputs(self, binding.hooks, *inputs, names, self._correlator, self.bus)
             self._correlator.bind(names, self.answers)
             self._tables.check_resumed()
             self.scorers.open(resources.models, progress.versions)
@@ -125,12 +133,14 @@ class Task:
             emit=self._emit,
             give=self._give,
             parks=self._correlator.parks,
+            judged=self._correlator.judged,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
             opened_at=lambda number: opened_at(number, self._closed_to_ms, self._resumed),
             watermark_now=self._watermark_now,
             settled_watermark=self._settled_watermark,
+            data_end=self._clock.data_end,
             now=lambda: self._clock.now_ms,
         )
 
@@ -223,32 +233,30 @@ class Task:
     def _run(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> int:
         """How many of `count` values were worked through; fewer when a closing has to go on first."""
         self._stopped = None
-        self._run_rows(number, clock, chunk, start, count, given)
-        done, (_, decoded) = count if self._stopped is None else self._stopped - start, given
-        for index, error in decoded.bad:
+        bad = deque(given[1].bad)
+        self._run_rows(number, clock, chunk, start, count, given, bad)
+        done = count if self._stopped is None else self._stopped - start
+        for index, error in bad:
             if index < done:
-                with self._correlator.about(chunk, start + index):
-                    self._dead.record(chunk, start + index, clock.entry.node, error)
+                self._undecoded(chunk, start + index, error)
         return done
 
-    def _run_rows(self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows) -> None:
+    def run_again(self, number: int, chunk: Chunk) -> None:
+        """Work through a chunk of one record that has waited."""
+        self._run(number, self._clocks[number], chunk, 0, 1, self.decode(number, chunk.values))
+
+    def _run_rows(
+        self, number: int, clock: EntryClock, chunk: Chunk, start: int, count: int, given: Rows, bad: Bad
+    ) -> None:
         times, decoded = given
         entry, rows = clock.entry, decoded.rows
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
-        function = self._functions[f"entry_{number}"]
-        if self._delivering is not None:
-            self._delivering.expect(chunk, [current.place(index) for index in range(len(rows))])
-        for ahead in self.program.ahead[number]:
-            self._functions[ahead](rows)
-        if entry.execution_id is not None:
-            self._correlator.name(chunk, start, rows, decoded.kept, entry.execution_id)
-        if chunk.correlations or chunk.traces:
-            function = self._correlator.alone(function, chunk, start, rows, decoded.kept, self._has_stopped)
+        function = self._function(number, current, bad)
         if entry.kind is EntryKind.SOURCE:
             if times is None and entry.event_time is None:
                 times = record_times(chunk, start, count, decoded.kept)
             function(rows, times, *current.near_ms())
-            if rows and self._stopped is None:
+            if rows and self._stopped is None and not self.is_closing:
                 clock.last_offset = current.chunk.offset_at(current.place(len(rows) - 1))
                 clock.last_time_ms = times[-1] if times else getattr(rows[-1], entry.event_time or "")
             return
@@ -262,12 +270,29 @@ class Task:
             if start <= mark.index < start + count:
                 upto = rows_before(mark.index - start, decoded.kept)
                 function(rows[done:upto], times[done:upto], 0, 0)
-                self._apply_mark(number, clock, mark.value)
-                if self.is_closing:
-                    self._stopped = mark.index
+                if self._stopped is None:
+                    self._apply_mark(number, clock, mark.value)
+                    self._stopped = mark.index if self.is_closing else None
+                if self._stopped is not None:
                     return
                 done = upto
         function(rows[done:], times[done:], 0, 0) if done else function(rows, times, 0, 0)
+
+    def _function(self, number: int, current: Slice, bad: Bad) -> Run:
+        """What works through the rows of a slice, in their order."""
+        chunk, start, rows, kept = current.chunk, current.start, current.rows, current.kept
+        self._parked = parked = self._parking.get(number)
+        function: Run = self.functions[f"entry_{number}"] if parked is None else parked.over(current, self.functions)
+        if self._delivering is not None:
+            self._delivering.expect(chunk, [current.place(index) for index in range(len(rows))])
+        for ahead in self.program.ahead[number]:
+            self.functions[ahead](rows)
+        if current.entry.execution_id is not None:
+            self._correlator.name(chunk, start, rows, kept, current.entry.execution_id)
+        if chunk.correlations or chunk.traces:
+            through = None if parked is None else parked.through
+            function = self._correlator.alone(function, chunk, start, rows, kept, lambda: self._stopped, through)
+        return parked.between(function, current, bad, self._undecoded) if parked is not None and bad else function
 
     def _hear(self, number: int, clock: EntryClock, chunk: Chunk, lower: int, upper: int) -> None:
         for mark in chunk.marks:
@@ -296,7 +321,8 @@ class Task:
             if watermark_ms < END_OF_TIME:
                 self._before_end_ms = watermark_ms
             if self._folds and watermark_ms >= min(t.next_border(self._watermark_ms) for _, t, _ in self._folds):
-                self._remember(watermark_ms, number, cause, producer)
+                known = self._clocks[number], self._slice
+                self.history.closed(closing_by(watermark_ms, self._clock.now_ms, cause, producer, *known))
             self._advancing = True
             is_closed = self._tables.begin(watermark_ms)
             self._advancing = False
@@ -309,18 +335,24 @@ class Task:
 
     @property
     def is_closing(self) -> bool:
-        """Whether windows are being closed in slices: nothing else can be processed, `go_on` goes on."""
-        return self._tables.progress is not None
+        """Whether windows are being closed, or events that waited go on, in slices: nothing else can be processed,
+        `go_on` goes on."""
+        return self._tables.progress is not None or any(each.table.is_releasing for each in self._parking.values())
 
     def go_on(self) -> None:
-        """Close some more, behind a checkpoint."""
+        """Close, or let go on, some more, behind a checkpoint."""
         closing = self._tables.progress
-        assert closing is not None
-        self._changed = self._advancing = True
-        is_closed = self._tables.go_on()
-        self._advancing = False
-        if is_closed:
-            self._watermark_ms = self._closed_to_ms = closing.watermark_ms
+        self._changed = True
+        if closing is None:
+            for parked in self._parking.values():
+                parked.go_on()
+        else:
+            self._advancing = True
+            is_closed = self._tables.go_on()
+            self._advancing = False
+            if is_closed:
+                self._watermark_ms = self._closed_to_ms = closing.watermark_ms
+        if not self.is_closing:
             missed, self._tables.missed = self._tables.missed, {}
             for number, (cause, producer) in missed.items():
                 self.advance(number, cause, producer)
@@ -330,20 +362,16 @@ class Task:
         if not self.is_closing:
             return False
         assert self._slice is not None
-        self._stopped = self._slice.index_of(row)
+        self.stop_at(self._slice.index_of(row))
         return True
 
-    def _has_stopped(self) -> bool:
-        return self._stopped is not None
+    def stop_at(self, index: int) -> None:
+        """Work stops before this place in the chunk."""
+        self._stopped = index
 
-    def _remember(self, watermark_ms: int, number: int, cause: str, producer: int | None) -> None:
-        clock, current = self._clocks[number], self._slice
-        event: tuple[int | None, ...] = ()
-        if cause == "event" and current is not None and current.rows:
-            offset_at, place = current.chunk.offset_at, current.place
-            event = (clock.high_ms, offset_at(place(0)), offset_at(place(len(current.rows) - 1)))
-        entry, now_ms = clock.entry, self._clock.now_ms
-        self.history.closed(Closing(watermark_ms, now_ms, cause, entry.node, entry.topic, producer, *event))
+    def has_stopped(self) -> bool:
+        """Whether work on the chunk at hand has stopped before its end."""
+        return self._stopped is not None
 
     def _watermark_now(self) -> int:
         closing = self._tables.progress
@@ -373,7 +401,7 @@ class Task:
         before, self._closing = self._closing, node
         try:
             with self._correlator.apart(node):
-                self._functions[f"close_{number}"](start, end, rows, final)
+                self.functions[f"close_{number}"](start, end, rows, final)
         finally:
             self._closing = before
 
@@ -382,7 +410,7 @@ class Task:
         before, self._closing = self._closing, node
         try:
             with self._correlator.apart(node, left) as probed:
-                (self._functions if probed is None else probed)[f"emit_{number}"](rows, key, time_ms, None)
+                (self.functions if probed is None else probed)[f"emit_{number}"](rows, key, time_ms, None)
         finally:
             self._closing = before
 
@@ -416,68 +444,6 @@ class Task:
             for table in self._clocked:
                 self._changed |= table.tick(self._clock.now_ms, self._watermark_now())
 
-    # -- called by the fused code, off its usual path -----------------------------------------------------------------
-
-    def far_time(self, row: Any, time_ms: int) -> int | None:
-        """Time of a row that may lie too far from its record's batch: by the source's policy; None when it is dead."""
-        assert self._slice is not None
-        index, entry = self._slice.index_of(row), self._slice.entry
-        found = near_time(entry, time_ms, self._slice.chunk.run_at(index).max_timestamp_ms)
-        if isinstance(found, int):
-            self.counters.clamped[self.stage.entries.index(entry)] += found != time_ms
-            return found
-        self._dead.record(self._slice.chunk, index, entry.node, *found)
-        return None
-
-    def refuse_number(self, value: float) -> None:
-        """A computed number is infinite, no number, or beyond 64 bits."""
-        raise EventError("expression", f"the computed value {value!r} is not a number of 64 bits")
-
-    def overflow(self, name: str) -> None:
-        """A result is beyond what a number of 64 bits can hold, although no value was."""
-        raise EventError("overflow", f"{name!r} is beyond 64 bits: its values are too large to be added up")
-
-    def null_key(self, row: Any, node: str) -> None:
-        """A row without a key came to a node that needs one."""
-        self._fail(row, node, EventError("null_key", f"the key at node {node!r} is null"))
-
-    def missing_row(self, row: Any, node: str, table: str) -> None:
-        """A global table has nothing under a row's key."""
-        message = f"global table {table!r} has no row of the key at node {node!r}"
-        self._fail(row, node, EventError("missing_row", message))
-
-    def late(self, number: int, time_ms: int, key: Any, row: Any) -> None:
-        """A row belongs to closed windows only: it is counted, and leaves for the window's late topic if it has one."""
-        self.counters.late[number] += 1
-        self.history.was_late(number, key, time_ms)
-        late = self._late.get(number)
-        if late is not None:
-            node, table, route = late
-            distance_ms = table.distance_ms(time_ms, self._watermark_now())
-            data, append = route(key)
-            append((data, msgspec.json.encode(row), late_headers(node, time_ms, distance_ms)))
-
-    def failed(self, row: Any, error: Exception) -> None:
-        """A statement raised for a row. Faults of the system go on; faults of the event become a dead letter."""
-        if isinstance(error, MemoryError | RecursionError):
-            raise error
-        if isinstance(error, StreamflowError) and error.recovery is not Recovery.DEAD_LETTER:
-            raise error
-        node = self.program.source.node_of(error.__traceback__) or self._correlator.node_of(error.__traceback__)
-        if not node:
-            raise error
-        if not isinstance(error, EventError):
-            said = EventError("expression", f"{type(error).__name__}: {error}")
-            error = said.with_traceback(error.__traceback__)
-        self._fail(row, node, error)
-
-    def _fail(self, row: Any, node: str, error: EventError) -> None:
-        if self._closing:
-            self._dead.row(msgspec.json.encode(row), node, error)
-            return
-        assert self._slice is not None
-        self._dead.record(self._slice.chunk, self._slice.index_of(row), node, error)
-
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def take_checkpoint(self, now_ms: int) -> Checkpoint | None:
@@ -503,7 +469,7 @@ class Task:
             output_count=self.outputs.count,
             first_ms=self._first_ms,
         )
-        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing)
+        self._marks.add(watermark_ms, self._clock.is_idle and not self.is_closing, self._clock.data_end)
         if self.bus is not None:
             self.bus.gather(checkpoint.tables)
         checkpoint.outputs, checkpoint.apart = self.outputs.take(), self._correlator.take_apart()
@@ -580,6 +546,12 @@ class Task:
     def positions(self) -> Mapping[tuple[str, int], int]:
         """Next offset to process, per (topic, partition)."""
         return self._positions
+
+    def parked(self) -> tuple[int, int, int]:
+        """Keys that are parked, events that wait behind them, and keys that failed beyond the bound."""
+        found = self._parking.values()
+        keys, waiting = (sum(len(p.table.held) for p in found), sum(p.table.waiting_count for p in found))
+        return keys, waiting, sum(p.unparked_count for p in found)
 
     def open_windows(self) -> int:
         """Accumulators of open windows held in memory."""

@@ -31,7 +31,7 @@ class TaskBus:
         self, bus: DataPathBus, program: Program, partition: int, outputs: Outputs, counters: TaskCounters
     ) -> None:
         plan, stage = program.plan, program.stage
-        self._detail, self._topic, self._outputs, self._counters = bus.detail, bus.topic, outputs, counters
+        self._detail, self.topic, self._outputs, self._counters = bus.detail, bus.topic, outputs, counters
         self._topology, self._dead_topic = plan.topology, plan.dead_letter_topic
         self._source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
         self._place = {"stage": stage.name, "partition": partition}
@@ -42,6 +42,7 @@ class TaskBus:
         self._closed: list[tuple[str, int, int, int]] = []
         self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
         self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
+        self._parking: list[tuple[EventType, str, dict[str, Any], str]] = []
         self._secret_fields = bus.secret_fields
         self._views = {table.name: table.node for table in stage.tables}
 
@@ -58,6 +59,10 @@ class TaskBus:
     def approval(self, node: str, is_request: bool, data: dict[str, Any]) -> None:
         """A row waits for people from now on, or waits no more."""
         self._approvals.append((node, is_request, data))
+
+    def parking(self, kind: EventType, node: str, data: dict[str, Any], position: str) -> None:
+        """A key is parked at a node, or released."""
+        self._parking.append((kind, node, data, position))
 
     def alert(self, node: str, is_raised: bool, field: str, data: dict[str, Any]) -> None:
         """An alert of a node is raised, or over. field: the value's; one that is secret is not told."""
@@ -83,6 +88,9 @@ class TaskBus:
             severity = EVENT_SEVERITY[data["severity"]] if is_raised else Severity.INFO
             self._say(kind, node, data, severity, placed=False, key=ALERTS_KEY)
         self._alerts.clear()
+        for kind, node, data, position in self._parking:
+            self._say(kind, node, data, Severity.WARNING if kind is EventType.KEY_PARKED else Severity.INFO, position)
+        self._parking.clear()
         for node, start, end, count in self._closed:
             self._say(EventType.WINDOW_CLOSED, node, {"start": start, "end": end, "rows": count}, Severity.DEBUG)
         self._closed.clear()
@@ -94,13 +102,13 @@ class TaskBus:
 
     def told_dead(self, letters: list[Output]) -> dict[tuple[str, int], list[Output]]:
         """What is said of letters that a checkpoint gets after it was taken, by topic and partition."""
-        lists = self._outputs.lists(self._topic)
+        lists = self._outputs.lists(self.topic)
         before = [len(records) for records in lists]
         self._tell_dead(letters)
         told: dict[tuple[str, int], list[Output]] = {}
         for partition, (records, length) in enumerate(zip(lists, before, strict=True)):
             if len(records) > length:
-                told[self._topic, partition] = records[length:]
+                told[self.topic, partition] = records[length:]
                 del records[length:]
         return told
 
@@ -149,5 +157,5 @@ class TaskBus:
         event = new_event(
             self._source, kind, subject, schema, body, severity=severity, partitionkey=together, position=position
         )
-        place, lists = together.encode(), self._outputs.lists(self._topic)
+        place, lists = together.encode(), self._outputs.lists(self.topic)
         lists[partition_of(place, len(lists))].append((place, event.encode(), HEADERS))

@@ -5,7 +5,7 @@ from typing import Any
 
 from streamflow.checkpoint.checkpoint import Output
 from streamflow.model.approval import Parked
-from streamflow.model.outcome import Added, Headers
+from streamflow.model.outcome import Added, Headers, Write
 from streamflow.model.trace_context import TraceContext
 
 #: What a row of a record comes from: topic, partition and offset; of an approval: its id, the task's partition, 0.
@@ -32,7 +32,8 @@ class Walk:
 
     entry: node that it came in at; is_start: from a source. is_piece: other pieces of its execution go on elsewhere.
     left: of a row that comes from an approval. added, places: records it added to the outputs, and where they are.
-    parked: what waits for people, by id, with its node. steps: nodes it came to, None when nobody wants to know.
+    parked: what waits for people, by id, with its node. writes: as nodes of kind accept judged it. steps: nodes it came
+    to, None when nobody wants to know.
     """
 
     origin: Origin
@@ -50,4 +51,5 @@ class Walk:
     added: list[Added] = field(default_factory=list)
     places: list[tuple[list[Output], int]] = field(default_factory=list)
     parked: dict[str, tuple[str, Parked]] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
     steps: list[Step] | None = None

@@ -25,6 +25,7 @@ from streamflow.engine.program import Program
 from streamflow.engine.walk import Walk
 from streamflow.model.partitioner import partition_of
 from streamflow.model.wire import TIME
+from streamflow.nodes.operators import Rescued
 from streamflow.plan.plan import EntryKind
 
 #: Of one execution in so many each node is told of at Detail.SAMPLED: the same ones in every task.
@@ -48,7 +49,8 @@ class WalkEvents:
         self.place: dict[str, Any] = {"stage": stage.name, "partition": partition, "worker": bus.worker}
         self._lists = outputs.lists(bus.topic)
         self._onward = {node.repartition_topic for node in stage.nodes}
-        self._names = [node.name for node in stage.nodes]
+        self._names, self._numbers = [node.name for node in stage.nodes], program.numbers
+        self._rescues = [isinstance(node.operator, Rescued) for node in stage.nodes]
         self._keys = {
             entry.node: entry.key.source
             for entry in stage.entries
@@ -57,6 +59,8 @@ class WalkEvents:
         self._second, self._second_text = 0, ""
         #: What calls gave, by async node.
         self.answers: Mapping[str, Answers] = {}
+        #: What went wrong last at each node whose failed rows go on, by number.
+        self.rescued: Mapping[int, str] = {}
 
     def begin(self, walk: Walk) -> None:
         """Prepare for a walk whose execution has an id."""
@@ -147,6 +151,7 @@ class WalkEvents:
             node.took_ns += (ended if follower is None else follower[3]) - at
             if before in nodes:
                 nodes[before].rows_out[id(row)] = row
+        rescued = {before: self._numbers[before] for number, before, _, _ in walk.steps if self._rescues[number]}
         waiting = {node for node, _ in walk.parked.values()}
         for name in dead:
             nodes.setdefault(name, _Node(told.began(walk.start_ns), []))
@@ -165,7 +170,10 @@ class WalkEvents:
                 "outputs": [self._shown(row) for row in islice(node.rows_out.values(), ROWS_SHOWN)],
             }
             if name in self.answers and name not in dead:
-                shown["attempt"] = self.answers[name].attempts
+                shown |= self.answers[name].told()
+            if name in rescued:
+                error = self._without_secrets(self.rescued.get(rescued[name], ""), walk)
+                shown |= {"recovered": "fallback_node", "error": error}
             severity = Severity.WARNING if name in dead else Severity.DEBUG
             told.say(EventType.NODE_STATE_CHANGED, name, {**end, **shown}, severity)
 

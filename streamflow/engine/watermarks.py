@@ -31,7 +31,7 @@ distance of `idle_after` and in steps of it, so that a partition gives at most o
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark, Progress
+from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, EntryProgress, ProducerMark, Progress
 from streamflow.errors import StateMismatch
 from streamflow.plan.plan import Entry, EntryKind, Plan, Stage
 
@@ -74,6 +74,8 @@ class EntryClock:
     last_active_ms: int
     silence: Silence
     idle: bool = False
+    #: The greatest watermark before the end, of a bounded run.
+    data_ms: int = NO_TIME
     #: Offsets behind the position whose rows are done (async nodes without an order).
     overtaken: set[int] = field(default_factory=set)
     #: The event read last, for whoever asks.
@@ -90,7 +92,9 @@ class EntryClock:
         made = cls(
             entry, progress.high_ms if progress else NO_TIME, marks, now_ms, Silence(entry.idle_after_ms, now_ms)
         )
-        made.overtaken |= progress.overtaken if progress else frozenset()
+        if progress is not None:
+            made.overtaken |= progress.overtaken
+            made.data_ms = progress.data_ms
         return made
 
     @property
@@ -117,6 +121,13 @@ class EntryClock:
         if before is not None and before.watermark_ms > mark.watermark_ms:
             mark = ProducerMark(before.watermark_ms, mark.idle)
         self.marks[producer] = mark
+        if mark.watermark_ms < END_OF_TIME:
+            self.data_ms = max(self.data_ms, mark.watermark_ms)
+
+    def end(self) -> None:
+        """Nothing comes any more from this source."""
+        self.data_ms = max(self.data_ms, self.watermark_ms)
+        self.high_ms = END_OF_TIME + self.entry.watermark_delay_ms
 
     def judge(self, now_ms: int, waits: Callable[[Entry], bool] | None) -> None:
         """Apply the rules above at `now_ms`; `waits` is asked when it was silent for long enough.
@@ -143,7 +154,8 @@ class EntryClock:
         """What must survive of it."""
         silent = ProducerMark(NO_TIME)
         marks = tuple(silent if mark is None else mark for mark in self.marks)
-        return EntryProgress(self.high_ms, marks, frozenset(self.overtaken))
+        ended = self.high_ms >= END_OF_TIME or any(mark.watermark_ms >= END_OF_TIME for mark in marks)
+        return EntryProgress(self.high_ms, marks, frozenset(self.overtaken), self.data_ms if ended else NO_TIME)
 
 
 def resume_clocks(
@@ -207,6 +219,11 @@ class TaskClock:
     def is_idle(self) -> bool:
         """Whether every entry is idle."""
         return all(clock.idle for clock in self._timed)
+
+    def data_end(self) -> int:
+        """How far data came: the greatest watermark of an entry before its end, NO_TIME when there was none. By then
+        time is what it would be without an end, once everything is idle."""
+        return max(clock.data_ms for clock in self._timed)
 
     def watermark_ms(self, before_ms: int) -> int:
         """Watermark of the task, at least `before_ms`. An entry that has none yet holds everything."""

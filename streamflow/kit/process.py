@@ -38,6 +38,8 @@ class Process:
     version: ClassVar[int] = 1
     #: What a task's node holds outside of its states, in bytes, such as a dictionary; deployments ask for it.
     memory_bytes: ClassVar[int] = 0
+    #: Whether event-time timers beyond the data fire at the end of a bounded run.
+    fires_at_end: ClassVar[bool] = True
 
     timers: Timers
     clock: ClockTimers

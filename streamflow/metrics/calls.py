@@ -22,6 +22,11 @@ _CACHE = {
     "evictions": "results dropped for room",
     "hit_ratio": "hits of all look-ups",
 }
+_DISK = {
+    "entries": "results kept on disk",
+    "bytes": "bytes of results kept on disk",
+    "hits": "results that were found on disk",
+}
 _CIRCUITS = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 
 
@@ -36,6 +41,9 @@ class CallMetrics:
         self._cache = {
             name: Gauge(f"{_PREFIX}_cache_{name}", said, node, registry=registry) for name, said in _CACHE.items()
         }
+        self._disk = {
+            name: Gauge(f"{_PREFIX}_cache_disk_{name}", said, node, registry=registry) for name, said in _DISK.items()
+        }
         self._failed = Gauge(f"{_PREFIX}_failed", "attempts that failed, by class", (*node, "class"), registry=registry)
         said = "circuit of a target: 0 closed, 0.5 half open, 1 open"
         self._circuit = Gauge(f"{_PREFIX}_circuit", said, (*node, "target"), registry=registry)
@@ -48,6 +56,8 @@ class CallMetrics:
                 gauge.labels(topology, node).set(view[name])
             for name, gauge in self._cache.items() if view["cache"] else ():
                 gauge.labels(topology, node).set(view["cache"][name])
+            for name, gauge in self._disk.items() if view["cache"] and view["cache"]["disk"] else ():
+                gauge.labels(topology, node).set(view["cache"]["disk"][name])
             for error_class, count in view["failed"].items():
                 self._failed.labels(topology, node, error_class).set(count)
             for target, circuit in view["circuits"].items():

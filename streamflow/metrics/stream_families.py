@@ -6,6 +6,9 @@ from prometheus_client import CollectorRegistry, Gauge
 
 _SAID = {
     "windows_open": "windows, sessions and rows that wait, in memory",
+    "parked_keys": "keys that wait behind a dead letter",
+    "parked_events": "events that wait behind their parked keys",
+    "unparked_keys": "keys that failed and were not parked, as max_keys were, since the task opened",
     "windows_closed": "final results of windows since the task opened",
     "out_of_order_events": "events earlier than one before them in their partition, since the task opened",
     "backpressure_events": "times that a full buffer made work or fetching wait, since the task opened",

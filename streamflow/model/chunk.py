@@ -62,6 +62,7 @@ class Chunk:
     correlations: ids of records that somebody waits for, by place in `values`; empty nearly always.
     traces: contexts of records that are traced, likewise. pieces: places of records that are one of several pieces of
         their execution.
+    returned: headers of dead letters' events that come again and behind which a key waits, by place.
     position: where fetching began; None when unknown. A task that is not there yet has missed records.
     generation: assignment generation it was fetched under.
     """
@@ -77,6 +78,7 @@ class Chunk:
     correlations: dict[int, bytes] = field(default_factory=dict)
     traces: dict[int, TraceContext] = field(default_factory=dict)
     pieces: set[int] = field(default_factory=set)
+    returned: dict[int, bytes] = field(default_factory=dict)
     position: int | None = None
     generation: int = 0
     size_bytes: int = 0

@@ -9,20 +9,23 @@ from streamflow.errors import UserError
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of one: digest of its request, next offset per partition, events that were appended."""
+    """What is kept of one: digest of its request, next offset per partition, events that were appended, and the id of
+    the execution that a write is."""
 
     digest: bytes
     ends: dict[int, int]
     count: int
+    execution: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Answer to one. replayed: it was published before."""
+    """Answer to one. replayed: it was published before. execution: id of it, where one was made."""
 
     ends: dict[int, int]
     count: int
     replayed: bool = False
+    execution: str = ""
 
 
 class KeyReused(UserError):

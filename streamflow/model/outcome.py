@@ -6,7 +6,8 @@ if `new_execution` made the id:
     {"id": …, "from": [topic, partition, offset], "onward": 2,      records it sent to further stages, with the header,
                                                                     and rows it parked
      "rows": [{"topic", "key", "row"}],                             what went to sinks
-     "late": [{"node", "topic", "late_ms"}], "dead": [{"node", "reason", "error"}]}
+     "late": [{"node", "topic", "late_ms"}], "dead": [{"node", "reason", "error"}],
+     "writes": [{"node", "key", "accepted", "version"}]}            judged by nodes of kind accept
 
 An outcome is complete when 1 + the sum of `onward` parts are there. A part comes before the parts of what it sent
 onward, because these are read after its commit; parts that come twice (at least once) are told by `from`.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import orjson
 
 #: Header of a record that belongs to an execution. It travels in batches of its own: only these are looked at.
@@ -37,9 +39,23 @@ Headers = tuple[tuple[str, bytes], ...]
 Added = tuple[str, bytes | None, bytes | None, Headers]
 
 
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """What a node of kind accept said of a row: whether it was taken, and the newest version of its key."""
+
+    node: str
+    key: str
+    accepted: bool
+    version: int
+
+
 def new_execution() -> str:
     """An id that tells when it was made: milliseconds, then chance."""
     return f"{int(time.time() * 1_000):011x}-{uuid.uuid4().hex}"
+
+
+def numbered_executions(first: str, count: int) -> list[str]:
+    """Ids of events that are executed together: `first` with its last four digits counted up from nothing."""
+    return [f"{first[:-4]}{number:04x}" for number in range(count)]
 
 
 def is_awaited(execution: bytes) -> bool:
@@ -58,6 +74,7 @@ def encode_part(
     added: Sequence[Added],
     onward_topics: frozenset[str],
     parked_count: int = 0,
+    writes: Sequence[Write] = (),
 ) -> bytes:
     """The part of one record: what its row added to the outputs. Rows that were parked have parts of their own later,
     whose origin is the approval."""
@@ -68,6 +85,7 @@ def encode_part(
         "rows": [],
         "late": [],
         "dead": [],
+        "writes": [msgspec.structs.asdict(write) for write in writes],
     }
     room = ROWS_MAX_BYTES
     for topic, key, value, headers in added:
@@ -89,6 +107,12 @@ def encode_part(
     return orjson.dumps(part)
 
 
+def refused_part(part: bytes, node: str, reason: str, error: str) -> bytes:
+    """A part whose row was refused by the outside afterwards."""
+    body = orjson.loads(part)
+    return orjson.dumps({**body, "dead": [*body["dead"], {"node": node, "reason": reason, "error": error}]})
+
+
 @dataclass(slots=True)
 class Outcome:
     """The parts of one execution so far. `size_bytes`: of the parts, for whoever bounds what is kept."""
@@ -96,6 +120,7 @@ class Outcome:
     rows: list[dict[str, Any]] = field(default_factory=list)
     late: list[dict[str, Any]] = field(default_factory=list)
     dead: list[dict[str, Any]] = field(default_factory=list)
+    writes: list[dict[str, Any]] = field(default_factory=list)
     missing: int = 1
     size_bytes: int = 0
     _seen: set[tuple[str, int, int]] = field(default_factory=set)
@@ -111,11 +136,22 @@ class Outcome:
         self.rows += part["rows"]
         self.late += part["late"]
         self.dead += part["dead"]
+        self.writes += part.get("writes", ())  # parts of an older version have none
+
+    def shown(self) -> dict[str, Any]:
+        """What is answered of it."""
+        parts = {"rows": self.rows, "late": self.late, "dead": self.dead, "writes": self.writes}
+        return {"status": self.status, **parts}
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing of it is on its way any more."""
         return self.missing == 0
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it is known what became of the write that it is, although more of it may be on its way."""
+        return self.is_complete or bool(self.writes)
 
     @property
     def status(self) -> str:

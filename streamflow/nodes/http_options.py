@@ -13,7 +13,7 @@ from streamflow.calls.template import Template, compile_template
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.kind import DurationMs, FieldName, Flow, Lowered, Lowering
 from streamflow.nodes.operators import Await
-from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, mark_of, policy_of
 
 #: Headers whose values are secrets.
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"})
@@ -145,8 +145,9 @@ def output_schema(config: ResponseConfig, response: Schema, lowering: Lowering) 
     for name in keep:
         lowering.has_field(name, "keep")
     kept = tuple(field for field in before.fields if field.name in keep)
-    mark = () if config.degraded is None else (Field(config.degraded, FieldType.BOOL),)
-    fields = (*kept, *response.fields, *mark)
+    named = (config.degraded, mark_of(config.resilience))
+    marks = tuple(Field(name, FieldType.BOOL) for name in named if name is not None)
+    fields = (*kept, *response.fields, *marks)
     names = [field.name for field in fields]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         lowering.problem(f"the row would have {name!r} twice", "leave it out of keep, or rename it by `paths`", "keep")
@@ -187,6 +188,7 @@ def lowered_call(
         paths=split_paths(config),
         output=output,
         degraded=config.degraded,
+        kept=mark_of(config.resilience),
         not_found=not_found,
         max_bytes=config.max_bytes,
         pool=config.connections,

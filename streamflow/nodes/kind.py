@@ -145,6 +145,7 @@ class Lowering:
     tables: rows and key of each global table by name; None when something is wrong with the table itself.
     input: all inputs merged, of one schema; of a kind that takes its inputs apart the first of them.
     inputs: (name, flow) of every input, for kinds that take them apart.
+    identity: kind, version and options, of nodes that may keep results.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Lowering:
     tables: Mapping[str, Flow | None] = field(default_factory=dict)
     inputs: tuple[tuple[str, Flow], ...] = ()
     problems: list[Problem] = field(default_factory=list)
+    identity: str = ""
 
     def problem(self, message: str, remedy: str = "", key: str = "") -> None:
         """Report something wrong with this node; `key` is the configuration key at fault."""

@@ -13,6 +13,7 @@ with its key and its event time, so what an operator does not name it passes on:
     Fold       result row per window  same         end - 1      stateful, per key and window
     Switch     same, to one output    same         same
     Output     same                   same         same         what a Switch gave it
+    Rescued    same                   same         same         what failed at the node before
     Unfold     a row per element      same         same
     Apply      rows of a function     same         same
     Park       its row and an account   same         same, or of the decision     stateful; to one of its Outputs
@@ -78,6 +79,11 @@ class Switch:
 @dataclass(frozen=True, slots=True)
 class Output:
     """Passes on what its Switch gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """Passes on rows that its input could not work with, as they came to it: they are no dead letters there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +252,15 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Gives the rows of a node class, made with `arguments` once per task; its states are in `table`."""
+    """Gives the rows of a node class, made with `arguments` once per task; its states are in `table`.
+
+    cases: as of a Switch, which of its Outputs a row goes to; empty: it has one output.
+    """
 
     declared: Declaration
     arguments: tuple[tuple[str, Any], ...]
     table: str
+    cases: tuple[tuple[str, Expression | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,12 +368,16 @@ class Emit:
     topic: str
 
 
+#: Operators whose rows go on as they came when they fail, if somebody reads them.
+RESCUABLE = Filter | Project | Unfold | Lookup | Apply | Await | Process | Score
+
 Operator = (
     Pass
     | Filter
     | Project
     | Switch
     | Output
+    | Rescued
     | Unfold
     | Rekey
     | Lookup

@@ -11,10 +11,13 @@ from pydantic import Field as Option
 from streamflow.calls.coroutine import CoroutineAction
 from streamflow.calls.processes import ProcessesAction
 from streamflow.kit.declaration import Declaration, NotDeclared, declaration_of_function, find, problems_of_arguments
+from streamflow.kit.rows import schema_of
+from streamflow.model.schema import FieldType
 from streamflow.nodes.call import Call, declared, output_schema
+from streamflow.nodes.identity import code_of
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
-from streamflow.nodes.resilience import AsyncConfig, is_ordered, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, mark_of, policy_of
 
 
 class PythonConfig(AsyncConfig):
@@ -28,6 +31,9 @@ class PythonConfig(AsyncConfig):
     )
     processes: int | None = Option(
         None, ge=1, le=64, description="processes of each worker that call a plain function which takes much CPU"
+    )
+    memory_bytes: int | None = Option(
+        None, ge=64 << 20, description="memory that each of these processes may have; a row that needs more fails"
     )
 
 
@@ -69,16 +75,20 @@ class Python(NodeKind):
             for message in problems_of_arguments(found.target, config.arguments):
                 lowering.problem(message, key="with")
             _check_way(found, config, lowering)
+            if config.memory_bytes is not None and config.processes is None:
+                lowering.problem("memory is bounded in processes of their own", "give `processes`", "memory_bytes")
+            _check_mark(found, config, lowering)
         if lowering.failed or found is None:
             return None
         flow = Flow(output_schema(found, lowering.name), before.key, before.key_name, before.repeats)
         arguments = tuple(config.arguments.items())
-        policy, ordered = policy_of(config.resilience, flow.schema, lowering), is_ordered(config, lowering)
+        policy = policy_of(config.resilience, flow.schema, lowering, code_of(found))
+        ordered = is_ordered(config, lowering)
         operator: Operator = Apply(found, arguments, policy if config.resilience is not None else None)
         if found.is_async:
             operator = Await(CoroutineAction(found, arguments), policy, config.concurrency, ordered=ordered)
         elif config.processes is not None:
-            action = ProcessesAction(found, _path(found), arguments, config.processes)
+            action = ProcessesAction(found, _path(found), arguments, config.processes, config.memory_bytes or 0)
             # What has no process yet waits without its time running.
             operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency, ordered=ordered)
         return None if lowering.failed else Lowered(operator, flow)
@@ -103,6 +113,14 @@ def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> 
         if not reached:
             remedy = "use a function of a module, and arguments that JSON can carry"
             lowering.problem("another process cannot call it", remedy, "call")
+
+
+def _check_mark(found: Declaration, config: PythonConfig, lowering: Lowering) -> None:
+    mark = mark_of(config.resilience)
+    field = None if mark is None or found.output_type is None else schema_of(found.output_type).field(mark)
+    if mark is not None and (field is None or field.type is not FieldType.BOOL):
+        remedy = f"add `{mark}: bool = False` to the row class"
+        lowering.problem(f"the function's rows have no bool {mark!r}", remedy, "resilience.cache.mark")
 
 
 def _needs_waiting(config: PythonConfig) -> list[str]:

@@ -16,6 +16,7 @@ from inspect import isabstract
 from typing import Any
 
 from streamflow.errors import InternalError
+from streamflow.nodes.accept import Accept
 from streamflow.nodes.alert import Alert
 from streamflow.nodes.anomaly import Anomaly
 from streamflow.nodes.approval import Approval
@@ -91,6 +92,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     NormalizeRunning,
     NormalizeWindow,
     Anomaly,
+    Accept,
     Alert,
     Approval,
     HttpRequest,

@@ -1,5 +1,6 @@
 """Options of every async node: how many calls at once, and what to do when they fail. Lowers to a Policy."""
 
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -8,7 +9,10 @@ from pydantic import Field as Option
 from streamflow.calls.policy import BreakerPlan, CachePlan, Policy, RatePlan, Retry
 from streamflow.errors import ErrorClass
 from streamflow.model.schema import Schema, python_type
-from streamflow.nodes.kind import DurationMs, Lowering, NodeConfig
+from streamflow.nodes.kind import DurationMs, FieldName, Lowering, NodeConfig
+
+#: Before the digest of an input in the keys of kept results.
+_IDENTITY_BYTES = 16
 
 
 class RetryConfig(NodeConfig):
@@ -54,6 +58,13 @@ class CacheConfig(NodeConfig):
     size: int = Option(1_000, ge=1, le=10_000_000, description="results of one worker")
     max_bytes: int = Option(64 << 20, ge=1 << 10, description="bytes of these results, encoded")
     ttl: DurationMs = Option(300_000, ge=1, description="how long a result is good for")
+    disk_bytes: int = Option(
+        0, ge=0, le=1 << 40, description="bytes of results on the worker's disk, where they outlive it; 0: none"
+    )
+    min_took: DurationMs = Option(0, ge=0, description="results of calls that took less are not worth keeping")
+    mark: FieldName | None = Option(
+        None, description="bool field that says whether a result had been kept; a function's row class must have it"
+    )
 
 
 class ResilienceConfig(NodeConfig):
@@ -88,8 +99,8 @@ def is_ordered(config: AsyncConfig, lowering: Lowering) -> bool:
     return config.order == "input"
 
 
-def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowering) -> Policy:
-    """The policy; a fallback that is no row of `result` is a problem."""
+def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowering, code: str = "") -> Policy:
+    """The policy; a fallback that is no row of `result` is a problem. code: of a person's function, by `code_of`."""
     if config is None:
         return Policy()
     if config.fallback is not None:
@@ -103,8 +114,18 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
         bulkhead=config.bulkhead or 0,
         rate=RatePlan(rate.rate, rate.per, rate.burst) if rate else None,
         fallback=config.fallback,
-        cache=CachePlan(cache.size, cache.max_bytes, cache.ttl) if cache else None,
+        cache=_cache(cache, f"{lowering.identity} {result.fields} {code}") if cache else None,
     )
+
+
+def _cache(config: CacheConfig, identity: str) -> CachePlan:
+    digest = sha256(identity.encode()).digest()[:_IDENTITY_BYTES]
+    return CachePlan(config.size, config.max_bytes, config.ttl, config.disk_bytes, digest, config.min_took, config.mark)
+
+
+def mark_of(config: ResilienceConfig | None) -> str | None:
+    """Field that says whether a result had been kept, None when nobody asks for it."""
+    return config.cache.mark if config is not None and config.cache is not None else None
 
 
 def _breaker(config: BreakerConfig) -> BreakerPlan:

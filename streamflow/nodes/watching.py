@@ -26,6 +26,8 @@ class Watch(Process):
     by the engine where events are on.
     """
 
+    #: That data ends is no silence, nor does it make anything last longer.
+    fires_at_end = False
     #: Since when it is beyond, with what value and how bad; the id and severity of what is open.
     since = Value(int)
     reading = Value(list[Any])

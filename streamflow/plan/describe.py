@@ -96,7 +96,7 @@ def mermaid(plan: Plan) -> str:
     for number, stage in enumerate(plan.stages):
         lines.append(f'  subgraph stage{number}["stage {stage.name}"]')
         lines += [f'    {_id(number, node.name)}["{node.name}<br/><i>{node.kind}</i>"]' for node in stage.nodes]
-        lines += [f'    table_{table.name}[("{table.name}")]' for table in stage.tables]
+        lines += [f'    {_table_id(table)}[("{table.name}")]' for table in stage.tables]
         lines.append("  end")
         entries = {entry.node: entry.topic for entry in stage.entries}
         for node in stage.nodes:
@@ -111,12 +111,19 @@ def mermaid(plan: Plan) -> str:
             topic = _written(node)
             if topic is not None:
                 edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
-        edges += [f"  {_id(number, table.node)} -.- table_{table.name}" for table in stage.tables]
-    for table in plan.global_tables:
-        lines.append(f'  {_global_id(table.name)}[("{table.name}<br/><i>global table</i>")]')
-        edges.append(f"  {topics[table.topic]} --> {_global_id(table.name)}")
+        for table in stage.tables:
+            parking = [each.topic for each in stage.entries if table.node in (each.node, each.releases)]
+            kept_by = [topics[each] for each in parking] or [_id(number, table.node)]
+            edges += [f"  {each} -.- {_table_id(table)}" for each in kept_by]
+    for known in plan.global_tables:
+        lines.append(f'  {_global_id(known.name)}[("{known.name}<br/><i>global table</i>")]')
+        edges.append(f"  {topics[known.topic]} --> {_global_id(known.name)}")
     lines += [f'  {topics[name]}[("{name}")]' for name in names]
     return "\n".join([*lines, *edges]) + "\n"
+
+
+def _table_id(table: TablePlan) -> str:
+    return f"table_{table.name.replace('.', '__')}"
 
 
 def _global_id(table: str) -> str:

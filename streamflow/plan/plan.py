@@ -31,7 +31,7 @@ class EntryKind(StrEnum):
     """How an entry's records are written and where its watermark comes from."""
 
     SOURCE = "source"  # JSON objects of the schema; watermark = highest event time - delay
-    DECISIONS = "decisions"  # JSON objects of model/approval.py; takes no part in time
+    DECISIONS = "decisions"  # JSON objects of model/approval.py or parking.py; takes no part in time
     REPARTITION = "repartition"  # [time, fields…] arrays of our own; watermark = min over the producers' marks
 
 
@@ -68,6 +68,19 @@ class TimeBound:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedKeys:
+    """At an entry, events of a key wait behind one that has failed for good; see ParkingSpec.
+
+    table: of the keys and of what waits. at_release: what waited is not before the watermark at its release.
+    """
+
+    table: str
+    max_keys: int
+    max_waiting: int
+    at_release: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One input topic of a stage.
 
@@ -79,6 +92,7 @@ class Entry:
     producer_stage: for repartition topics the stage that writes it; its tasks are producers 0..n-1.
     held_back_ms: of repartition topics, how far its marks are behind the watermarks of those who write it.
     decides: for topics of decisions the node whose rows they are about; no node has the entry's own name.
+    parks: whether and how its keys are parked. releases: for topics of releases the entry whose keys they are about.
     execution_id, execution_header: field with the id of an event's execution, and whether any record may have one in
     its header; of sources.
     """
@@ -98,6 +112,8 @@ class Entry:
     producer_stage: str = ""
     held_back_ms: int = 0
     decides: str = ""
+    parks: ParkedKeys | None = None
+    releases: str = ""
     execution_id: str | None = None
     execution_header: bool = False
 
@@ -180,6 +196,12 @@ class Stage:
     def input_topics(self) -> tuple[str, ...]:
         """Topics it reads, in entry order."""
         return tuple(entry.topic for entry in self.entries)
+
+    def keeper(self, table: TablePlan) -> Operator | ParkedKeys:
+        """What keeps a table of the stage: the operator of a node, or an entry that parks."""
+        parking = (entry.parks for entry in self.entries if entry.parks is not None)
+        kept = next((each for each in parking if each.table == table.name), None)
+        return kept or next(node.operator for node in self.nodes if node.name == table.node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from streamflow.nodes.sink import SinkConfig
 from streamflow.nodes.source import FarTime, SourceConfig
 from streamflow.plan.deliveries import with_deliveries
 from streamflow.plan.held_back import behind_ms, held_back_ms
+from streamflow.plan.parking import with_parking
 from streamflow.plan.plan import (
     Entry,
     EntryKind,
@@ -105,7 +106,7 @@ class _Stages:
 
     def __init__(self, spec: TopologySpec, nodes: Mapping[str, LoweredNode]) -> None:
         self._topology = spec.topology
-        self._nodes = nodes
+        self._nodes, self._parking = nodes, spec.parking
         self._parts = cut(spec)
         self._repartitioned = repartitioned(spec)
         self._stage_of = {name: part.name for part in self._parts for name in part.nodes}
@@ -129,6 +130,7 @@ class _Stages:
         nodes = [self._nodes[name] for name in part.nodes]
         planned = tuple(self._planned(node) for node in nodes)
         entries = (*(self._entry(self._nodes[name]) for name in part.entries), *self._decisions(nodes))
+        entries, parked = with_parking(self._topology, entries, self._parking)
         held_ms = held_back_ms(planned)
         self._held_ms |= held_ms
         tables = (
@@ -136,7 +138,7 @@ class _Stages:
             for node, each in zip(nodes, planned, strict=True)
             if node.lowered.table is not None
         )
-        return Stage(part.name, entries, planned, tuple(tables))
+        return Stage(part.name, entries, planned, (*tables, *parked))
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name

@@ -3,6 +3,7 @@
              group, transactional ids, state folder    repartition, changelog, sink and own other topics
 live run     <topology>                                as declared
 run r        <topology>.<r>                            as declared, with `.r` behind
+round n of r <topology>.<r>-<n>                        with `.r-n` behind; sinks and dead letters with `.r`
 
 Pure: gives a new plan.
 """
@@ -19,17 +20,23 @@ from streamflow.plan.plan import Plan, PlannedNode, Stage, TopicPlan, TopicRole
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 #: Idle for so long is never: no source of a bounded run is left out of the watermark.
 _NEVER_MS = 1 << 62
+_OUTWARD = (TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
 _READ = (TopicRole.SOURCE, TopicRole.GLOBAL_TABLE, TopicRole.PUBLISH_KEYS)
 
 
-def into_run(plan: Plan, run: str) -> Plan:
-    """The plan as run `run`. Raises UserError for a name that cannot be part of a topic's."""
+def into_run(plan: Plan, run: str, *, outputs: str = "") -> Plan:
+    """The plan as run `run`; outputs: what stands behind the names of topics that others read, the run's own name when
+    empty. Raises UserError for a name that cannot be part of a topic's."""
     if not _RUN.fullmatch(run):
         raise UserError(
             f"run name {run!r} is not allowed: up to 40 small letters, digits, dashes or underscores, "
             f"beginning with a letter or digit"
         )
-    names = {topic.name: f"{topic.name}.{run}" for topic in plan.topics if topic.role not in _READ}
+    names = {
+        topic.name: f"{topic.name}.{outputs or run if topic.role in _OUTWARD else run}"
+        for topic in plan.topics
+        if topic.role not in _READ
+    }
     return replace(
         plan,
         run=run,

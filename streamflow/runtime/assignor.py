@@ -3,12 +3,13 @@
 Partition p of all inputs of a stage goes to one worker, because it is one task. The decision is a pure function of the
 members and what they owned; the class below adapts it to aiokafka's group protocol:
 
-    member  ──JoinGroup user data──►  {"url": own address, "owned": {stage: [p, …]}, "generation": g}
+    member  ──JoinGroup user data──►  {"url": own address, "owned": {stage: [p, …]}, "generation": g,
+                                       "kept": {stage: {p: second in which its store was written last}}}
     leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}}       the same map to every member
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,17 +26,21 @@ TaskId = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker as the leader sees it: its address and the tasks it says it owned, at which generation."""
+    """A worker as the leader sees it: its address, the tasks it says it owned, at which generation, and of which others
+    it has a store, written when, s."""
 
     url: str
     owned: frozenset[TaskId] = frozenset()
     generation: int = -1
+    kept: Mapping[TaskId, int] = field(default_factory=dict)
 
 
 def decide(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[str, set[TaskId]]:
     """Tasks per member: in all and of every stage, two members' numbers differ by at most one, and few tasks move.
 
-    tasks: partitions per stage. Of two members that claim a task, the one with the newer generation keeps it.
+    tasks: partitions per stage. Of two members that claim a task, the one with the newer generation keeps it. Who has
+    to give tasks up gives those that somebody who gets some has a store of, who gets them: a worker that was away for
+    long returns to its own.
     """
     given: dict[str, set[TaskId]] = {member: set() for member in members}
     if not members:
@@ -45,18 +50,34 @@ def decide(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[str,
     more = _one_more(tasks, sorted(members), held)
     for stage, count in sorted(tasks.items()):
         quota = {member: count // len(members) + (member in more[stage]) for member in sorted(members)}
+        takers = [members[member].kept for member in members if held[member, stage] < quota[member]]
+        newest = {p: max((kept.get((stage, p), -1) for kept in takers), default=-1) for p in range(count)}
         free = []
-        for task in ((stage, partition) for partition in range(count)):
+        for task in ((stage, partition) for partition in sorted(range(count), key=lambda p: (newest[p], p))):
             keeper = owner.get(task)
             if keeper is not None and quota[keeper] > 0:
                 quota[keeper] -= 1
                 given[keeper].add(task)
             else:
                 free.append(task)
-        takers = (member for member, room in quota.items() for _ in range(room))
-        for task, member in zip(free, takers, strict=True):
-            given[member].add(task)
+        _hand_out(free, quota, members, given)
     return given
+
+
+def _hand_out(
+    free: list[TaskId], quota: dict[str, int], members: Mapping[str, Member], given: dict[str, set[TaskId]]
+) -> None:
+    """Free tasks to whom has the newest store of them, the others to whom there is room."""
+    kept = [(written, task, member) for member in sorted(members) for task, written in members[member].kept.items()]
+    left = set(free)
+    for _, task, member in sorted(kept, reverse=True):
+        if task in left and quota[member] > 0:
+            quota[member] -= 1
+            left.remove(task)
+            given[member].add(task)
+    places = (member for member, room in quota.items() for _ in range(room))
+    for task, member in zip(sorted(left), places, strict=True):
+        given[member].add(task)
 
 
 def _claims(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[TaskId, str]:
@@ -100,6 +121,8 @@ class StageAssignor(AbstractPartitionAssignor):
 
     plan: Plan
     url: str
+    #: Tasks whose stores are on the disk, and when they were written last, s.
+    kept: Callable[[], Mapping[TaskId, int]] = dict
     owned: frozenset[TaskId] = frozenset()
     generation: int = -1
     #: Address per task, as the leader said last.
@@ -112,7 +135,11 @@ class StageAssignor(AbstractPartitionAssignor):
         owned: dict[str, list[int]] = {}
         for stage, partition in sorted(self.owned):
             owned.setdefault(stage, []).append(partition)
-        data = orjson.dumps({"url": self.url, "owned": owned, "generation": self.generation})
+        kept: dict[str, dict[str, int]] = {}
+        for (stage, partition), written in self.kept().items():
+            if (stage, partition) not in self.owned:
+                kept.setdefault(stage, {})[str(partition)] = written
+        data = orjson.dumps({"url": self.url, "owned": owned, "generation": self.generation, "kept": kept})
         return ConsumerProtocolMemberMetadata(0, sorted(topics), data)
 
     def assign(
@@ -154,4 +181,5 @@ class StageAssignor(AbstractPartitionAssignor):
 def _member(data: bytes) -> Member:
     body: dict[str, Any] = orjson.loads(data or b"{}")
     owned = frozenset((stage, p) for stage, partitions in body.get("owned", {}).items() for p in partitions)
-    return Member(body.get("url", ""), owned, body.get("generation", -1))
+    kept = {(stage, int(p)): at for stage, stores in body.get("kept", {}).items() for p, at in stores.items()}
+    return Member(body.get("url", ""), owned, body.get("generation", -1), kept)

@@ -24,7 +24,7 @@ from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing, Rolling
+from streamflow.checkpoint.pacing import Pacing, Rolling, Turns
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
 from streamflow.clock.clock import Clock
 from streamflow.engine.async_entry import AsyncEntry
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 #: Records worked through before the loop gets a turn: some 3 to 5 ms.
 SLICE = 4_000
+#: What is due later than so is left to `tick`.
+_SOON_MS = 50.0
 #: How long a pause lets calls to the outside end, seconds.
 _CALLS_S = 5.0
 
@@ -74,6 +76,7 @@ class HostedTask:
         program: Program,
         producer: TaskProducer,
         pacing: Pacing,
+        turns: Turns,
         partition_counts: dict[str, int],
         on_failure: Callable[["HostedTask", BaseException], None],
         on_commit: Callable[["HostedTask", Checkpoint, float], None],
@@ -103,6 +106,8 @@ class HostedTask:
         self.committed_watermark_ms: int | None = None
         self._committed_progress = ""
         self._program, self._producer, self._pacing, self._counts = program, producer, pacing, partition_counts
+        self._turns = turns
+        self._due: asyncio.TimerHandle | None = None
         self._on_failure, self._on_commit = on_failure, on_commit
         self._task: Task | None = None
         self._store: WriteBehindStore | None = None
@@ -290,14 +295,23 @@ class HostedTask:
         task = self.task
         if self.state is not TaskState.RUNNING or self.is_committing or not task.has_changes or task.in_flight:
             return
-        since_ms = self._clock.monotonic_ms() - self._started_ms
+        now_ms = self._clock.monotonic_ms()
+        since_ms = now_ms - self._started_ms
         if isinstance(self._pacing, Rolling):
             if task.watermark_ms >= END_OF_TIME:
                 since_ms = math.inf  # nothing comes any more
             elif task.first_ms:
                 since_ms = self._clock.wall_ms() - task.first_ms
-        if self._pacing.is_due(since_ms, task.pending_records, task.pending_outputs, task.pending_bytes):
+        gap_ms = self._turns.gap_ms(now_ms)
+        wait_ms = self._pacing.wait_ms(since_ms, gap_ms, task.pending_records, task.pending_outputs, task.pending_bytes)
+        if wait_ms <= 0:
             self._begin_commit()
+        elif self._due is None and wait_ms < _SOON_MS:
+            self._due = asyncio.get_running_loop().call_later(wait_ms / 1_000, self._come_due)
+
+    def _come_due(self) -> None:
+        self._due = None
+        self.commit_if_due()
 
     def _begin_commit(self) -> None:
         checkpoint = self.task.take_checkpoint(self._clock.wall_ms())
@@ -305,6 +319,7 @@ class HostedTask:
             return
         self.moved_at = time.monotonic()  # a commit that begins is progress; one that does not end is none
         self._started_ms = self.moved_at * 1_000
+        self._turns.take(self, self._started_ms)
         self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
 
     async def _run_commit(self, checkpoint: Checkpoint) -> None:
@@ -465,6 +480,9 @@ class HostedTask:
         if self.state is TaskState.CLOSED:
             return
         self.state = TaskState.CLOSED
+        self._turns.leave(self)
+        if self._due is not None:
+            self._due.cancel()
         await self._stop_serving()
         await asyncio.gather(*(waiting.abandon() for waiting in self._waiting.values()))
         if self._commit is not None and not self._commit.done():

@@ -18,6 +18,7 @@ import msgspec
 
 from streamflow.errors import BrokerUnavailable, Fenced, StreamflowError
 from streamflow.model.keyed_publish import Kept, KeyReused, Published, TooManyKeys
+from streamflow.model.outcome import CORRELATION
 from streamflow.model.partitioner import partition_of
 from streamflow.plan.plan import Plan
 from streamflow.runtime import faults
@@ -192,7 +193,7 @@ class _Shard:
             if known is not None:
                 kept = _decode(known[1])
                 if kept.digest == request.digest:
-                    _tell(request, Published(kept.ends, kept.count, replayed=True))
+                    _tell(request, Published(kept.ends, kept.count, replayed=True, execution=kept.execution))
                 else:
                     _refuse(request, KeyReused())
             elif request.key in fresh:
@@ -209,7 +210,7 @@ class _Shard:
         kept = await self._producer.transact(lambda send: self._fill(send, requests, now_ms))
         for request, each in zip(requests, kept, strict=True):
             self._keep(request.key, now_ms, _encode(each))
-            _tell(request, Published(each.ends, each.count))
+            _tell(request, Published(each.ends, each.count, execution=each.execution))
 
     async def _fill(self, send: Send, requests: list[_Request], now_ms: int) -> list[Kept]:
         sent: list[dict[int, Callable[[], Awaitable[int]]]] = []
@@ -223,7 +224,8 @@ class _Shard:
         kept = []
         for request, pending in zip(requests, sent, strict=True):
             count = sum(map(len, request.groups.values()))
-            kept.append(Kept(request.digest, {p: await end() for p, end in pending.items()}, count))
+            execution = dict(request.headers).get(CORRELATION, b"").decode()
+            kept.append(Kept(request.digest, {p: await end() for p, end in pending.items()}, count, execution))
         records: list[Sendable] = [
             (request.key, _encode(each), (), now_ms) for request, each in zip(requests, kept, strict=True)
         ]

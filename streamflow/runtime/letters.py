@@ -20,10 +20,7 @@ from streamflow.bus.masking import masked
 from streamflow.bus.topics import data_path_bus
 from streamflow.errors import UserError
 from streamflow.model.letter import (
-    ATTEMPTS,
-    LETTER,
     OPEN,
-    TIME,
     Decided,
     Decision,
     Letter,
@@ -32,7 +29,9 @@ from streamflow.model.letter import (
     LetterState,
 )
 from streamflow.model.outcome import CORRELATION, new_execution
+from streamflow.model.parking import PARKED
 from streamflow.model.partitioner import partition_of
+from streamflow.model.redrive import event_again, own_headers, release
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime import faults
 from streamflow.runtime.committed_log import CommittedLog
@@ -87,7 +86,9 @@ class KafkaLetters:
         self._plan, self._settings, self._counts, self._limits = plan, settings, partition_counts, limits
         self._id = f"sf.{settings.application}.{plan.identity}.dead_letters"
         self._deciding = asyncio.Lock()
-        self._kinds = {entry.topic: entry.kind for stage in plan.stages for entry in stage.entries}
+        entries = [entry for stage in plan.stages for entry in stage.entries]
+        self._kinds = {entry.topic: entry.kind for entry in entries}
+        self._releases = {entry.releases: entry.topic for entry in entries if entry.releases}
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,8 @@ class KafkaLetters:
             return "unknown_source"
         if self._kinds[topic] is EntryKind.REPARTITION and letter.header("sf-version") != str(self._plan.version):
             return "other_version"  # rows of our own topics mean something by their place
-        own = sum(len(name) + len(value or b"") for name, value in _own_headers(letter))
+        kept = [*own_headers(letter), (PARKED, letter.header(PARKED).encode())]
+        own = sum(len(name) + len(value or b"") for name, value in kept)
         size = len(letter.record.key or b"") + len(letter.value or b"") + own + _ADDED_BYTES
         if size > self._limits.bytes_for(topic):
             return "too_large"
@@ -223,13 +225,26 @@ class KafkaLetters:
             assert letter.decision is not None
             if letter.decision.state is LetterState.REDRIVEN and letter.source is not None:
                 # Alone in its batch: only of such records the headers are looked at.
-                await send(letter.source[0], letter.source[1], [_record(letter, now_ms)])
+                again = event_again(letter, letter.decision.execution, now_ms)
+                await send(letter.source[0], letter.source[1], [again])
+            elif letter.decision.state is LetterState.DISCARDED:
+                await self._release(send, letter, now_ms)
             decisions.append((b"%d" % letter.number, msgspec.json.encode(letter.decision), (), now_ms))
         await send(self._plan.letter_decision_topic, 0, decisions)
         if self._bus is not None:
             key, value = self._event(letters)
             partition = partition_of(key, await producer.partition_count(self._bus.topic))
             await send(self._bus.topic, partition, [(key, value, HEADERS, now_ms)])
+
+    async def _release(self, send: Send, letter: Letter, now_ms: int) -> None:
+        """What waits behind a letter goes on without it, if its input still parks keys."""
+        released = release(letter, now_ms)
+        if released is None or letter.source is None:
+            return
+        node, value = released
+        partition, topic = letter.source[1], self._releases.get(node)
+        if topic is not None and partition < self._counts.get(topic, 0):
+            await send(topic, partition, [(None, value, (), now_ms)])
 
     def _event(self, letters: Sequence[Letter]) -> tuple[bytes, bytes]:
         """What the bus is told, in the same transaction: who decided what about which letters. Key and value."""
@@ -265,20 +280,3 @@ def _redriven(letter: Letter, by: str) -> Letter:
     assert decided.decision is not None
     named = msgspec.structs.replace(decided.decision, execution=new_execution(), attempts=letter.attempts)
     return replace(decided, decision=named)
-
-
-def _record(letter: Letter, now_ms: int) -> Sendable:
-    """The event as it goes out again. Its first time goes with it: by that it is judged to be near enough or not."""
-    assert letter.decision is not None
-    ours = [
-        (LETTER, b"%d" % letter.number),
-        (ATTEMPTS, b"%d" % letter.attempts),
-        (TIME, letter.header(TIME).encode()),
-        (CORRELATION, letter.decision.execution.encode()),
-    ]
-    return letter.record.key, letter.value, [*_own_headers(letter), *ours], now_ms
-
-
-def _own_headers(letter: Letter) -> list[tuple[str, bytes]]:
-    """Those that the event came with."""
-    return [(name, value) for name, value in letter.record.headers if not name.startswith("sf-")]

@@ -1,12 +1,15 @@
 """What the settings of a worker let its nodes reach and know."""
 
 import os
+from pathlib import Path
 
 from streamflow.calls.caller import Outside
+from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import Settings
 
 
-def outside_of(settings: Settings) -> Outside:
-    """Hosts, networks and secrets for the calls of nodes."""
+def outside_of(settings: Settings, results: Path | None = None) -> Outside:
+    """Hosts, networks and secrets for the calls of nodes. results: folder for what they keep."""
     hosts = tuple(pattern.strip() for pattern in settings.outbound_hosts.split(",") if pattern.strip())
-    return Outside(hosts, settings.outbound_networks_parsed, settings.secrets_dir, os.environ)
+    opener = None if results is None else ResultFolders(results)
+    return Outside(hosts, settings.outbound_networks_parsed, settings.secrets_dir, os.environ, opener)

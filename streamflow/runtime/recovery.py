@@ -127,6 +127,15 @@ class Recovery:
             return progress, positions
         return Progress.decode(meta.progress), {place: max(known[place], offset) for place, offset in positions.items()}
 
+    def kept(self) -> dict[tuple[str, int], int]:
+        """Tasks, as (stage, partition), whose stores are on this disk, and when they were written last, s."""
+        found = {}
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            stage, _, partition = path.name.rpartition(".")
+            if stage and partition.isdigit():
+                found[stage, int(partition)] = int(path.stat().st_mtime)
+        return found
+
     def _path(self, stage: Stage, partition: int) -> Path:
         return self._folder / f"{stage.name}.{partition}"
 

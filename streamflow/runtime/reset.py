@@ -49,8 +49,9 @@ class Leavings:
         return bool(self.groups or self.topics or self.folders)
 
 
-async def find(plan: Plan, settings: Settings) -> Leavings:
-    """What is there of a run. Raises UserError while workers of it are alive, BrokerUnavailable."""
+async def find(plan: Plan, settings: Settings, *, outputs: bool = True) -> Leavings:
+    """What is there of a run; outputs: with its sinks and dead letters. Raises UserError while workers of it are alive,
+    BrokerUnavailable."""
     admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
@@ -61,7 +62,7 @@ async def find(plan: Plan, settings: Settings) -> Leavings:
         raise await unavailable(settings, error) from error
     finally:
         await disconnect(admin)
-    roles = _OF_A_RUN if plan.run else _INTERNAL
+    roles = _OF_A_RUN if plan.run and outputs else _INTERNAL
     base = settings.state_dir
     return Leavings(
         [group for group in (group_of(plan, settings), record_group_of(plan, settings)) if group in groups],

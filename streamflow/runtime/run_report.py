@@ -100,7 +100,7 @@ async def report(plan: Plan, settings: Settings, record: RunRecord, took_s: floa
             for (stage, node), each in sums.items()
         ],
         tables=[
-            TableReport(table.name, results[table.node], table.changelog_topic)
+            TableReport(table.name, results.get(table.node, 0), table.changelog_topic)
             for stage in plan.stages
             for table in stage.tables
         ],

@@ -48,13 +48,14 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What was written down. `starts` and `ends` per (topic, partition) of the sources; `ends` empty: it has no end.
-    `end`: what `--to` said."""
+    `end`: what `--to` said. is_over: written when nothing else of it is kept (runtime/rounds.py)."""
 
     start: str
     begun_ms: int
     starts: dict[Place, int]
     ends: dict[Place, int]
     end: str = ""
+    is_over: bool = False
 
 
 def group_of(plan: Plan, settings: Settings) -> str:
@@ -80,23 +81,23 @@ async def begin(
     counts = await ensure_topics(plan, settings)
 
     async def act() -> RunRecord:
-        found = await _read(plan, settings, counts)
+        found = await record_of(plan, settings, counts)
         if found is not None:
             _check_same(plan, found, start, end, bounded)
             return found
         await _check_fresh(plan, settings, counts)
         return await _begin(plan, settings, counts, start or EARLIEST, end, bounded)
 
-    return await _patiently(act, f"run {plan.identity} cannot be begun")
+    return await patiently(act, f"run {plan.identity} cannot be begun")
 
 
 async def read_record(plan: Plan, settings: Settings) -> RunRecord | None:
     """The record of a run, None when it has not begun. Raises BrokerUnavailable, StateMismatch."""
     counts = await ensure_topics(plan, settings)
-    return await _patiently(lambda: _read(plan, settings, counts), f"the record of {plan.identity} cannot be read")
+    return await patiently(lambda: record_of(plan, settings, counts), f"the record of {plan.identity} cannot be read")
 
 
-async def _patiently(act: Callable[[], Awaitable[_T]], fault: str) -> _T:
+async def patiently(act: Callable[[], Awaitable[_T]], fault: str) -> _T:
     """Do something that may be done again: a new broker takes a while until groups have a coordinator."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -149,7 +150,8 @@ def _sources(plan: Plan, counts: Mapping[str, int]) -> list[TopicPartition]:
     ]
 
 
-async def _read(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> RunRecord | None:
+async def record_of(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> RunRecord | None:
+    """The record of a run whose sources have so many partitions. Raises KafkaError, StateMismatch."""
     places = _sources(plan, counts)
     found = await committed_offsets(settings, record_group_of(plan, settings), places)
     if not found:
@@ -166,6 +168,7 @@ async def _read(plan: Plan, settings: Settings, counts: Mapping[str, int]) -> Ru
         {(place.topic, place.partition): bodies[place]["start"] for place in places},
         {(place.topic, place.partition): found[place].offset for place in places} if body["bounded"] else {},
         body.get("to", ""),
+        body.get("over", False),
     )
 
 
@@ -209,20 +212,26 @@ async def _begin(
         await disconnect(consumer)
     begun_ms = int(time.time() * 1_000)
     await _commit(settings, group_of(plan, settings), {place: OffsetAndMetadata(starts[place], "") for place in places})
-    record = {}
-    for place in places:
-        body = {"from": _short(start), "bounded": bounded, "begun_ms": begun_ms, "start": starts[place]}
-        if end is not None:
-            body["to"] = _short(end)
-        record[place] = OffsetAndMetadata(last[place] if bounded else starts[place], orjson.dumps(body).decode())
-    await _commit(settings, record_group_of(plan, settings), record)
-    return RunRecord(
+    record = RunRecord(
         _short(start),
         begun_ms,
         {(place.topic, place.partition): starts[place] for place in places},
         {(place.topic, place.partition): last[place] for place in places} if bounded else {},
         "" if end is None else _short(end),
     )
+    await write_record(plan, settings, record)
+    return record
+
+
+async def write_record(plan: Plan, settings: Settings, record: RunRecord) -> None:
+    """Write a run's record down, over what is there of it. Raises KafkaError."""
+    offsets = {}
+    for place, start in record.starts.items():
+        body = {"from": record.start, "bounded": bool(record.ends), "begun_ms": record.begun_ms, "start": start}
+        body |= {"to": record.end} if record.end else {}
+        body |= {"over": True} if record.is_over else {}
+        offsets[TopicPartition(*place)] = OffsetAndMetadata(record.ends.get(place, start), orjson.dumps(body).decode())
+    await _commit(settings, record_group_of(plan, settings), offsets)
 
 
 async def _places(

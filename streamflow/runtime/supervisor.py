@@ -47,6 +47,11 @@ class Supervisor:
         self._stopping = False
         self._exit_code = 0
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop, or has given up; also when that came after the last worker's end."""
+        return self._stopping
+
     def run(self) -> int:
         """Exit code for the parent."""
         for number in (signal.SIGTERM, signal.SIGINT):

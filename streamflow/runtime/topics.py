@@ -181,6 +181,18 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     return found
 
 
+async def partition_counts(settings: Settings, names: list[str]) -> dict[str, int]:
+    """Partitions of those topics that exist. Raises BrokerUnavailable."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        return await _existing(admin, names)
+    except KafkaError as error:
+        raise await unavailable(settings, error) from error
+    finally:
+        await disconnect(admin)
+
+
 async def broker_count(settings: Settings) -> int | None:
     """How many brokers answer, None when none does within a few seconds."""
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=5_000)

@@ -23,7 +23,7 @@ from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing, Rolling
+from streamflow.checkpoint.pacing import Pacing, Rolling, Turns
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources, target_of
@@ -93,7 +93,7 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
-        self.calls = AsyncNodes(plan, outside_of(settings))
+        self.calls = AsyncNodes(plan, outside_of(settings, settings.state_dir / plan.identity / "results"))
         self.url = url
         self._bus = None
         if settings.events_detail != "off":
@@ -118,8 +118,10 @@ class Worker:
         # One list of intervals for all tasks: Kafka's session must survive a revocation that uses its whole budget.
         budget_s = min(5.0, settings.session_timeout_ms / 3_000)
         recovery = Recovery(settings, self._group, settings.state_dir / plan.identity, self._memory, plan.guarantee)
+        self.assignor.kept = recovery.kept
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
+        self._turns = Turns()
         self.obedience = Obedience(self.control_topic, self.host)
         self.host.admit = self.obedience.admit
         self.host.events = TaskEvents(self.events, plan.topology, url)
@@ -169,6 +171,7 @@ class Worker:
             self._programs[name],
             producer,
             pacing,
+            self._turns,
             self.partition_counts,
             host.on_failure,
             host.on_commit,

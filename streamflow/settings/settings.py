@@ -122,6 +122,13 @@ class Settings(BaseSettings):
     session_timeout_ms: int = Field(
         10_000, ge=6_000, le=300_000, description="silence after which a worker is gone, ms; Kafka's least is 6 s"
     )
+    return_within_ms: int = Field(
+        0,
+        ge=0,
+        le=300_000,
+        description="how long partitions of a stopped worker with an `instance_id` wait for its return, ms; 0: others "
+        "take them at once; less than Kafka's least session, 6 s, is as 0",
+    )
     fetch_max_bytes: int = Field(
         1 << 20, ge=1 << 10, le=64 << 20, description="bytes per partition and fetch: bound of a chunk"
     )

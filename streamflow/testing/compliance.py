@@ -23,7 +23,7 @@ from streamflow.model.chunk import Record
 from streamflow.model.expression import field_expression
 from streamflow.model.schema import Field, FieldType, Schema
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeKind
-from streamflow.nodes.operators import Fold, Operator, Process, Rekey
+from streamflow.nodes.operators import RESCUABLE, Fold, Operator, Process, Rekey
 from streamflow.nodes.registry import KINDS
 from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
@@ -41,6 +41,7 @@ READING = Schema(
         Field("value", FieldType.FLOAT),
         Field("unit", FieldType.STR, nullable=True),
         Field("tags", FieldType.JSON, nullable=True),
+        Field("seen", FieldType.INT, nullable=True),
     ),
 )
 #: Rows of the second input of kinds that take their inputs apart; the inputs are called `first` and `second`.
@@ -53,6 +54,7 @@ TABLE = "sensors"
 #: What examples that call to the outside find there: a secret called `example`, and no host that may be called.
 OUTSIDE = Outside(environment={"STREAMFLOW_SECRET_EXAMPLE": "example"})
 _OUT = "compliance.out"
+_FAILED = "compliance.failed"
 _WITHOUT_INPUT = ("source", "global_table")
 #: Sinks outside of Kafka, which are run with what they write to (tests/sinks).
 _OUTSIDE = ("file_sink", "sql_sink")
@@ -155,6 +157,21 @@ def crashes_do_not_matter(kind: type[NodeKind]) -> None:
         assert _outcome(kind, chunk_size=11, crashes=crashes) == expected, f"state is not restored after {point}"
 
 
+def failed_rows_go_on(kind: type[NodeKind]) -> None:
+    """Where `node.failed` is read, rows that would be dead letters go there, and all others are the same."""
+    lowered, _ = lowered_example(kind)
+    if lowered is None or not isinstance(lowered.operator, RESCUABLE) or kind.outputs_of(kind.example):
+        return
+    expected, found = _outcome(kind, chunk_size=7), _outcome(kind, chunk_size=7, rescued=True)
+    failed = found.pop(_FAILED)
+    before, after = expected.pop("dead letters"), found.pop("dead letters")
+    assert found == expected, "other rows change where failed ones are read"
+    assert len(before) == len(after) + len(failed), "a row that failed is lost, or goes on and is a dead letter too"
+    assert not [each for each in after if orjson.loads(each)["sf-node"] == "example"], (
+        "a dead letter of the node is left"
+    )
+
+
 def closes_after_failure(kind: type[NodeKind]) -> None:
     """A node of Python code is closed also when it could not be opened, and a task that failed can be closed."""
     lowered, _ = lowered_example(kind)
@@ -202,6 +219,7 @@ CHECKS: Mapping[str, Callable[[type[NodeKind]], None]] = {
         what_is_not_named_passes_on,
         chunks_do_not_matter,
         crashes_do_not_matter,
+        failed_rows_go_on,
         closes_after_failure,
     )
 }
@@ -238,15 +256,18 @@ def _events() -> tuple[list[dict[str, Any] | bytes], list[dict[str, Any]]]:
         time = number * 20_000 + (number * 7_919) % 60_000
         reading = {"time": time, "sensor": f"s{number * 31 % 5}", "value": ((number * 13) % 97 - 20) / 2}
         unit = {} if number % 3 == 0 else {"unit": "C"}
-        readings.append(reading | unit | {"tags": [f"t{each}" for each in range(number % 4)]})
+        readings.append(reading | unit | {"tags": [f"t{each}" for each in range(number % 4)], "seen": number % 6})
         if number % 60 == 30:
             readings.append(b'{"time": "no time"')
     settings = [{"sensor": f"s{each % 6}", "time": each * 90_000, "limit": each / 2} for each in range(40)]
     return readings, settings
 
 
-def _plan(kind: type[NodeKind], config: Mapping[str, Any], inputs: tuple[str, ...]) -> Plan:
-    """Sources → the node → a sink. `inputs`: names of readings, settings, or the tables of them."""
+def _plan(kind: type[NodeKind], config: Mapping[str, Any], inputs: tuple[str, ...], *, rescued: bool = False) -> Plan:
+    """Sources → the node → a sink. `inputs`: names of readings, settings, or the tables of them.
+
+    rescued: whether the rows that fail there have a sink, too.
+    """
     source: dict[str, Any] = {"kind": "source", "key": "sensor", "event_time": "time", "watermark_delay": "2m"}
     source |= {"future": {"limit": "1h", "policy": "accept"}}
     nodes: dict[str, Any] = {"example": {"kind": kind.kind, **config}}
@@ -271,6 +292,8 @@ def _plan(kind: type[NodeKind], config: Mapping[str, Any], inputs: tuple[str, ..
         nodes[f"out_{name}"] = {"kind": "sink", "input": f"example.{name}", "topic": f"{_OUT}.{name}"}
     if kind.kind not in ("sink", *_OUTSIDE) and not kind.outputs_of(config):
         nodes["out"] = {"kind": "sink", "input": behind, "topic": _OUT}
+    if rescued:
+        nodes["out_failed"] = {"kind": "sink", "input": "example.failed", "topic": _FAILED}
     schemas = {
         schema.name: {f.name: f"{f.type}{'?' if f.nullable else ''}" for f in schema.fields}
         for schema in (READING, SETTING)
@@ -287,7 +310,7 @@ class _Run:
     def driver(self, **shape: Any) -> Driver:
         crashes = shape.pop("crashes", {})
         with KINDS.lent(self.kind):
-            plan = bounded(self._plan())
+            plan = bounded(self._plan(rescued=shape.pop("rescued", False)))
             models, cards = samples(plan)
             driver = Driver(plan, partitions=2, outside=OUTSIDE, models=models, **shape)
         driver.crash_at = crashes
@@ -304,10 +327,10 @@ class _Run:
         driver.finish()
         return driver
 
-    def _plan(self) -> Plan:
+    def _plan(self, *, rescued: bool) -> Plan:
         """Of kinds that take their inputs apart the first combination of streams and tables that they take."""
         if self.kind.inputs_apart is None:
-            return _plan(self.kind, self.kind.example, ("readings",))
+            return _plan(self.kind, self.kind.example, ("readings",), rescued=rescued)
         problems: list[TopologyError] = []
         for tables in ((False, False), (False, True), (True, True)):
             names = zip(("readings", "settings"), tables, strict=True)

@@ -32,8 +32,10 @@ from streamflow.engine.task import Task
 from streamflow.inference.models import Models
 from streamflow.model.approval import partition_of_id
 from streamflow.model.chunk import Record
+from streamflow.model.letter import Decision, Letter, LetterState
 from streamflow.model.outcome import CORRELATION, Outcome
 from streamflow.model.partitioner import partition_of
+from streamflow.model.redrive import event_again, release
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
 from streamflow.nodes.operators import Count
 from streamflow.plan.plan import EntryKind, Plan, Stage
@@ -153,6 +155,23 @@ class Driver:
         body = {"at": self.now_ms, "id": approval, "decision": decision, "actor": actor, **more}
         partition = partition_of_id(approval) or 0
         self.log.partitions[topic, partition].append(None, orjson.dumps(body), self.now_ms)
+
+    def redrive(self, letter: Record, value: dict[str, Any] | None = None) -> None:
+        """Send a dead letter's event again, as `dlq redrive` does; value: as edited."""
+        edited = None if value is None else Decision(LetterState.EDITED, 0, 0, value=orjson.dumps(value))
+        known = Letter(letter, edited)
+        assert known.source is not None
+        key, data, headers, _ = event_again(known, f"again-{known.source[:2]}-{letter.offset}", self.now_ms)
+        self.log.partitions[known.source[:2]].append(key, data, self.now_ms, tuple(headers))
+
+    def discard(self, letter: Record) -> None:
+        """Let go what waits behind a dead letter, as `dlq discard` does."""
+        known = Letter(letter)
+        released = release(known, self.now_ms)
+        if released is not None and known.source is not None:
+            entries = [entry for stage in self.plan.stages for entry in stage.entries]
+            topic = next(entry.topic for entry in entries if entry.releases == released[0])
+            self.log.partitions[topic, known.source[1]].append(None, released[1], self.now_ms)
 
     def _key_field(self, topic: str) -> str | None:
         for table in self.plan.global_tables:
@@ -362,7 +381,7 @@ class Driver:
         if found is None:
             raise KeyError(name)
         stage, table = found
-        operator = next(node.operator for node in stage.nodes if node.name == table.node)
+        operator = stage.keeper(table)
         rows: dict[Any, Any] = {}
         for partition in range(self._partitions):
             store = self._stores.get((stage.name, partition), MemoryStore())

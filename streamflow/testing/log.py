@@ -10,6 +10,7 @@ from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.model.chunk import Chunk, Mark, Record, Run
 from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION, PIECE, bounded_id
+from streamflow.model.parking import PARKED
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 
@@ -71,6 +72,7 @@ class MemoryLog:
         correlations: dict[int, bytes] = {}
         traces: dict[int, TraceContext] = {}
         pieces: set[int] = set()
+        returned: dict[int, bytes] = {}
         runs: list[Run] = []
         for record in found:
             if marks and record.value is not None and record.value.startswith(b"{"):
@@ -81,6 +83,8 @@ class MemoryLog:
             if correlation is not None:
                 record = replace(record, timestamp_ms=redriven_time(headers, record.timestamp_ms))
                 correlations[len(values)] = bounded_id(correlation)
+                if PARKED in headers:
+                    returned[len(values)] = headers[PARKED]
             if PIECE in headers:
                 pieces.add(len(values))
             last = kept[-1] if runs else None
@@ -102,6 +106,7 @@ class MemoryLog:
             correlations=correlations,
             traces=traces,
             pieces=pieces,
+            returned=returned,
             timestamps=[record.timestamp_ms for record in kept],
             size_bytes=sum(len(value or b"") for value in values),
             fetched_at_ms=now_ms,

@@ -108,7 +108,7 @@ class Builder:
         self, topology: str, *, version: int = 1, guarantee: str = "exactly_once", description: str = ""
     ) -> None:
         self._document: dict[str, Any] = {"topology": topology, "version": version, "guarantee": guarantee}
-        self._document |= {"description": description, "schemas": {}, "nodes": {}, "error_budgets": {}}
+        self._document |= {"description": description, "schemas": {}, "nodes": {}, "error_budgets": {}, "parking": {}}
         self._twice: list[Problem] = []
 
     def schema(self, name: str, /, **fields: str) -> None:
@@ -118,6 +118,10 @@ class Builder:
     def error_budget(self, node: NodeHandle, **config: Any) -> None:
         """How many rows of a node may fail before the topology is paused; as in YAML."""
         self._declare("error_budgets", node.name, config)
+
+    def parking(self, node: NodeHandle, **config: Any) -> None:
+        """That keys wait at a source or key_by behind what has failed; as in YAML."""
+        self._declare("parking", node.name, config)
 
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""

@@ -6,12 +6,13 @@ from streamflow.errors import Problem
 from streamflow.model.names import field_problem, node_problem
 from streamflow.topology.graph import children_of, cycles
 from streamflow.topology.kinds import kind_of
+from streamflow.topology.outputs import outputs_of
 from streamflow.topology.parts import cut, feedback
 from streamflow.topology.spec import TopologySpec
 
 #: Kinds whose rows are of use without anything behind them.
 _SINKS = {"sink", "file_sink", "sql_sink"}
-_ENDS = {*_SINKS, "window", "echo", "process", "table", "foreign_join", "global_table", "webhook"}
+_ENDS = {*_SINKS, "window", "echo", "process", "table", "accept", "foreign_join", "global_table", "webhook"}
 #: Kinds that read a topic.
 _STARTS = {"source", "global_table"}
 
@@ -43,7 +44,7 @@ def _check_names(spec: TopologySpec) -> list[Problem]:
 def _check_edges(spec: TopologySpec) -> list[Problem]:
     problems = []
     kinds = {node.name: node.kind for node in spec.nodes}
-    parted = {node.output_of for node in spec.nodes}
+    parted = {node.name for node in spec.nodes if not node.output_of and outputs_of(node)}
     queues = {node.name for node in spec.nodes if node.queue_of}
     for node in spec.nodes:
         place = f"nodes.{node.name}"

@@ -9,9 +9,11 @@ from streamflow.errors import Problem
 from streamflow.model.expression import field_expression
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.global_table import GlobalTableConfig
+from streamflow.nodes.identity import identity_of
 from streamflow.nodes.kind import Flow, Lowered, Lowering, NodeConfig
-from streamflow.nodes.operators import KEY_FIELD, Handover, Output
+from streamflow.nodes.operators import KEY_FIELD, RESCUABLE, Handover, Output, Rescued
 from streamflow.nodes.registry import near_kinds
+from streamflow.nodes.resilience import AsyncConfig
 from streamflow.nodes.source import SourceConfig
 from streamflow.topology.config_problems import problems_of
 from streamflow.topology.graph import ordered
@@ -40,7 +42,9 @@ class TopologyLowering:
         self.problems: list[Problem] = []
         self.configs: dict[str, NodeConfig] = {}
         self.nodes: dict[str, LoweredNode] = {}
+        #: What is handed over by each queue; what comes into each node.
         self._flows: dict[str, Flow] = {}
+        self._incoming: dict[str, Flow] = {}
         self._schemas: dict[str, Schema | None] = {}
         self._tables: dict[str, Flow | None] = {node.name: None for node in spec.nodes if node.kind == "global_table"}
         self._parse_schemas(spec)
@@ -53,8 +57,7 @@ class TopologyLowering:
             elif node.name in self.configs:
                 self._lower(node, self.configs[node.name])
             elif node.output_of in self.nodes:
-                flow = self.nodes[node.output_of].lowered.outputs[node.name.removeprefix(f"{node.output_of}.")]
-                self.nodes[node.name] = LoweredNode(node, NodeConfig(), Lowered(Output(), flow))
+                self._output(node, self.nodes[node.output_of].lowered)
 
     def _parse_schemas(self, spec: TopologySpec) -> None:
         for name, fields in spec.schemas.items():
@@ -87,6 +90,19 @@ class TopologyLowering:
         over = Flow(schema, key, flow.key_name, flow.repeats)
         self.nodes[node.name] = LoweredNode(node, NodeConfig(), Lowered(Handover(), over))
 
+    def _output(self, node: NodeSpec, of: Lowered) -> None:
+        """One output of several, or the rows that fail at a node, which are those that come into it."""
+        flow = of.outputs.get(node.name.removeprefix(f"{node.output_of}."))
+        if flow is not None:
+            self.nodes[node.name] = LoweredNode(node, NodeConfig(), Lowered(Output(), flow))
+        elif isinstance(of.operator, RESCUABLE):
+            lowered = Lowered(Rescued(), self._incoming[node.output_of])
+            self.nodes[node.name] = LoweredNode(node, NodeConfig(), lowered)
+        else:
+            message = f"rows that fail in a {node.kind} cannot go on elsewhere"
+            remedy = "leave them to the dead letters, or compute what may fail in a map before it"
+            self.problems.append(Problem(f"nodes.{node.output_of}", message, remedy))
+
     def _lower(self, node: NodeSpec, config: NodeConfig) -> None:
         inputs: tuple[tuple[str, Flow], ...] = ()
         flow: Flow | None
@@ -102,7 +118,10 @@ class TopologyLowering:
             flow = flow or self._input_flow(node)
         if flow is None:
             return
+        self._incoming[node.name] = flow
         lowering = Lowering(node.name, flow, self._tables, inputs)
+        if isinstance(config, AsyncConfig):
+            lowering.identity = identity_of(kind, config)
         lowered = kind.lower(config, lowering)
         self.problems += lowering.problems
         if lowered is not None and not lowering.problems:

@@ -11,6 +11,11 @@ def repartition_topic(topology: str, node: str) -> str:
     return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
+def parked_table(node: str) -> str:
+    """Table of the keys that are parked at a source or key_by, and what waits there."""
+    return f"{node}.parked"
+
+
 def changelog_topic(topology: str, table: str) -> str:
     """Topic that holds every change of a table."""
     return f"{topology}.{table}.changelog"
@@ -46,6 +51,11 @@ def decisions_topic(topology: str, node: str) -> str:
     return f"{topology}.{node}.approvals"
 
 
+def releases_topic(topology: str, node: str) -> str:
+    """Topic of parked keys that may go on without the letter they wait behind."""
+    return f"{topology}.{node}.releases"
+
+
 def control_topic(topology: str) -> str:
     """Topic of what was ordered of a topology, and which tasks have obeyed."""
     return f"{topology}.control"
@@ -72,6 +82,8 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
             outcome_topic(spec.topology),
             control_topic(spec.topology),
             *(decisions_topic(spec.topology, name) for name in approvals),
+            *(releases_topic(spec.topology, name) for name in spec.parking),
+            *(changelog_topic(spec.topology, parked_table(name)) for name in spec.parking),
             *(repartition_topic(spec.topology, name) for name in key_bys),
             *(changelog_topic(spec.topology, name) for name in tables),
             *(feed_topic(spec.topology, node.name) for node in spec.nodes if node.kind in ("file_sink", "sql_sink")),

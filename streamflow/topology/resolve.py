@@ -15,6 +15,7 @@ from streamflow.topology.foreign import as_written, with_foreign_joins
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
 from streamflow.topology.outputs import with_outputs
+from streamflow.topology.parking import check_parking
 from streamflow.topology.queues import with_queues
 from streamflow.topology.spec import TopologySpec
 
@@ -43,6 +44,7 @@ def resolve(written: TopologySpec) -> Resolved:
     problems = [
         *check_graph(spec),
         *check_budgets(written),
+        *check_parking(written, spec, lowering.nodes),
         *lowering.problems,
         *_check_topics(spec, lowering),
         *_check_tables(lowering),

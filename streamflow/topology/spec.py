@@ -50,6 +50,18 @@ class ErrorBudgetSpec(BaseModel):
     per: DurationMs = Field(600_000, ge=1_000, le=7 * 86_400_000, description="time that is looked back")
 
 
+class ParkingSpec(BaseModel):
+    """That later events of a key wait when one of them has failed for good; bounds are per task."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    max_keys: int = Field(1_000, ge=1, le=10_000, description="keys beyond are not parked: their events go on")
+    max_waiting: int = Field(10_000, ge=1, le=100_000, description="events beyond are dead letters, `parked_full`")
+    time: Literal["event", "release"] = Field(
+        "event", description="event time of what has waited: its own, or not before the watermark at its release"
+    )
+
+
 class TopologySpec(BaseModel):
     """A topology as declared. Whether it can run is checked by `topology.resolve`, which lists every problem."""
 
@@ -65,6 +77,10 @@ class TopologySpec(BaseModel):
     nodes: tuple[NodeSpec, ...] = Field(min_length=1, max_length=NODES_MAX)
     error_budgets: Mapping[str, ErrorBudgetSpec] = Field(
         default_factory=dict, description="by node: how many rows may fail before the topology is paused"
+    )
+
+    parking: Mapping[str, ParkingSpec] = Field(
+        default_factory=dict, description="by source or key_by: keys wait behind what has failed, until it is settled"
     )
 
     @property

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import Path, Query, Request, Response
@@ -28,6 +29,7 @@ from streamflow.web.control import LINE
 from streamflow.web.event_status import FollowedStatus
 from streamflow.web.events import feed_of
 from streamflow.web.guard import caller_of
+from streamflow.web.keyed_publishing import REPLAYED, IdempotencyKey
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.routes import Routes
@@ -53,6 +55,10 @@ class _Body(BaseModel):
 
 class AcknowledgeBody(_Body):
     """Who has seen an alert."""
+
+
+class ClearBody(_Body):
+    """Who ends an alert, and why."""
 
 
 class SilenceBody(_Body):
@@ -170,6 +176,17 @@ def _add_alerts(router: Routes, desk: AlertDesk) -> None:
             raise Refusal(409, "alert_over", f"{alert} was cleared meanwhile")
         return JsonResponse(found.plain(), status_code=200 if is_done else 202)
 
+    @router.post("/v1/alerts/{alert}/clear", operation_id="clear_alert", responses=_LATER)
+    async def clear_alert(request: Request, body: ClearBody | None = None, alert: str = AlertId) -> Response:
+        """End an alert by hand, such as one of a topology that is gone. Twice does no harm. A rule that still holds
+        raises another after its cool-down, an alert node at the next breach."""
+        found, given = await desk.alert(alert), body or ClearBody()
+        data = {"alert": alert, "rule": found.rule, "labels": found.labels, "reason": f"by hand: {given.comment}"[:500]}
+        is_done = not found.is_open or await desk.say(
+            request, EventType.ALERT_CLEARED, data, given, lambda: not found.is_open
+        )
+        return JsonResponse(found.plain(), status_code=200 if is_done else 202)
+
 
 def _add_silences(router: Routes, desk: AlertDesk) -> None:
     @router.get("/v1/alerts/silences", operation_id="list_silences")
@@ -179,9 +196,18 @@ def _add_silences(router: Routes, desk: AlertDesk) -> None:
         return JsonResponse({"silences": [asdict(each) for each in table.silences.values() if each.until > now_ms]})
 
     @router.post("/v1/alerts/silences", operation_id="silence_alerts", responses=_LATER)
-    async def silence_alerts(request: Request, body: SilenceBody) -> Response:
-        """Tell nobody of alerts that match, for a time. They are raised and shown as ever."""
+    async def silence_alerts(request: Request, body: SilenceBody, idempotency_key: IdempotencyKey = None) -> Response:
+        """Tell nobody of alerts that match, for a time. They are raised and shown as ever. With an Idempotency-Key the
+        same request is one silence, however often it comes while the table has it (the last 1,000)."""
         table, silence = await desk.table(), secrets.token_hex(8)
+        if idempotency_key is not None:
+            silence = blake2b(idempotency_key.encode(), digest_size=8).hexdigest()
+            known = table.silences.get(silence)
+            if known is not None:
+                if (known.rule, known.labels, known.comment) != (body.rule, body.labels, body.comment):
+                    detail = "another silence was made under this key: use a new key for a new request"
+                    raise Refusal(422, "idempotency_key_reused", detail)
+                return JsonResponse({"silence": silence, "until": known.until}, headers={REPLAYED: "true"})
         until = int(time.time() * 1_000) + body.for_
         data = {"silence": silence, "rule": body.rule, "labels": body.labels, "until": until, "comment": body.comment}
         done = await desk.say(request, EventType.ALERT_SILENCED, data, body, lambda: silence in table.silences)

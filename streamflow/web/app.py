@@ -34,6 +34,7 @@ from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
 from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
+from streamflow.web.performance import performance_routes
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     PROBLEM,
@@ -67,11 +68,14 @@ PERMISSIONS = {
     "list_alerts": "query",
     "show_alert": "query",
     "acknowledge_alert": "operate",
+    "clear_alert": "operate",
     "list_silences": "query",
     "silence_alerts": "operate",
     "lift_silence": "operate",
     "show_alert_rules": "view",
     "set_alert_rules": "operate",
+    "summarize_performance": "view",
+    "report_performance": "query",  # it names alerts
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -132,6 +136,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     status_routes(service, status).add_to(app)
     execution_routes(service).add_to(app)
     alert_routes(service, status).add_to(app)
+    performance_routes(service, status).add_to(app)
     socket_routes(live).add_to(app)
     why_routes(service).add_to(app)
     letter_routes(service).add_to(app)

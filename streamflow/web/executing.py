@@ -1,20 +1,24 @@
-"""POST /v1/topologies/{topology}/execute: publish one event and answer with what became of it."""
+"""POST /v1/topologies/{topology}/execute: publish events and answer with what became of each."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Query, Request, Response
 
 from streamflow.errors import BrokerUnavailable
-from streamflow.model.outcome import CORRELATION, Outcome, new_execution
+from streamflow.model.outcome import CORRELATION, Outcome, new_execution, numbered_executions
 from streamflow.model.position import encode_token
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.plan import Plan
+from streamflow.plan.reach import nodes_behind
+from streamflow.web.executing_many import ITEMS_MAX, answer_all
 from streamflow.web.executions import KEPT_S, age_s
+from streamflow.web.expected_versions import check_room, ready_to_wait
 from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.publish_document import request_body
-from streamflow.web.publishing import Target, admitted, targets_of, validated
+from streamflow.web.publishing import Pair, Target, admitted, events_of, targets_of, validated
 from streamflow.web.routes import Routes
 from streamflow.web.tracing import traced
 
@@ -26,11 +30,11 @@ _LATER: dict[int | str, dict[str, Any]] = {202: json_answer("What is known so fa
 
 
 def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
-    """Routes that run single events through the topology."""
+    """Routes that run events through the topology."""
     router = Routes()
     targets = targets_of(service)
     tables = {topic: _tables_behind(service.plan, target.node) for topic, target in targets.items()}
-    events = request_body({topic: target.schema for topic, target in targets.items()}, one=True)
+    events = request_body({topic: target.schema for topic, target in targets.items()}, lines=False)
 
     @router.post(_PATH + "/execute", tags=["execute"], operation_id="execute", responses=_LATER, openapi_extra=events)
     async def execute(
@@ -42,31 +46,42 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
     ) -> Response:
         """Publish one event and wait until everything that becomes of it is committed: rows in sinks, late and dead
         letters. 200 with the outcome, or 202 with a Location to ask again. Windows answer for many events: query the
-        `tables` with `after=` the token."""
+        `tables` with `after=` the token.
+
+        An array of up to 100 events: `results` has the outcome of each, in their order, `counts` how many came to what;
+        202 while one is pending. Events that are not accepted are `rejected`, the others go on."""
+        began = time.monotonic()
         _check_topology(service, topology)
         topic, target = _target(targets, source)
-        if service.executions.is_full:
-            raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
+        await ready_to_wait(service)
         body = await admitted(service, request, buckets[topic], limits)
-        buckets[topic].take(1)
-        records, rejected = validated(target, [body], key)
-        if rejected:
+        many = body.startswith(b"[")
+        values = events_of(body, ITEMS_MAX) if many else [body]
+        check_room(service, len(values))
+        buckets[topic].take(len(values))
+        records, rejected = validated(target, values, key)
+        if rejected and not many:
             raise Refusal(422, rejected[0]["reason"], rejected[0]["message"])
-        execution = new_execution()
-        try:
-            await service.follow_outcomes()
-            with traced(service, request, topic) as headers:
-                ends = await service.publish(topic, records, [(CORRELATION, execution.encode()), *headers])
-        except BrokerUnavailable as error:
-            raise broker_unavailable(error) from error
-        outcome = await service.executions.wait(execution, timeout_ms / 1_000)
-        return _answer(topology, execution, outcome, {"token": encode_token({topic: ends}), "tables": tables[topic]})
+        ids = numbered_executions(new_execution(), len(records))
+        token = await _published(service, request, topic, records, ids) if records else None
+        outcomes = await service.executions.wait_all(ids, timeout_ms / 1_000)
+        more = {"token": token, "tables": tables[topic]}
+        if not many:
+            return _answer(topology, ids[0], outcomes[0], more)
+        took_ms = round((time.monotonic() - began) * 1_000)
+        return answer_all(topology, ids, outcomes, rejected, {"took_ms": took_ms, **more})
 
+    _add_show(router, service)
+    return router
+
+
+def _add_show(router: Routes, service: Service) -> None:
     @router.get(_PATH + "/executions/{execution}", tags=["execute"], operation_id="show_execution", responses=_LATER)
     async def show_execution(
         topology: str,
         execution: str,
         timeout_ms: int = Query(0, ge=0, le=TIMEOUT_MAX_MS, description="how long to wait for the outcome"),
+        count: int | None = Query(None, ge=1, le=ITEMS_MAX, description="of so many that were executed together"),
     ) -> Response:
         """The outcome of an execution of the last ten minutes; any worker has it. 202 while something is on its way."""
         _check_topology(service, topology)
@@ -75,15 +90,21 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
             raise Refusal(404, "unknown_execution", f"{execution!r} is no execution: ask at the Location given")
         if age > KEPT_S:
             raise Refusal(410, "expired", f"outcomes are kept for {KEPT_S} s; the results are in the sinks")
-        if service.executions.is_full:
-            raise Refusal(429, "busy", "too many executions are waited for", retry_after_s=1)
-        try:
-            await service.follow_outcomes()
-        except BrokerUnavailable as error:
-            raise broker_unavailable(error) from error
-        return _answer(topology, execution, await service.executions.wait(execution, timeout_ms / 1_000), {})
+        await ready_to_wait(service, count or 1)
+        if count is None:
+            return _answer(topology, execution, await service.executions.wait(execution, timeout_ms / 1_000), {})
+        ids = numbered_executions(execution, count)
+        return answer_all(topology, ids, await service.executions.wait_all(ids, timeout_ms / 1_000), [], {})
 
-    return router
+
+async def _published(service: Service, request: Request, topic: str, records: list[Pair], ids: list[str]) -> str:
+    """Publish each record under its id; the token of the position."""
+    marks = [((CORRELATION, each.encode()),) for each in ids]
+    try:
+        with traced(service, request, topic) as headers:
+            return encode_token({topic: await service.publish(topic, records, headers, each=marks)})
+    except BrokerUnavailable as error:
+        raise broker_unavailable(error) from error
 
 
 def _check_topology(service: Service, topology: str) -> None:
@@ -102,14 +123,7 @@ def _target(targets: dict[str, Target], source: str | None) -> tuple[str, Target
 
 
 def _answer(topology: str, execution: str, outcome: Outcome, more: dict[str, Any]) -> Response:
-    body = {
-        "id": execution,
-        "status": outcome.status,
-        "rows": outcome.rows,
-        "late": outcome.late,
-        "dead": outcome.dead,
-        **more,
-    }
+    body = {"id": execution, **outcome.shown(), **more}
     if outcome.is_complete:
         return JsonResponse(body)
     location = f"/v1/topologies/{topology}/executions/{execution}"
@@ -118,13 +132,5 @@ def _answer(topology: str, execution: str, outcome: Outcome, more: dict[str, Any
 
 def _tables_behind(plan: Plan, source: str) -> list[str]:
     """Names of the tables that an event of a source may change."""
-    reached, found = {source}, []
-    for stage in plan.stages:  # writers of repartition topics before their readers
-        entries = {entry.node for entry in stage.entries if entry.kind is EntryKind.REPARTITION or entry.node == source}
-        reached_here = entries & reached
-        for node in stage.nodes:
-            if reached_here.intersection(node.inputs):
-                reached_here.add(node.name)
-        reached |= reached_here
-        found += [table.name for table in stage.tables if table.node in reached_here]
-    return found
+    reached = {node.name for node in nodes_behind(plan, source)}
+    return [table.name for stage in plan.stages for table in stage.tables if table.node in reached]

@@ -46,7 +46,11 @@ async def by_owner(
     path = OWNER_PATH.replace("{topic}", quote(topic, safe=""))
     parameters = {} if key is None else {"key": key}
     given = {"Idempotency-Key": once.key}
-    given |= {name: request.headers[name] for name in ("content-type", TRACEPARENT) if name in request.headers}
+    given |= {
+        name: request.headers[name]
+        for name in ("content-type", "if-match", "if-none-match", TRACEPARENT)
+        if name in request.headers
+    }
     try:
         status, headers, content = await service.forward(owner, path, parameters, given, body)
     except OwnerUnreachable:

@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from streamflow.errors import ExternalError, Fenced, UserError
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterState
 from streamflow.web.guard import caller_of
+from streamflow.web.parked import ParkedKeys
 from streamflow.web.ports import Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.publish_document import request_body
@@ -61,18 +62,30 @@ Wanted = Annotated[LetterFilter, Depends(letter_filter)]
 def letter_routes(service: Service) -> Routes:
     """Routes of the topology's dead letters."""
     router = Routes(tags=["dead letters"], dependencies=[Depends(_known(service))])
+    _reading(router, service)
+    _deciding(router, service)
+    return router
+
+
+def _reading(router: Routes, service: Service) -> None:
+    parked = ParkedKeys(service)
 
     @router.get(_PATH, operation_id="list_letters")
     async def list_letters(wanted: Wanted, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None) -> Response:
-        """Letters, oldest first. A `cursor` means there may be more, also behind a page with fewer than the limit."""
+        """Letters, oldest first, with how many events wait behind each. A `cursor` means there may be more, also behind
+        a page with fewer than the limit."""
         page = await _asked(service.letters.page(wanted, *_places(cursor), limit))
-        return JsonResponse({"letters": [each.view() for each in page.letters], "cursor": _cursor(page.next, page.end)})
+        letters = await parked.views(page.letters)
+        return JsonResponse({"letters": letters, "cursor": _cursor(page.next, page.end)})
 
     @router.get(_PATH + "/{number:int}", operation_id="show_letter")
     async def show_letter(number: Number) -> Response:
-        """One letter with its event, as it came and as edited, and its stack."""
-        return JsonResponse(_found(number, await _asked(service.letters.letter(number))).view(whole=True))
+        """One letter with its event, as it came and as edited, its stack, and how many events wait behind it."""
+        letter = _found(number, await _asked(service.letters.letter(number)))
+        return JsonResponse((await parked.views([letter], whole=True))[0])
 
+
+def _deciding(router: Routes, service: Service) -> None:
     @router.put(
         _PATH + "/{number:int}/value",
         operation_id="edit_letter",
@@ -116,8 +129,6 @@ def letter_routes(service: Service) -> Routes:
         start, end = _places(cursor)
         by = caller_of(request).name
         return _answer(wanted, await _asked(service.letters.discard(wanted, start, end, limit, by, comment)))
-
-    return router
 
 
 def _known(service: Service) -> Any:

@@ -1,6 +1,6 @@
 """What the web layer needs from the process it lives in. The command line wires it to the runtime."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +13,7 @@ from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.model.keyed_publish import Published
 from streamflow.model.letter import Decided, Letter, LetterFilter, LetterPage
+from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.model.trace_context import Span, TraceContext
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -23,6 +24,7 @@ from streamflow.web.executions import Executions
 
 if TYPE_CHECKING:
     from streamflow.alerts.config import AlertsConfig
+    from streamflow.alerts.series import History as SampleSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,15 @@ class SpanLog(Protocol):
         """Export spans that end now; never waits."""
 
 
+class SampleReader(Protocol):
+    """The metrics stream. interval_ms: between two samples of a worker."""
+
+    interval_ms: int
+
+    async def read(self, metrics: Collection[str], since_ms: int, now_ms: int) -> "SampleSeries":
+        """Series of these metrics from a time on. Raises BrokerUnavailable."""
+
+
 class LetterDesk(Protocol):
     """Dead letters of the topology; numbers are offsets, `by` who asked for it. Raises BrokerUnavailable."""
 
@@ -101,6 +112,8 @@ class Service(Protocol):
     feed: EventFeed | None
     #: The alerts file, None where rules are not judged.
     alerts_config: "AlertsConfig | None"
+    #: What all workers measured, None where rules are not judged.
+    samples: SampleReader | None
     #: This worker's address, as other workers know it.
     url: str
 
@@ -138,9 +151,11 @@ class Service(Protocol):
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Append records, each with the headers, to a partition, or to those of their keys, acknowledged by all
-        replicas; next offset per partition. Raises BrokerUnavailable."""
+        replicas; next offset per partition. each: further headers of each record, which then goes in a
+        batch of its own. Raises BrokerUnavailable."""
 
     def publish_owner(self, key: str) -> str | None:
         """Address of the worker that should decide about an idempotency key; None when nobody is known."""
@@ -195,6 +210,9 @@ class Service(Protocol):
 
     def on_checkpoint(self, listener: CheckpointListener) -> None:
         """Be told of checkpoints of own tasks."""
+
+    def worked_s(self) -> float:
+        """Seconds that own tasks have worked on events so far."""
 
     def version(self, stage: str, partition: int) -> str:
         """Digest of what is committed of an own task, "" when it is not ours. The same digest means the same tables

@@ -22,20 +22,20 @@ def example_event(schema: Schema) -> dict[str, Any]:
     return {field.name: _VALUES[field.type] for field in schema.fields}
 
 
-def request_body(topics: dict[str, Schema], *, one: bool = False) -> dict[str, Any]:
-    """The body: per source topic one event, several, and lines; or one only."""
+def request_body(topics: dict[str, Schema], *, one: bool = False, lines: bool = True) -> dict[str, Any]:
+    """The body: per source topic one event, several, and lines; or one only, or no lines."""
     events = {topic: example_event(schema) for topic, schema in topics.items()}
+    content: dict[str, Any]
     examples: dict[str, Any] = {f"one event for {topic}": {"value": event} for topic, event in events.items()}
     if one:
         content = {"application/json": {"schema": {"type": "object"}, "examples": examples}}
         return {"requestBody": {"required": True, "content": content}}
     examples |= {f"several for {topic}": {"value": [event, event]} for topic, event in events.items()}
-    lines = {topic: {"value": (orjson.dumps(event) + b"\n").decode() * 2} for topic, event in events.items()}
     one_or_more = {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
-    content = {
-        "application/json": {"schema": one_or_more, "examples": examples},
-        "application/x-ndjson": {"schema": {"type": "string"}, "examples": lines},
-    }
+    content = {"application/json": {"schema": one_or_more, "examples": examples}}
+    if lines:
+        shown = {topic: {"value": (orjson.dumps(event) + b"\n").decode() * 2} for topic, event in events.items()}
+        content["application/x-ndjson"] = {"schema": {"type": "string"}, "examples": shown}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -59,8 +59,13 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "Events were appended; rejected ones are named by their place in the request.",
         "content": {"application/json": {"example": {"accepted": 1, "rejected": [_REJECTED], "token": "eyJ0Ijo…"}}},
     },
+    202: {
+        "description": "It is appended, and not yet judged: ask at the Location.",
+        "content": {"application/json": {}},
+    },
     404: _problem("No such source topic.", 404, "unknown_topic", "there is no source topic 'sale'"),
     408: _problem("The body did not arrive.", 408, "slow", "the body did not arrive within 10 s"),
+    412: _problem("Somebody wrote first.", 412, "version_conflict", "the newest version of 'a' is 7: look at it"),
     413: _problem("Too large.", 413, "too_many", "a request may have 1000 events, this has 5000: send it in parts"),
     415: _problem("Not JSON.", 415, "media_type", "'text/csv' is not taken: send application/json"),
     422: {

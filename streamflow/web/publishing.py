@@ -13,10 +13,21 @@ from starlette.requests import ClientDisconnect
 from streamflow.errors import BrokerUnavailable, EventError
 from streamflow.model.codec import RowCodec
 from streamflow.model.keyed_publish import request_digest
+from streamflow.model.outcome import CORRELATION, new_execution
 from streamflow.model.position import encode_token
 from streamflow.model.schema import Schema
 from streamflow.plan.plan import EntryKind
 from streamflow.state.keys import key_bytes
+from streamflow.web.expected_versions import (
+    TIMEOUT_MS,
+    Expected,
+    IfMatch,
+    IfNoneMatch,
+    TimeoutMs,
+    judged,
+    judges_of,
+    ready_to_wait,
+)
 from streamflow.web.keyed_publishing import (
     OWNER_PATH,
     REPLAYED,
@@ -52,8 +63,8 @@ class Target:
 def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
     """Routes that publish events to source topics, and rows to global tables."""
     router = Routes()
-    targets = targets_of(service) | _tables_of(service)
-    bodies = request_body({topic: target.schema for topic, target in targets.items()})
+    publishing = _Publishing(service, limits, buckets)
+    bodies = request_body({topic: target.schema for topic, target in publishing.targets.items()})
 
     @router.post(
         "/v1/topics/{topic}/events",
@@ -68,6 +79,9 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         topic: str,
         key: Key = None,
         idempotency_key: IdempotencyKey = None,
+        if_match: IfMatch = None,
+        if_none_match: IfNoneMatch = None,
+        timeout_ms: TimeoutMs = TIMEOUT_MS,
     ) -> Response:
         """Append events: one JSON object, an array of them, or NDJSON. Answers counts, what was rejected and why, and a
         position token; `accepted` events are acknowledged by all in-sync replicas.
@@ -75,40 +89,86 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         The body `null` with a key deletes that key's row of a global table.
 
         With an Idempotency-Key the same request is carried out once, however often it comes within the time that keys
-        are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`."""
-        return await answer(request, topic, key, idempotency_key, is_owner=False)
+        are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`.
+
+        With If-Match, the ETag of a row of an `accept` node's table, or `If-None-Match: *`, the event is a write in
+        view of that version. The answer waits for what became of it: 200 with the new version, 412 with the newest one
+        when somebody else wrote first, 202 with a Location when the time is over."""
+        if if_match is None and if_none_match is None:
+            return await publishing.answer(request, topic, key, idempotency_key)
+        await ready_to_wait(service)
+        published = await publishing.answer(request, topic, key, idempotency_key, Expected(if_match, if_none_match))
+        return await judged(service, publishing.judges[topic], published, timeout_ms)
 
     @router.post(
         OWNER_PATH, tags=["publish"], operation_id="publish_as_owner", responses=RESPONSES, openapi_extra=bodies
     )
-    async def publish_as_owner(request: Request, topic: str, idempotency_key: OwnersKey, key: Key = None) -> Response:
-        """The same with an Idempotency-Key that this worker should decide about (between workers)."""
-        return await answer(request, topic, key, idempotency_key, is_owner=True)
+    async def publish_as_owner(
+        request: Request,
+        topic: str,
+        idempotency_key: OwnersKey,
+        key: Key = None,
+        if_match: IfMatch = None,
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        """The same with an Idempotency-Key that this worker should decide about (between workers). A write is judged
+        later: who forwarded it waits."""
+        expected = Expected(if_match, if_none_match)
+        return await publishing.answer(
+            request, topic, key, idempotency_key, expected if expected.given else None, is_owner=True
+        )
+
+    return router
+
+
+class _Publishing:
+    """What the routes share."""
+
+    def __init__(self, service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> None:
+        self._service, self._limits, self._buckets = service, limits, buckets
+        self.targets = targets_of(service) | _tables_of(service)
+        sources = {topic: target.node for topic, target in self.targets.items() if not target.is_table}
+        self.judges = judges_of(service.plan, sources)
 
     async def answer(
-        request: Request, topic: str, key: str | None, idempotency_key: str | None, *, is_owner: bool
+        self,
+        request: Request,
+        topic: str,
+        key: str | None,
+        idempotency_key: str | None,
+        expected: Expected | None = None,
+        *,
+        is_owner: bool = False,
     ) -> Response:
-        target = targets.get(topic)
-        if target is None:
-            near = get_close_matches(topic, targets, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"topics are {', '.join(sorted(targets))}"
-            raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
+        """What a publish is answered, but for what becomes of a write. Raises Refusal."""
+        service, limits = self._service, self._limits
+        target = _known_target(self.targets, topic)
         if key == "":
             raise Refusal(422, "bad_parameter", "the key is empty: leave the parameter out, or give a key")
-        body = await admitted(service, request, buckets[topic], limits)
-        once = None if idempotency_key is None else Once(idempotency_key, request_digest(topic, key, body))
+        body = await admitted(service, request, self._buckets[topic], limits)
+        named = topic
+        if expected is not None:
+            body, named = expected.put_into(body, self.judges.get(topic)), f"{topic} If-Match"  # no topic is called so
+        once = None if idempotency_key is None else Once(idempotency_key, request_digest(named, key, body))
         if once is not None and not is_owner:
             forwarded = await by_owner(service, request, topic, key, once, body)
             if forwarded is not None:
                 return forwarded
-        values = _split(body, limits.batch_events)
-        buckets[topic].take(len(values))
+        values = events_of(body, limits.batch_events)
+        self._buckets[topic].take(len(values))
         if target.is_table and values == [b"null"]:
             return await _append(service, request, topic, [_deletion(key)], [], once)
         records, rejected = validated(target, values, key)
-        return await _append(service, request, topic, records, rejected, once)
+        return await _append(service, request, topic, records, rejected, once, is_write=expected is not None)
 
-    return router
+
+def _known_target(targets: Mapping[str, Target], topic: str) -> Target:
+    target = targets.get(topic)
+    if target is None:
+        near = get_close_matches(topic, targets, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"topics are {', '.join(sorted(targets))}"
+        raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
+    return target
 
 
 def targets_of(service: Service) -> dict[str, Target]:
@@ -158,8 +218,8 @@ async def body_of(request: Request) -> bytes:
         raise Refusal(400, "disconnected", "the connection ended before the body did") from error
 
 
-def _split(body: bytes, max_events: int) -> list[bytes]:
-    """Raw events: elements of an array, or lines."""
+def events_of(body: bytes, max_events: int) -> list[bytes]:
+    """Raw events: elements of an array, or lines. Raises Refusal."""
     if not body:
         raise Refusal(422, "empty", "the body is empty: send a JSON object, an array of them, or one per line")
     try:
@@ -235,11 +295,15 @@ async def _append(
     records: list[Pair],
     rejected: list[dict[str, Any]],
     once: Once | None,
+    *,
+    is_write: bool = False,
 ) -> Response:
-    token, published = None, None
+    token, published, execution = None, None, new_execution() if is_write else ""
     if records:
         try:
             with traced(service, request, topic) as headers:
+                if is_write:
+                    headers = [(CORRELATION, execution.encode()), *headers]
                 if once is not None:
                     published = await published_once(service, topic, once, records, headers)
                 ends = published.ends if published is not None else await service.publish(topic, records, headers)
@@ -248,5 +312,7 @@ async def _append(
         token = encode_token({topic: ends})
     accepted = len(records) if published is None else published.count
     body = {"accepted": accepted, "rejected": rejected, "token": token}
+    if is_write:
+        body["execution"] = execution if published is None else published.execution
     answered = {REPLAYED: "true"} if published is not None and published.replayed else None
     return JsonResponse(body, status_code=422 if rejected and not records else 200, headers=answered)

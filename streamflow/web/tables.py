@@ -26,6 +26,7 @@ from streamflow.query.request import (
     encode_cursor,
     merge_pages,
 )
+from streamflow.web.expected_versions import etag_of, keeps_versions
 from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
@@ -157,7 +158,8 @@ class Gather:
         asked = {url: self._remote(url, table, query, wanted, after) for url, wanted in elsewhere.items()}
         pages += await _all_within(asked, ASK_S)
         merged, cursor = merge_pages([each.page for each in pages], query.limit)
-        return JsonResponse(_body(merged, cursor, pages))
+        is_one = query.key is not None and keeps_versions(stage, table)
+        return JsonResponse(_body(merged, cursor, pages), headers={"ETag": etag_of(merged)} if is_one else None)
 
     def own(self, stage: Stage, table: TablePlan, query: TableQuery, partitions: list[int]) -> Response:
         """Rows of exactly these partitions of this worker, with their store keys; 421 when one is not here."""

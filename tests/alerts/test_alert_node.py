@@ -10,6 +10,7 @@ from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.bus.event import BusEvent
 from streamflow.errors import TopologyError
 from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
 from streamflow.testing.driver import EVENTS, CrashPoint, Driver
 from streamflow.topology.yaml_file import parse_topology
 
@@ -21,6 +22,21 @@ nodes:
   hot:      {{kind: alert, input: readings, {config}}}
   out:      {{kind: sink, input: hot, topic: out}}
 """
+_AT_THE_END = bounded(
+    make_plan(
+        parse_topology("""
+topology: plant
+schemas: {Reading: {time: timestamp, sensor: str, value: float?}}
+nodes:
+  readings: {kind: source, topic: in, schema: Reading, event_time: time, watermark_delay: 10s}
+  by:       {kind: key_by, input: readings, key: sensor}
+  hot:      {kind: alert, input: by, field: value, above: 10, for: 20s}
+  out:      {kind: sink, input: hot, topic: hot}
+  gone:     {kind: alert, input: by, silent: 15s}
+  out2:     {kind: sink, input: gone, topic: gone}
+""")
+    )
+)
 _HOT = "field: value, above: 10, for: 5s"
 _SILENT = "silent: 20s"
 _END = 900_000
@@ -147,6 +163,39 @@ def test_silence_of_a_key_is_raised_in_event_time_and_ends_with_its_next_row(cra
     found = [(row["sensor"], row["at"], row["state"], row["severity"], row["since"]) for row in driver.output("out")]
     assert found == [("a", 21_000, "raised", "critical", 1_000), ("a", 60_000, "cleared", "critical", 1_000)]
     _agree(driver)
+
+
+@pytest.mark.parametrize(
+    ("seed", "crashes"),
+    [
+        (0, {}),
+        (1, {2: CrashPoint.BEFORE_COMMIT, 5: CrashPoint.BEFORE_STORE}),
+        (2, {3: CrashPoint.BEFORE_STORE}),
+        (3, {}),
+    ],
+)
+def test_the_end_of_data_raises_what_streaming_would_have_and_no_more(
+    seed: int, crashes: dict[int, CrashPoint]
+) -> None:
+    chance = random.Random(seed)
+    first = {f"s{number}": chance.randrange(60_000) for number in range(15)}
+    last = {sensor: time + 8_000 for sensor, time in first.items()}
+    moments = sorted((time + more, name) for name, time in first.items() for more in (0, 8_000))
+    rows = [{"time": time, "sensor": name, "value": 11.0} for time, name in moments]
+    until = max(last.values()) - 10_000
+    wanted = {
+        "hot": {sensor: time + 20_000 for sensor, time in first.items() if time + 20_000 <= until},
+        "gone": {sensor: time + 15_000 for sensor, time in last.items() if time + 15_000 <= until},
+    }
+    assert all(0 < len(each) < 15 for each in wanted.values())
+    for partitions, chunk_size in ((1, 1), (3, 4), (3, 1_000)):
+        driver = Driver(_AT_THE_END, partitions=partitions, chunk_size=chunk_size)
+        driver.crash_at = dict(crashes)
+        for row in rows:
+            driver.publish("in", [row], key="sensor" if partitions > 1 else None)
+        driver.finish()
+        found = {name: {row["sensor"]: row["at"] for row in driver.output(name)} for name in wanted}
+        assert found == wanted
 
 
 def test_keys_that_a_schema_calls_secret_are_not_said() -> None:

@@ -46,6 +46,21 @@ async def dawdling(row: Numbered) -> Numbered:
     return Numbered(row.number)
 
 
+class Shop(Row):
+    shop: str
+
+
+class Rated(Row):
+    shop: str
+    process: int
+    kept: bool = False
+
+
+async def rated(row: Shop) -> Rated:
+    """Tells who was asked."""
+    return Rated(row.shop, os.getpid())
+
+
 class Counted(Row):
     number: int
     process: int
@@ -61,6 +76,8 @@ def counted(row: Asked, worst: int = 10**9) -> Counted:
             time.sleep(3_600)
         case "raises":
             raise ValueError("bad row")
+        case "hoards":
+            return Counted(len(bytearray(1 << 30)), os.getpid())
         case "is cut off":
             raise ConnectionError("cut")
     return Counted(sum(1 for _ in range(row.number)) % worst, os.getpid())

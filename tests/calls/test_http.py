@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from streamflow.calls.breaker import Circuit
 from streamflow.calls.caller import Answer, Outside
 from streamflow.calls.guarded import GuardedCaller
 from streamflow.errors import CallFailed, ErrorClass, TopologyError
+from streamflow.runtime.result_folders import ResultFolders
 from tests.calls.callers import LOCAL, lower, origin, request, row
 from tests.calls.server import Server
 
@@ -232,3 +235,37 @@ def test_ten_thousand_requests_through_one_node(server: Server) -> None:
     assert (seen[0].under_way, seen[0].counts.answered) == (0, 9_970)
     assert seen[0].opened_count >= 1, "the outage was not noticed"
     assert seen[0].circuits == {server.url: Circuit.CLOSED}
+
+
+def test_results_outlive_their_worker_on_disk(server: Server, tmp_path: Path) -> None:
+    """A worker that comes back asks for nothing that it had asked for, and marks what it did not ask for."""
+    outside = replace(LOCAL, results=ResultFolders(tmp_path))
+    cached = {"size": 2, "ttl": "1h", "disk_bytes": 1 << 20, "mark": "kept"}
+
+    def life(numbers: list[int], **changed: Any) -> tuple[list[Any], dict[str, Any]]:
+        node = request(server.url + "/ok/{number}", resilience={"cache": cached | changed})
+        views: list[dict[str, Any]] = []
+
+        async def run() -> list[Any]:
+            guarded = GuardedCaller(node.action.make("node", outside), node.policy)
+            assert outside.results is not None
+            await guarded.open(partial(outside.results, "node"))
+            rows = [(await guarded.answer(row(number), origin())).rows[0] for number in numbers]
+            assert guarded.cache is not None
+            views.append(guarded.cache.view())
+            await guarded.close()
+            return rows
+
+        return asyncio.run(run()), views[0]
+
+    rows, view = life([1, 2, 3, 4, 1])
+    assert [(each.double, each.kept) for each in rows] == [(2, False), (4, False), (6, False), (8, False), (2, True)]
+    assert (view["hits"], view["misses"], view["disk"]["hits"], view["evictions"]) == (1, 4, 1, 3), "memory holds two"
+    rows, view = life([4, 3, 2, 1, 5, 4])
+    assert [each.double for each in rows] == [8, 6, 4, 2, 10, 8]
+    assert [each.kept for each in rows] == [True, True, True, True, False, True]
+    assert (view["hits"], view["misses"], view["disk"]["hits"]) == (5, 1, 5)
+    assert server.requests == {f"/ok/{number}": 1 for number in range(1, 6)}
+    assert [each.kept for each in life([1], ttl="1ms")[0]] == [False], "too old"
+    (tmp_path / "node" / "CURRENT").write_text("damaged")
+    assert [each.kept for each in life([2, 2])[0]] == [False, True], "what is damaged begins anew"

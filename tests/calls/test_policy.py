@@ -6,6 +6,7 @@ import pytest
 
 from streamflow.calls.addresses import AddressGuard, host_allowed
 from streamflow.calls.breaker import Breaker, Circuit, Pass
+from streamflow.calls.cache_advice import advice, grade
 from streamflow.calls.policy import BreakerPlan, CachePlan, RatePlan, Retry
 from streamflow.calls.rate import RateLimit
 from streamflow.calls.result_cache import ResultCache
@@ -252,3 +253,19 @@ def test_what_cannot_be_is_refused_when_the_topology_is_read(config: dict[str, A
     made, problems = lower("http_request", **{**base, **config})
     assert made is None
     assert any(said in problem.message for problem in problems), problems
+
+
+def test_a_cache_says_how_it_does_and_what_would_help() -> None:
+    plan = CachePlan(max_entries=1_000, max_bytes=1 << 20, ttl_ms=1_000)
+    figures = {"hits": 71, "misses": 29, "hit_ratio": 0.71, "entries": 10, "evictions": 0}
+    assert (grade(figures), advice(figures, plan)) == ("good", [])
+    assert grade(figures | {"hits": 70, "misses": 30, "hit_ratio": 0.7}) == "needs_optimization"
+    assert (grade(figures | {"misses": 0}), advice(figures | {"misses": 0, "hit_ratio": 0.1}, plan)) == ("", []), (
+        "too few"
+    )
+    (longer,) = advice(figures | {"hit_ratio": 0.49}, plan)
+    assert "`ttl`" in longer
+    assert "`disk_bytes`" in longer
+    (larger,) = advice(figures | {"evictions": 72}, plan)
+    assert "raise `size`" in larger
+    assert advice(figures | {"entries": 801}, plan) == ["the cache is nearly full: with `size: 1500` more would stay"]

@@ -44,9 +44,10 @@ def _row(number: int, shop: str = "a") -> Any:
 
 def test_processes_answer_fail_die_and_are_replaced() -> None:
     resilience = {"timeout": "8s", "retry": {"attempts": 1}}
-    node, problems = _lowered(call=counted, processes=2, resilience=resilience, **{"with": {"worst": 100_000}})
+    limited = {"processes": 2, "memory_bytes": 256 << 20}
+    node, problems = _lowered(call=counted, resilience=resilience, **limited, **{"with": {"worst": 100_000}})
     assert problems == []
-    shops = {3: "dies", 6: "raises", 9: "is cut off", 12: "hangs"}
+    shops = {3: "dies", 6: "raises", 9: "is cut off", 12: "hangs", 14: "hoards"}
     answers = _ask(node, [_row(number * 10_000, shops.get(number, "a")) for number in range(16)])
     told = {
         number: (answers[number].error.error_class, str(answers[number].error))  # type: ignore[union-attr]
@@ -57,6 +58,7 @@ def test_processes_answer_fail_die_and_are_replaced() -> None:
     assert "ValueError: bad row (functions.py:" in told[6][1]
     assert told[9] == (ErrorClass.TRANSIENT, "ConnectionError: cut")
     assert told[12] == (ErrorClass.TRANSIENT, "no answer in 8 s")
+    assert told[14] == (ErrorClass.PERMANENT, f"it needs more memory than {256 << 20} bytes")
     rows = {number: answer.rows[0] for number, answer in enumerate(answers) if answer.rows}
     assert {number: row.number for number, row in rows.items()} == {
         number: number * 10_000 % 100_000 for number in range(16) if number not in shops
@@ -70,6 +72,7 @@ def test_what_cannot_be_called_elsewhere_is_refused() -> None:
     def local(row: Any) -> Any: ...
 
     assert _lowered(call=halved, processes=2)[1] == ["an `async def` is awaited, it needs no processes"]
+    assert _lowered(call=counted, memory_bytes=1 << 30)[1] == ["memory is bounded in processes of their own"]
     in_worker = "the function is called in the worker, which does not wait for it"
     needs_waiting = {"timeout": "1s", "retry": {"attempts": 2, "base": 5}, "breaker": {}}
     assert _lowered(call=counted, concurrency=5, resilience=needs_waiting)[1] == [in_worker] * 4

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streamflow.calls.guarded import WorkerLacks
+from streamflow.errors import TopologyError
 from streamflow.kit import Row
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import CrashPoint, Driver
@@ -109,3 +110,8 @@ def test_a_crash_asks_again_and_gives_each_row_once() -> None:
 def test_what_a_worker_lacks_ends_it() -> None:
     with pytest.raises(WorkerLacks, match="MemoryError"):
         run(driver({"fallback": {"number": 0, "attempt": 0, "degraded": True}}), range(77, 78))
+
+
+def test_an_unknown_mark_is_told() -> None:
+    with pytest.raises(TopologyError, match="no bool 'kept'"):
+        driver({"cache": {"mark": "kept"}})

@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamflow.checkpoint.pacing import Pacing
+from streamflow.checkpoint.pacing import TURN_MS, Pacing, Rolling, Turns
 from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark, Progress
 from streamflow.errors import StateMismatch
 
 _TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
 _ENTRIES = st.one_of(
-    st.builds(EntryProgress, high_ms=_TIMES),
+    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES),
     st.builds(
-        lambda marks: EntryProgress(marks=tuple(marks)),
+        lambda marks, data_ms: EntryProgress(marks=tuple(marks), data_ms=data_ms),
         st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5),
+        _TIMES,
     ),
 )
 
@@ -53,8 +54,21 @@ def test_other_versions_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since_ms", "records", "outputs", "due"),
-    [(0, 10, 0, False), (5, 10, 0, True), (50, 5_000, 0, False), (100, 5_000, 0, True), (1, 5_000, 100, True)],
+    ("since_ms", "records", "outputs", "wait_ms"),
+    [(0, 10, 0, 20), (20, 10, 0, 0), (50, 5_000, 0, 50), (100, 5_000, 0, 0), (1, 5_000, 100, 0)],
 )
-def test_commits_wait_only_under_load(since_ms: float, records: int, outputs: int, due: bool) -> None:
-    assert Pacing(100, 100, 1_000).is_due(since_ms, records, outputs, 0) is due
+def test_commits_wait_for_the_interval_only_under_load(
+    since_ms: float, records: int, outputs: int, wait_ms: float
+) -> None:
+    assert Pacing(100, 100, 1_000).wait_ms(since_ms, 20.0, records, outputs, 0) == wait_ms
+    assert Rolling(100, 100, 1_000).wait_ms(since_ms, 20.0, 10, outputs, 0) == (0 if outputs else 100 - since_ms)
+
+
+def test_tasks_that_commit_take_turns() -> None:
+    turns = Turns()
+    assert turns.gap_ms(0.0) == TURN_MS
+    for number in range(4):
+        turns.take(number, 10.0 * number)
+    assert turns.gap_ms(100.0) == 4 * TURN_MS
+    turns.leave(3)
+    assert turns.gap_ms(1_015.0) == TURN_MS  # only number 2 has committed within the last second

@@ -33,7 +33,7 @@ def test_the_tests_of_a_new_kind_pass(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_add_some.py"]
     run = subprocess.run(command, cwd=tmp_path / "kinds", env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout
-    assert "10 passed" in run.stdout
+    assert "11 passed" in run.stdout
     again = _streamflow("nodes", "new", "add_some", "--to", str(tmp_path / "kinds"))
     assert (again.returncode, "is there already; nothing is written" in " ".join(again.stderr.split())) == (2, True)
 

@@ -84,6 +84,22 @@ def test_a_function_gives_none_one_or_several_rows(fused: bool) -> None:
     assert letters[0]["sf-error"].startswith("KeyError: 'function' (nodes.py:")
 
 
+def test_a_clock_timer_behind_late_results_has_the_time_that_its_input_has_come_to() -> None:
+    behind = """
+  w: {kind: window, input: s, window: {type: tumbling, size: 1s}, allowed_lateness: 1m, aggregate: {n: count()}}
+  m: {kind: map, input: w, set: {t: start, op: "'add'", a: "100", b: "0", id: n}}
+  p: {kind: process, input: m, call: "tests.kit.nodes:Poll", table: polls}
+  o: {kind: sink, input: p, topic: out}
+"""
+    driver = Driver(make_plan(parse_topology(_HEAD + behind)))
+    driver.publish("in", [{"t": time, "k": "a", "op": "", "a": 0, "b": 0, "id": 0} for time in (0, 100_010)])
+    driver.run()
+    driver.now_ms += 200
+    driver.idle(0)
+    found = [(row["at"], row["clock"]) for row in driver.output("out")]
+    assert found == [(100, False), (40_000, True)], "the watermark is 100 s, and corrections may be a minute behind it"
+
+
 _POLL = """  p: {kind: process, input: s, call: "tests.kit.nodes:Poll", table: polls}
   o: {kind: sink, input: p, topic: out}
   w: {kind: window, input: p, window: {type: tumbling, size: 1s}, aggregate: {n: count()}, emit: update}

@@ -154,6 +154,7 @@ class Whisper(Filter):
 PLANTED = {
     "chunks_do_not_matter": (Wandering, "is it random"),
     "crashes_do_not_matter": (ForgetfulKind, "state is not restored"),
+    "failed_rows_go_on": (Wandering, "other rows change"),
     "closes_after_failure": (ClingingKind, "file"),
     "unknown_options_are_refused": (Lax, "unknown option is taken"),
     "options_are_described": (Silent, r"without a description: \['limit'\]"),

@@ -26,7 +26,7 @@ def test_the_first_kinds_are_all_there() -> None:
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
         "process", "python", "deduplicate", "rate_limit",
         "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running", "normalize_window",
-        "alert", "anomaly", "http_request", "enrich", "webhook", "delay", "model", "approval",
+        "accept", "alert", "anomaly", "http_request", "enrich", "webhook", "delay", "model", "approval",
         "file_sink", "sql_sink",
         "join", "table", "table_join", "tables_join", "foreign_join", "combine",
     }  # fmt: skip
@@ -67,4 +67,4 @@ def test_metadata_that_cannot_be_is_refused_when_the_kind_is_registered(what: di
 def test_unknown_kinds_are_told_the_nearest() -> None:
     """Or all of them when none is near."""
     assert near_kinds("windo") == "did you mean window?"
-    assert near_kinds("quux").startswith("kinds are alert, anomaly, approval, branch, cast, ")
+    assert near_kinds("quux").startswith("kinds are accept, alert, anomaly, approval, branch, cast, ")

@@ -64,6 +64,29 @@ def test_after_a_change_of_members_only_what_must_moves(tasks: dict[str, int], b
         assert second == first
 
 
+@given(_TASKS, st.integers(2, 6), st.data())
+def test_a_worker_that_was_away_returns_to_what_is_on_its_disk(
+    tasks: dict[str, int], count: int, data: st.DataObject
+) -> None:
+    """Of what others have to give up, also when they have older stores of the same tasks."""
+    first = decide(tasks, {f"m{i}": Member(f"u{i}") for i in range(count)})
+    gone = data.draw(st.sampled_from(sorted(first)))
+    others = {name: Member(name, frozenset(mine), 1) for name, mine in first.items() if name != gone}
+    meanwhile = decide(tasks, others)
+    old = dict.fromkeys(_every(tasks), 5)
+    members = {name: Member(name, frozenset(mine), 2, old) for name, mine in meanwhile.items()}
+    back = decide(tasks, members | {gone: Member(gone, kept=old | dict.fromkeys(first[gone], 9))})
+    assert _is_even(tasks, back)
+    assert sorted(task for mine in back.values() for task in mine) == sorted(_every(tasks))
+    for stage in tasks:
+        for mine, still in ((mine, back[name]) for name, mine in meanwhile.items()):
+            lost, warm = ({task for task in each if task[0] == stage} for each in (mine - still, mine & first[gone]))
+            assert lost <= warm or warm <= lost
+        free = {task for name, mine in meanwhile.items() for task in mine - back[name] if task[0] == stage}
+        taken = {task for task in back[gone] if task[0] == stage}
+        assert free & first[gone] <= taken or taken <= first[gone]
+
+
 @given(_TASKS)
 def test_of_two_claims_the_newer_generation_wins(tasks: dict[str, int]) -> None:
     mine = frozenset(_every(tasks))

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 
+from streamflow.bus.detail import Detail
+from streamflow.bus.event_types import checked
+from streamflow.bus.executions import ExecutionTable
 from streamflow.errors import SinkRefused
 from streamflow.model.chunk import Chunk, Run
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
 from streamflow.sinks import databases, sql
 from streamflow.sinks.target import SqlTarget
-from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.testing.driver import EVENTS, CrashPoint, Driver
 from streamflow.topology.document import spec_of
 from tests.sinks import postgres
 from tests.sinks.test_sinks import SINKS, document, sales
@@ -128,6 +132,37 @@ def test_refused_rows_are_letters_once_and_the_others_are_in(database: Database,
         # What was noted for a successor is gone once Kafka is behind it.
         [(notes,)] = database.run("SELECT count(*) FROM streamflow_refused")
         assert notes < len(refused)
+
+
+@pytest.mark.parametrize(
+    ("point", "detail"),
+    [(None, Detail.LIFECYCLE), (CrashPoint.BEFORE_COMMIT, Detail.EVERY), (CrashPoint.BEFORE_STORE, Detail.EVERY)],
+)
+def test_an_execution_whose_row_is_refused_has_failed(
+    database: Database, point: CrashPoint | None, detail: Detail
+) -> None:
+    _, refused = expected()
+    database.begin()
+    made = driver(chunk_size=25, events=detail)
+    made.crash_at = dict.fromkeys(range(2, 90, 3), point) if point else {}
+    for row in rows():
+        made.publish("sales", [row], correlation=f"{row['id']:011x}-{row['id']:032x}")
+    made.run()
+    table = ExecutionTable()
+    for record in made.records(EVENTS):
+        event = orjson.loads(record.value or b"")
+        checked(event["type"], event["data"])
+        table.add(event)
+    for row in rows():
+        name, is_refused = f"{row['id']:011x}-{row['id']:032x}", row["id"] in refused
+        told, outcome = table.row(name), made.outcome(name)
+        assert told is not None
+        assert (told["state"], told["reason"], told["refused"]) == (
+            ("failed", "refused", 0) if is_refused else ("completed", "", 0)
+        )
+        states = {each["node"]: each["state"] for each in told["nodes"]}
+        assert states.get("kept", "completed") == ("failed" if is_refused else "completed")
+        assert (outcome.is_complete, [each["node"] for each in outcome.dead]) == (True, ["kept"] if is_refused else [])
 
 
 def test_what_is_no_fault_of_a_row_ends_the_worker(database: Database) -> None:

@@ -115,9 +115,22 @@ def test_alerts_survive_the_judge_and_are_told_acknowledged_and_silenced(
         all_ = _until(lambda: _alerts_are(client, expected), "the table does not show it")
         silenced = next(each["alert"] for each in all_ if each["labels"]["shop"] == "d")
         assert silenced not in {alert for _, _, alert in _told(server)}
+        ended = _streamflow("alerts", "clear", silenced, "--actor", "ann", "--comment", "gone", "--url", url)
+        assert ended.strip() == f"{silenced} is over"
+        assert client.get(f"/v1/alerts/{silenced}").json()["reason"] == "by hand: gone"
+        _until(lambda: _is_reported(client, product.name), "the report has no samples")
+        assert "monitoring is active" in _streamflow("alerts", "report", "--url", url)
         _rules_can_be_given(client, url, tmp_path)
         _is_consistent(client, kafka, product.name)
         asyncio.run(_is_announced(client, kafka, f"{product.name}.alerts"))
+
+
+def _is_reported(client: httpx.Client, topology: str) -> bool:
+    """Whether a worker measures, and its report has what it measured, and the alert of the rule."""
+    told = client.get("/v1/performance/report", params={"topology": topology, "window": "1m"}).json()
+    assert told["alert_summary"]["critical_alerts"] > 0
+    found = told["performance_summary"].get("active_workflows", {"current": 0})
+    return bool(told["monitoring_status"] == "active" and found["current"] > 0)
 
 
 def _alerts_are(client: httpx.Client, expected: set[tuple[str, bool, bool]]) -> list[dict[str, Any]]:

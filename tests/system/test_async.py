@@ -39,6 +39,11 @@ nodes:
   echoed: {{{{kind: sink, input: seen, topic: {{name}}.echoed}}}}
   sooner: {{{{kind: python, input: sales, call: "tests.calls.functions:dawdling", order: unordered}}}}
   soon:   {{{{kind: sink, input: sooner, topic: {{name}}.soon}}}}
+  rated:  {{{{kind: python, input: sales, call: "tests.calls.functions:rated", resilience: {{{{cache: {{{{disk_bytes: 1048576, mark: kept}}}}}}}}}}}}
+  rates:  {{{{kind: sink, input: rated, topic: {{name}}.rates}}}}
+  shares: {{{{kind: map, input: sales, set: {{{{number: 100 // (number % 50)}}}}}}}}
+  shared: {{{{kind: sink, input: shares, topic: {{name}}.shared}}}}
+  none:   {{{{kind: sink, input: shares.failed, topic: {{name}}.none}}}}
   told:   {{{{kind: webhook, input: asked, url: "{url}/hook", concurrency: 10}}}}
 """
 
@@ -138,6 +143,16 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert sorted(soon) == sorted([*range(640), *range(1_000, 1_200), *range(2_000, 2_220)])
     slow = [place for place, number in enumerate(soon) if number % 10 == 0]
     assert any(soon[place - 1] > soon[place] for place in slow if place), "nobody overtook"
+
+    # What one worker was answered its successor knows from its disk; what cannot be computed went on elsewhere.
+    rates = [json.loads(record.value) for record in _read(kafka, f"{product.name}.rates", 1_060, 1)]
+    assert len({(row["shop"], row["process"]) for row in rates}) == 7, "a shop was asked for twice"
+    assert sum(not row["kept"] for row in rates) <= 7
+    none = [json.loads(record.value)["number"] for record in _read(kafka, f"{product.name}.none", 22, 1)]
+    assert sorted(none) == [*range(0, 640, 50), *range(1_000, 1_200, 50), *range(2_000, 2_220, 50)]
+    cache = product.client().get(f"/v1/topologies/{product.name}").json()["calls"]["rated"]["cache"]
+    assert (cache["disk"]["entries"], cache["grade"]) == (7, "good")
     metrics = product.client().get("/metrics").text
     assert f'streamflow_calls_circuit{{node="asked",target="{server.url}",topology="{product.name}"}} 0.0' in metrics
+    assert f'streamflow_calls_cache_disk_entries{{node="rated",topology="{product.name}"}} 7.0' in metrics
     assert product.stop(0) == 0

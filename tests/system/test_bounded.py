@@ -16,9 +16,11 @@ from typing import Any
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.progress import END_OF_TIME
+from streamflow.runtime.hooks.groups import delete_group
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -66,6 +68,38 @@ class Runs:
         process = self.command("run", "--bounded", "--json", *options)
         out, _ = process.communicate(timeout=120)
         return process.returncode, json.loads(out) if out else {}
+
+    def once(self, *options: str) -> dict[str, Any]:
+        """Report of the next round of the schedule `daily`."""
+        process = self.command("schedule", "daily", "--once", "--json", *options)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, self.log()
+        return dict(json.loads(out))
+
+    def topics(self, suffix: str) -> list[str]:
+        """Topics of the topology with a suffix anywhere in their names."""
+
+        async def act() -> list[str]:
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+            await consumer.start()
+            found = await consumer.topics()
+            await consumer.stop()
+            return sorted(name for name in found if name.startswith(self.name + ".") and suffix in name)
+
+        return asyncio.run(act())
+
+    def forget_records(self) -> None:
+        """What Kafka does with offsets that nobody writes."""
+
+        async def act() -> None:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+            await admin.start()
+            for group, *_ in await admin.list_consumer_groups():
+                if f".{self.name}." in group and group.endswith("#run"):
+                    await delete_group(admin, group)
+            await admin.close()
+
+        asyncio.run(act())
 
     def log(self) -> str:
         return (self.folder / "log").read_text()[-3_000:]
@@ -247,3 +281,30 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end_whatever_was_published_sin
     assert {each["node"]: each["rows_in"] for each in report["nodes"]}["sales"] == len(events)
     again, repeated = runs.run()
     assert (again, repeated["nodes"]) == (0, report["nodes"]), "a run at its end says so again"
+
+
+def test_rounds_of_a_schedule_read_everything_once_also_when_one_is_killed(runs: Runs) -> None:
+    parts = [sales(300, seed) for seed in (1, 2, 3)]
+    wanted = [sorted(totals(part).items()) for part in parts]
+    runs.publish(encoded(parts[0]))
+    assert runs.once()["completed"] is True
+    assert given(runs.read(f"{runs.name}.totals.daily")) == wanted[0]
+    assert runs.topics(".daily-") == [], "what a round alone has is gone with it"
+    runs.publish(encoded(parts[1]))
+    process = runs.command("schedule", "daily", "--once")
+    runs.wait_written(".by_city.repartition.daily-2", 1)
+    kill(process)
+    runs.publish(encoded(parts[2]))
+    report = runs.once()
+    assert (report["run"], sum(each["end"] - each["start"] for each in report["sources"])) == ("daily-2", 300)
+    assert given(runs.read(f"{runs.name}.totals.daily")) == sorted(wanted[0] + wanted[1])
+    process = runs.command("schedule", "daily", "--every", "1s")
+    runs.wait_written(".totals.daily", runs.written(f"{runs.name}.totals.daily") + len(wanted[2]))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) in (0, 75), runs.log()
+    assert given(runs.read(f"{runs.name}.totals.daily")) == sorted(wanted[0] + wanted[1] + wanted[2])
+    runs.forget_records()
+    assert runs.command("schedule", "daily", "--once").wait(60) == 2, runs.log()
+    assert "where it ended is not known any more" in " ".join(runs.log().split())
+    assert runs.command("reset", "--into", "daily", "--yes").wait(60) == 0, runs.log()
+    assert runs.topics(".daily") == []

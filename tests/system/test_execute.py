@@ -64,6 +64,14 @@ def test_the_answer_is_what_became_of_the_event_on_whatever_worker(product: Prod
     assert [(each["node"], each["reason"]) for each in broken["dead"]] == [("priced", "expression")]
     assert [row["topic"] for row in broken["rows"]] == [f"{product.name}.seen"]
     assert _execute(product, amount="x").status_code == 422
+    moment = int(time.time() * 1_000)
+    sent = [{"time": moment, "shop": f"m{i}", "city": f"m{i}", "amount": 20} for i in range(10)]
+    bodies = json.dumps([*sent, {**sent[0], "amount": 1}, {**sent[0], "amount": "x"}, {**sent[0], "amount": 13}])
+    many = product.client(1).post(f"/v1/topologies/{product.name}/execute?timeout_ms=20000", content=bodies)
+    assert (many.status_code, many.json()["counts"]) == (200, {"done": 11, "rejected": 1, "dead": 1}), many.text
+    well = [each for each in many.json()["results"] if each["status"] == "done"]
+    shops = [{row["row"]["shop"] for row in each["rows"] if "shop" in row["row"]} for each in well]
+    assert shops == [*({f"m{i}"} for i in range(10)), set()], "each has its own, in their order"
     soon = _execute(product, 0, timeout_ms=0)
     assert soon.status_code == 202
     done = product.client(1).get(soon.headers["location"], params={"timeout_ms": 20_000})

@@ -1,7 +1,7 @@
 """Alerts over HTTP: lists, acknowledgements, silences and rules are what the bus says, and go there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import httpx
 import orjson
 
 from streamflow.alerts.config import load_alerts
+from streamflow.alerts.series import History
 from streamflow.bus.log import QueuedEvents
 from tests.web.event_feed import MemoryFeed
 from tests.web.workers import StoredWorker, workers
@@ -66,6 +67,36 @@ def test_alerts_are_listed_by_severity_and_state_and_acknowledged_once() -> None
             assert await _ids(client, state="cleared") == ["two"]
             assert (await client.post("/v1/alerts/two/acknowledge")).status_code == 409
             assert (await client.post("/v1/alerts/none/acknowledge")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_an_alert_can_be_ended_by_hand() -> None:
+    async def story() -> None:
+        async with _worker() as (_, feed, client):
+            _raised(feed, "one", shop="a")
+            ended = await client.post("/v1/alerts/one/clear", json={"actor": "ann", "comment": "it is gone"})
+            assert (ended.status_code, ended.json()["reason"]) == (200, "by hand: it is gone")
+            assert await _ids(client) == []
+            assert (await client.post("/v1/alerts/one/clear")).status_code == 200
+            said = [each for each in feed.logs[0] if each["type"] == "ALERT_CLEARED"]
+            assert [(each["actor"], each["data"]["labels"]) for each in said] == [("ann", {"shop": "a"})]
+            assert (await client.post("/v1/alerts/none/clear")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_a_silence_that_is_asked_for_twice_is_one() -> None:
+    async def story() -> None:
+        async with _worker() as (_, feed, client):
+            body, named = {"rule": "lag*", "for": "1h"}, {"Idempotency-Key": "k"}
+            first, again = [await client.post("/v1/alerts/silences", json=body, headers=named) for _ in range(2)]
+            assert (first.status_code, again.status_code, again.json()) == (200, 200, first.json())
+            assert again.headers["idempotency-replayed"] == "true"
+            assert len((await client.get("/v1/alerts/silences")).json()["silences"]) == 1
+            assert len([each for each in feed.logs[0] if each["type"] == "ALERT_SILENCED"]) == 1
+            other = await client.post("/v1/alerts/silences", json={**body, "rule": "x"}, headers=named)
+            assert (other.status_code, other.json()["title"]) == (422, "idempotency_key_reused")
 
     asyncio.run(story())
 
@@ -140,5 +171,38 @@ def test_an_alert_that_ends_while_it_is_acknowledged_is_over() -> None:
             cleared: dict[str, Any] = {"type": "ALERT_CLEARED", "data": {"alert": "one", "rule": "lag"}}
             worker.events = QueuedEvents("w", wake=lambda: feed.add(9, **cleared))  # before what is said comes
             assert (await client.post("/v1/alerts/one/acknowledge")).status_code == 409
+
+    asyncio.run(story())
+
+
+class _Samples:
+    """One worker's samples of the last minutes."""
+
+    interval_ms = 10_000
+
+    async def read(self, metrics: Collection[str], since_ms: int, now_ms: int) -> History:
+        history = History(metrics, now_ms - since_ms)
+        for at_ms in range(now_ms - 200_000, now_ms + 1, self.interval_ms):
+            history.add(at_ms, "response_time_ms", {"topology": "t", "worker": "w"}, 4_000.0)
+        return history
+
+
+def test_a_report_has_all_its_parts() -> None:
+    async def story() -> None:
+        async with _worker() as (worker, feed, client):
+            assert (await client.get("/v1/performance")).json()["title"] == "alerts_off"
+            worker.samples = _Samples()
+            _raised(feed, "one", "critical")
+            told = (await client.get("/v1/performance/report", params={"window": "3m"})).json()
+            assert set(told) == {
+                *("report_timestamp", "monitoring_status", "window_ms"),
+                *("performance_summary", "alert_summary", "recommendations"),
+            }
+            assert (told["monitoring_status"], told["alert_summary"]["critical_alerts"]) == ("active", 1)
+            assert told["performance_summary"]["response_time_ms"]["data_points"] == 18
+            assert [each["about"] for each in told["recommendations"]] == ["response_time_ms", "alerts"]
+            short = (await client.get("/v1/performance", params={"topology": "t"})).json()
+            assert (short["window_ms"], short["metrics"]["response_time_ms"]["avg"]) == (600_000, 4_000.0)
+            assert (await client.get("/v1/performance", params={"window": "2h"})).status_code == 422
 
     asyncio.run(story())

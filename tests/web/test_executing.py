@@ -62,12 +62,50 @@ def test_what_takes_longer_is_asked_for_again() -> None:
     asyncio.run(main())
 
 
+def test_each_of_many_has_an_outcome_of_its_own() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            body = f"[{_EVENT}, {{}}, {_EVENT}, {_EVENT}]"
+            asked = asyncio.create_task(one.post(body, _EXECUTE + "?timeout_ms=300"))
+            async with asyncio.timeout(60):
+                while len(one.headers) < 3:  # noqa: ASYNC110 - the worker knows no events
+                    await asyncio.sleep(0.001)
+            ids = [dict(headers)["sf-correlation"].decode() for headers in one.headers]
+            one.executions.add(_part(ids[2], 2, dead=[{"node": "n", "reason": "expression", "error": "no"}]))
+            one.executions.add(_part(ids[0], 0, rows=[{"topic": "a", "key": "k", "row": {"n": 1}}]))
+            answer = await asked
+            found = answer.json()
+            assert (answer.status_code, len(one.published)) == (202, 3)
+            assert found["counts"] == {"done": 1, "rejected": 1, "pending": 1, "dead": 1}
+            assert [each.get("id") for each in found["results"]] == [ids[0], None, *ids[1:]]
+            assert [each["status"] for each in found["results"]] == ["done", "rejected", "pending", "dead"]
+            assert found["results"][0]["rows"] == [{"topic": "a", "key": "k", "row": {"n": 1}}]
+            assert found["results"][1]["reason"] == "decode"
+            wide = [{"topic": "a", "key": None, "row": "x" * (9 << 20)}]
+            one.executions.add(_part(ids[1], 1, rows=wide))
+            later = await one.get(answer.headers["location"].partition("?")[0], count=3)
+            told = later.json()
+            assert (later.status_code, told["counts"]) == (200, {"done": 2, "dead": 1})
+            assert [(each["id"], each.get("omitted")) for each in told["results"]] == [
+                (ids[0], None),
+                (ids[1], True),
+                (ids[2], True),
+            ]
+            assert (await one.get(f"/v1/topologies/t/executions/{ids[1]}")).json()["rows"] == wide
+
+    asyncio.run(main())
+
+
 def test_what_cannot_be_executed_is_refused_before_it_is_published() -> None:
     async def main() -> None:
         async with workers(1) as (one,):
             for body, path, status in (
                 ("{}", _EXECUTE, 422),
                 ("", _EXECUTE, 422),
+                ("[]", _EXECUTE, 422),
+                ("[{}, {}]", _EXECUTE, 422),
+                (f"[{_EVENT}", _EXECUTE, 422),
+                (f"[{', '.join([_EVENT] * 101)}]", _EXECUTE, 413),
                 (_EVENT, _EXECUTE + "?source=nope", 422),
                 (_EVENT, "/v1/topologies/other/execute", 404),
                 (_EVENT, _EXECUTE + "?timeout_ms=999999", 422),

@@ -23,6 +23,7 @@ from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
 from streamflow.errors import OwnerUnreachable
 from streamflow.model.keyed_publish import KeyReused, Published
+from streamflow.model.outcome import CORRELATION, Headers
 from streamflow.model.partitioner import partition_of
 from streamflow.model.position import Positions
 from streamflow.plan.plan import Plan, Stage, TablePlan
@@ -40,7 +41,7 @@ from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
 from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
@@ -120,6 +121,7 @@ class StoredWorker:
         self.events: EventLog = QueuedEvents(server.url)
         self.feed: EventFeed | None = MemoryFeed()
         self.alerts_config: AlertsConfig | None = None
+        self.samples: SampleReader | None = None
         self.traces = Traces("", 0, "orders", server.url)
         self.app: FastAPI
         self.stores: dict[int, MemoryStore] = {}
@@ -138,7 +140,7 @@ class StoredWorker:
         self.executions = Executions()
         self.letters = StoredLetters()
         self.key_owner: str | None = None
-        self.published_keys: dict[str, tuple[bytes, int]] = {}
+        self.published_keys: dict[str, tuple[bytes, int, str]] = {}
         self.headers: list[Sequence[tuple[str, bytes]]] = []
         self._client = httpx.AsyncClient(timeout=20)
         self.listeners: list[CheckpointListener] = []
@@ -172,6 +174,10 @@ class StoredWorker:
     def on_checkpoint(self, listener: CheckpointListener) -> None:
         """Tests commit."""
         self.listeners.append(listener)
+
+    def worked_s(self) -> float:
+        """They have no tasks."""
+        return 0.0
 
     def version(self, stage: str, partition: int) -> str:
         """Commits are counted, wherever they were."""
@@ -233,10 +239,11 @@ class StoredWorker:
         records: Sequence[tuple[bytes | None, bytes | None]],
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int | None = None,
+        each: Sequence[Headers] = (),
     ) -> dict[int, int]:
         """Keep the records."""
         self.published += records
-        self.headers.append(headers)
+        self.headers += [(*headers, *more) for more in each] or [headers]
         return {0: len(self.published)}
 
     def publish_owner(self, key: str) -> str | None:
@@ -253,12 +260,13 @@ class StoredWorker:
     ) -> Published:
         """Keep the records, once per key."""
         if key not in self.published_keys:
-            self.published_keys[key] = digest, len(self.published) + len(records)
-            return Published(await self.publish(topic, records, headers), len(records))
-        known, end = self.published_keys[key]
+            execution = dict(headers).get(CORRELATION, b"").decode()
+            self.published_keys[key] = digest, len(self.published) + len(records), execution
+            return Published(await self.publish(topic, records, headers), len(records), execution=execution)
+        known, end, execution = self.published_keys[key]
         if known != digest:
             raise KeyReused
-        return Published({0: end}, len(records), replayed=True)
+        return Published({0: end}, len(records), replayed=True, execution=execution)
 
     async def forward(
         self, url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str], body: bytes
@@ -337,9 +345,10 @@ async def workers(
     limits: PublishLimits = _LIMITS,
     access: Callable[[str], Access] = lambda url: Access(url=url),
     live: LiveLimits = _LIVE,
+    plan: Plan = PLAN,
 ) -> AsyncIterator[list[StoredWorker]]:
     """Workers that serve; partitions are dealt out in turn, and everybody knows where they are. access: by address."""
-    made = [StoredWorker(HttpServer("127.0.0.1", 0), live=live) for _ in range(count)]
+    made = [StoredWorker(HttpServer("127.0.0.1", 0), plan, live) for _ in range(count)]
     for worker in made:
         for partition in range(PARTITIONS):
             owner = made[partition % count]

@@ -25,6 +25,7 @@ from streamflow.errors import ExternalError
 from streamflow.model.chunk import Chunk, Mark, Record, Run
 from streamflow.model.letter import redriven_time
 from streamflow.model.outcome import CORRELATION, PIECE, bounded_id
+from streamflow.model.parking import PARKED
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
@@ -107,6 +108,7 @@ def read(
         correlations=columns.correlations,
         traces=columns.traces,
         pieces=columns.pieces,
+        returned=columns.returned,
         size_bytes=len(data),
         fetched_at_ms=int(time.time() * 1_000),
     )
@@ -133,6 +135,7 @@ class _Columns:
         self.correlations: dict[int, bytes] = {}
         self.traces: dict[int, TraceContext] = {}
         self.pieces: set[int] = set()
+        self.returned: dict[int, bytes] = {}
         self.timestamps: list[int] | None = [] if timestamps else None
         self._split_marks, self._traces, self._headers = marks, traces, headers
 
@@ -185,6 +188,8 @@ class _Columns:
                     self.correlations[len(self.values)] = bounded_id(headers[CORRELATION])
                     if PIECE in headers:
                         self.pieces.add(len(self.values))
+                    if alone and PARKED in headers:
+                        self.returned[len(self.values)] = headers[PARKED]
                     if alone:
                         timestamp = newest = redriven_time(headers, newest)
                 trace = sampled_context(headers.get(TRACEPARENT)) if self._traces else None

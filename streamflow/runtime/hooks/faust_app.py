@@ -9,7 +9,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, _crash
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
-    AIOKafkaConsumerThread.on_thread_stop            within a bound
+    AIOKafkaConsumerThread.on_thread_stop            within a bound, and the group is told (parting.py)
     BootStrategy                                     no producer
     TableManager.on_start                            no second of waiting for tables, there are none
 
@@ -34,11 +34,13 @@ from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.connection import connection
-from streamflow.runtime.hooks import drain
+from streamflow.runtime.hooks import drain, parting
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
 _POLL_S = 0.1
+#: A rebalance stops everybody until the last member has heard of it, with its next heartbeat.
+_HEARTBEAT_MAX_MS = 1_000
 #: Leaving the group may have to wait for a rebalance; whoever is cut is missed by it for a session time-out.
 _LEAVE_S = 10.0
 #: A consumer that fetches nothing, because it is paused or has no partition, stays in the group; whether one that has
@@ -86,7 +88,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             fetch_max_wait_ms=500,
             request_timeout_ms=max(40_000, settings.session_timeout_ms + 5_000),
             session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=max(100, settings.session_timeout_ms // 5),
+            heartbeat_interval_ms=min(_HEARTBEAT_MAX_MS, settings.session_timeout_ms // 5),
             rebalance_timeout_ms=max(10_000, settings.session_timeout_ms),
             max_poll_interval_ms=_NEVER_MS,
             retry_backoff_ms=50,
@@ -145,6 +147,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         """The consumer before the queue of calls, which a rebalance that is under way may need."""
+        parting.prepare(self._consumer, self.app.settings)
         await disconnect(self._consumer, within_s=_LEAVE_S)
         await super().on_thread_stop()
 

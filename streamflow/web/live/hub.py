@@ -1,7 +1,7 @@
 """All live tables of a process: feeds that somebody follows, and the pump that publishes what own tasks commit.
 
     checkpoint ──► collect()            one look into a dictionary where nobody follows
-                     └► dirty sources ──► pump, every interval at most ──► flush ──► followers
+                     └► dirty sources ──► pump ──► flush ──► followers, each of which is sent so much at a time
 
 A feed lives as long as somebody follows it, and `LINGER_S` longer for those who come back.
 """
@@ -49,7 +49,7 @@ class LiveTables:
 
     def __init__(self, service: Service, limits: LiveLimits) -> None:
         self.service, self.limits = service, limits
-        self.pace = Pace()
+        self.pace = Pace(service.worked_s)
         self.seats = Seats(limits.client_count, "live tables")
         self.worker_seats = Seats(WORKER_CONNECTIONS, "live tables from other workers")
         self._feeds: dict[tuple[str, int], Feed] = {}
@@ -178,7 +178,6 @@ class LiveTables:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            started = time.monotonic()
             dirty, self._dirty = self._dirty, set()
             for source in dirty:
                 try:
@@ -188,6 +187,4 @@ class LiveTables:
                         "changes of table %s cannot be told; its followers begin anew", source.feed.table.name
                     )
                     source.feed.restart("", NO_TIME)
-            spent = time.monotonic() - started
-            await asyncio.sleep(max(0.0, self.limits.interval_ms / 1_000 - spent))
             await self.pace.rest()

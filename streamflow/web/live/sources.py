@@ -26,6 +26,8 @@ from streamflow.web.server_sent_events import read_events
 
 #: Changed keys that may wait for a flush; more, and followers read the partition anew.
 PENDING_MAX = 100_000
+#: Least time between two messages to another worker, whose clients wait for their own turns besides.
+_BETWEEN_MS = 10
 #: Rows decoded before the loop gets a turn: some 3 ms.
 _SLICE = 1_000
 
@@ -87,7 +89,7 @@ class OwnTask:
 async def follow_elsewhere(service: Service, feed: Feed, url: str) -> str:
     """Publish what another worker's feed publishes, until that ends; gives why it did."""
     path = f"/v1/topologies/{service.plan.topology}/tables/{feed.table.name}/live"
-    parameters = {"partitions": str(feed.partition), "snapshot": "false", "every_ms": "0"}
+    parameters = {"partitions": str(feed.partition), "snapshot": "false", "every_ms": str(_BETWEEN_MS)}
     subject = token_subject(feed.table.name, parameters)
     token = encode_resume(subject, {feed.partition: feed.heard or feed.position})
     try:

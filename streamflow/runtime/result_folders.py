@@ -1,0 +1,34 @@
+"""Where the nodes of a worker keep results of calls on disk: a folder per node, beside the stores of its tasks."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamflow.calls.policy import CachePlan
+from streamflow.calls.result_cache import Tier
+from streamflow.errors import StoreFailed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFolders:
+    """Opens the results of a node, by its name."""
+
+    folder: Path
+
+    def __call__(self, node: str, plan: CachePlan) -> Tier | None:
+        """Results on disk; what is damaged is begun anew, and where that fails there are none."""
+        from streamflow.state.kept_results import KeptResults
+
+        path = self.folder / node
+        try:
+            return KeptResults(path, plan.disk_bytes, plan.identity)
+        except StoreFailed as error:
+            log.warning("%s; they begin anew", error)
+        try:
+            KeptResults.discard(path)
+            return KeptResults(path, plan.disk_bytes, plan.identity)
+        except StoreFailed as error:
+            log.warning("results of node %s are kept in memory alone: %s", node, error)
+            return None

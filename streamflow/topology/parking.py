@@ -1,0 +1,38 @@
+"""Checks of `parking`: each is of a node at which a stage begins, has a key, and asks nobody outside."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from streamflow.errors import Problem
+from streamflow.topology.lowering import LoweredNode
+from streamflow.topology.parts import cut
+from streamflow.topology.queues import awaits
+from streamflow.topology.spec import TopologySpec
+
+
+def check_parking(written: TopologySpec, spec: TopologySpec, nodes: Mapping[str, LoweredNode]) -> list[Problem]:
+    """Every problem of `parking`. written: as declared; spec: with what was put in."""
+    if not written.parking:
+        return []
+    names = [node.name for node in written.nodes]
+    parts = {entry: part for part in cut(spec) for entry in part.entries}
+    awaiting = {node.name for node in spec.nodes if awaits(node)}
+    problems = []
+    for name in written.parking:
+        place, part = f"parking.{name}", parts.get(name)
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"nodes are {', '.join(names)}"
+            problems.append(Problem(place, "there is no such node", remedy))
+        elif part is None:
+            begin = ", ".join(each for each in parts if each in names)
+            remedy = f"name where the stage begins: {begin}; a key_by does when what is behind it keeps state"
+            problems.append(Problem(place, "rows do not come here by a topic, so none can wait", remedy))
+        elif name in nodes and nodes[name].lowered.output.key is None:
+            remedy = "give the source a `key`, or park at a key_by behind it"
+            problems.append(Problem(place, "its rows have no key to wait by", remedy))
+        elif calling := sorted(awaiting.intersection(part.nodes)):
+            message = f"{', '.join(calling)} asks outside, ahead of the order in which rows are worked on"
+            remedy = "let failing calls give rows (`fallback`), and park where their rows go by a key_by"
+            problems.append(Problem(place, message, remedy))
+    return problems
