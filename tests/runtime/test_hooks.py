@@ -99,6 +99,7 @@ def test_batches_become_columns_with_offsets(compression: int) -> None:
     assert chunk.values == [b"a", b"b", b"c"]
     assert [chunk.offset_at(i) for i in range(3)] == [10, 11, 40]
     assert chunk.next_offset == 41
+    assert [chunk.record(index).value for index in (0, 2, 1, 1, 0, 2)] == [b"a", b"c", b"b", b"b", b"a", b"c"]
     record = chunk.record(1)
     assert (record.key, record.value, record.timestamp_ms, record.headers) == (b"k1", b"b", 1_001, (("h", b"x"),))
 
@@ -178,12 +179,13 @@ def test_ids_of_executions_are_seen_among_their_like_or_where_it_is_declared(com
 def test_an_event_sent_again_has_the_time_at_which_it_was_written_first() -> None:
     """Its record's own timestamp is new; of records that nobody waits for, headers say nothing."""
     found = []
-    for headers in ([("sf-time", b"70"), ("sf-correlation", b"id")], [("sf-time", b"70")]):
+    ours = [("sf-time", b"70"), ("sf-parked", b"s/1/k")]
+    for headers in ([*ours, ("sf-correlation", b"id")], ours):
         builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 20)
         builder.append(0, 9_000, None, b"a", headers)
         chunk = _read(bytes(builder.build()), timestamps=True)
-        found.append((chunk.timestamps, chunk.run_at(0).max_timestamp_ms))
-    assert found == [([70], 70), ([9_000], 9_000)]
+        found.append((chunk.timestamps, chunk.run_at(0).max_timestamp_ms, chunk.returned))
+    assert found == [([70], 70, {0: b"s/1/k"}), ([9_000], 9_000, {})]
 
 
 def test_marks_are_split_off_and_timestamps_are_beside() -> None:
