@@ -303,7 +303,8 @@ class Task(Failing):
     def _apply_mark(self, number: int, clock: EntryClock, value: bytes) -> None:
         body = orjson.loads(value)
         time = body["watermark"]
-        clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
+        heard = ProducerMark(NO_TIME if time is None else time, body["idle"])
+        clock.hear(body["producer"], heard, body.get("data", NO_TIME))
         self._clock.judge(self._clock.now_ms)
         self.advance(number, "mark", body["producer"])
 

@@ -46,6 +46,7 @@ from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
+from streamflow.testing.watched import Watch, watched
 
 #: Name of the bus in a driver.
 EVENTS = "events"
@@ -67,8 +68,8 @@ class Driver:
     waited for when left out.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS, where
-    secret_fields are masked. models: what
-    model nodes load theirs with. files_dir: folder of file sinks.
+    secret_fields are masked. models: what model nodes load theirs with. files_dir: folder of file sinks. watch: told of
+    every row at every node, while the task waits.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Driver:
         files_dir: Path | None = None,
         events: Detail = Detail.OFF,
         secret_fields: frozenset[str] = frozenset(),
+        watch: Watch | None = None,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
@@ -96,7 +98,8 @@ class Driver:
         self.cancelled = Cancellations()
         self._resources = Resources(models, files_dir, self.cancelled)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
-        self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
+        programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
+        self._programs = programs if watch is None else {name: watched(programs[name], watch) for name in programs}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events, "", secret_fields)
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
