@@ -128,7 +128,9 @@ class _Publishing:
         self._service, self._limits, self._buckets = service, limits, buckets
         self.targets = targets_of(service) | _tables_of(service)
         sources = {topic: target.node for topic, target in self.targets.items() if not target.is_table}
-        self.judges = judges_of(service.plan, sources)
+        judges = judges_of(service.plan, sources)
+        #: Only where the event itself can say what it expects.
+        self.judges = {topic: each for topic, each in judges.items() if each.field in self.targets[topic].schema.names}
 
     async def answer(
         self,

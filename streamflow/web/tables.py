@@ -27,6 +27,7 @@ from streamflow.query.request import (
     merge_pages,
 )
 from streamflow.web.expected_versions import etag_of, keeps_versions
+from streamflow.web.formats import Format, in_format
 from streamflow.web.global_tables import answer_global
 from streamflow.web.ports import LocalTable, Service
 from streamflow.web.problems import JsonResponse, Refusal
@@ -69,6 +70,9 @@ def table_routes(service: Service) -> Routes:
         after: str | None = Query(None, description="token of a publish: wait until it is reflected"),
         partitions: str | None = Query(None, description="own partitions to read, such as 0,3 (between workers)"),
         wait_ms: int = Query(int(WAIT_S * 1_000), ge=0, le=30_000, description="how long `after` may wait"),
+        wanted_format: Format = Query(
+            Format.ROWS, alias="format", description="rows, CSV, or points per key and field"
+        ),
     ) -> Response:
         """Rows `{key, start, end, final, value}` in order of start and key, with watermark and staleness.
 
@@ -91,7 +95,7 @@ def table_routes(service: Service) -> Routes:
         except UserError as error:
             raise Refusal(422, "bad_parameter", str(error)) from error
         if found is None:
-            return await answer_global(service, table, query, token, wait_ms / 1_000)
+            return in_format(await answer_global(service, table, query, token, wait_ms / 1_000), wanted_format)
         wanted = _partitions(service, found[0], query) if partitions is None else numbers(partitions)
         own: Positions = {}
         if token is not None:
@@ -101,7 +105,7 @@ def table_routes(service: Service) -> Routes:
                 raise Refusal(202, Reason.NOT_REFLECTED, detail, retry_after_s=1, distance=distance)
         if partitions is not None:
             return gather.own(found[0], found[1], query, wanted)
-        return await gather.answer(found[0], found[1], query, wanted, own)
+        return in_format(await gather.answer(found[0], found[1], query, wanted, own), wanted_format)
 
     return router
 

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer
 
 from tests.system.test_worker import Product
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480)]
 
 _TOPOLOGY = """
 topology: {name}

@@ -22,6 +22,10 @@ PLAN = make_plan(
           counted: {kind: echo, input: clicks}
           writes: {kind: source, topic: t.writes, schema: Write}
           by_account: {kind: key_by, input: writes, key: account}
+          old: {kind: source, topic: t.old, schema: Click}
+          made: {kind: map, input: old, set: {before: '0'}}
+          by_shop: {kind: key_by, input: made, key: shop}
+          shops: {kind: accept, input: by_shop, expected: before}
           accounts: {kind: accept, input: by_account, expected: seen}
         """
     )
@@ -116,6 +120,7 @@ def test_what_was_put_aside_or_let_go_is_no_write() -> None:
     ("seen", "body", "topic", "more", "title"),
     [
         ('"3"', _WRITE, "t.clicks", {}, "not_judged"),
+        ('"3"', '{"shop": "a"}', "t.old", {}, "not_judged"),
         ('"3"', f"[{_WRITE}]", "t.writes", {}, "not_json"),
         ("3", _WRITE, "t.writes", {}, "bad_parameter"),
         ('W/"3"', _WRITE, "t.writes", {}, "bad_parameter"),

@@ -18,6 +18,9 @@ def test_an_answer_has_the_rows_of_both_workers() -> None:
                 answer = (await asked.get()).json()
                 assert {(row["start"], row["key"]): row["value"]["n"] for row in answer["rows"]} == rows
                 assert answer["served_by"] == sorted([one.url, two.url])
+                lines = (await asked.get(format="csv")).text.splitlines()
+                wanted = {f"{key},{start},{start + HOUR_MS},true,{n}" for (start, key), n in rows.items()}
+                assert (lines[0], set(lines[1:])) == ("key,start,end,final,n", wanted)
             assert one.asked[0]["partitions"] == "1,3"
 
     asyncio.run(main())
