@@ -48,14 +48,13 @@ lock: $(STAMP) ## Write requirements.lock: every package of the image by version
 	$(BIN)/pip install --quiet 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --universal --python-version 3.11 --upgrade \
 		--custom-compile-command 'make lock' --output-file requirements.lock
-	for each in models parquet postgres tracing; do $(BIN)/uv pip compile --quiet pyproject.toml --extra $$each \
+	for each in models objects parquet postgres tracing; do $(BIN)/uv pip compile --quiet pyproject.toml --extra $$each \
 		--constraint requirements.lock --generate-hashes --universal --python-version 3.11 \
 		--custom-compile-command 'make lock' --output-file requirements/$$each.lock || exit 1; done
 
-audit: $(STAMP) ## Known vulnerabilities of what is locked, and its bill of materials as CycloneDX in sbom.json
+audit: $(STAMP) ## Known vulnerabilities of all that is locked, and bills of materials in sbom/; ADVISORIES=a clone of pypa/advisory-database
 	$(BIN)/pip install --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
-	$(BIN)/cyclonedx-py requirements requirements.lock --output-format JSON --output-file sbom.json
-	$(BIN)/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
+	$(BIN)/python -m tests.supply $(if $(ADVISORIES),--advisories $(ADVISORIES))
 
 chart: $(STAMP) ## Write values.yaml and values.schema.json of the chart from the models
 	$(BIN)/python -m streamflow.deploy.chart_files helm/streamflow

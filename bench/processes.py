@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 _READY_S = 120.0
@@ -58,7 +60,8 @@ class Contender:
 
 
 class Worker(Contender):
-    """A worker of streamflow that answers over HTTP. `folder`: of the topology; `state`: of its store."""
+    """A worker of streamflow that answers over HTTP. topology, state: its folder and that of its store; program: what
+    starts it; settings: variables of its environment."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Worker(Contender):
         log: Path,
         session_timeout_ms: int = 6_000,
         program: tuple[str, ...] = ("streamflow",),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -78,14 +82,19 @@ class Worker(Contender):
             "STREAMFLOW_HTTP_PORT": str(self.port),
             "STREAMFLOW_LOG_LEVEL": "warning",
             "STREAMFLOW_SESSION_TIMEOUT_MS": str(session_timeout_ms),
+            **settings,
         }
         super().__init__(python("-m", *program, "run", str(topology), "--worker"), environment, log)
+
+    def text(self, path: str) -> str:
+        """What a path answers. Raises OSError."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
 
     def get(self, path: str) -> dict[str, Any]:
         """JSON of a path, empty while there is none."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return dict(json.loads(answer.read()))
+            return dict(json.loads(self.text(path)))
         except urllib.error.HTTPError as error:
             return dict(json.loads(error.read()))
         except OSError:

@@ -305,9 +305,13 @@ class Run:
         async with httpx.AsyncClient(timeout=10) as client:
             while True:
                 parameters = {"limit": "1000"} | ({"cursor": cursor} if cursor else {})
-                answer = await client.get(url, params=parameters)
-                if answer.status_code == 503:
-                    assert time.monotonic() < deadline, f"the table did not answer for {_TABLE_S:.0f} s: {answer.text}"
+                try:
+                    answer = await client.get(url, params=parameters)
+                    problem = answer.text if answer.status_code == 503 else ""
+                except httpx.TransportError as error:  # a worker that ended by a fault starts again
+                    problem = repr(error)
+                if problem:
+                    assert time.monotonic() < deadline, f"the table did not answer for {_TABLE_S:.0f} s: {problem}"
                     await asyncio.sleep(0.5)
                     continue
                 body = answer.json()

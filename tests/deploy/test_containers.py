@@ -92,7 +92,7 @@ def test_compose_refers_only_to_what_is_there(root: Path) -> None:
             assert (root / source).exists() if source.startswith(".") else source in compose["volumes"], volume
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), f"{name} would be open to the network"
-        assert "build" in service or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), f"{name}: pin its version"
+        assert "build" in service or re.search(r":v?\d+\.\d+\.\d+@", service["image"]), f"{name}: pin its version"
 
 
 def test_compose_scrapes_and_starts_the_worker_as_it_is_set(root: Path) -> None:

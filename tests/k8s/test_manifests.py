@@ -68,14 +68,22 @@ def test_values_that_cannot_be_are_refused_with_their_place(option: str, message
     assert message in done.stderr
 
 
-def test_egress_is_to_dns_to_kafka_and_to_other_workers() -> None:
-    manifests = read(helm_template(CHART / "ci" / "least-values.yaml").stdout)
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ([], []),
+        (["otlp_endpoint=http://collector:4318/v1/traces", "kafka_token_url=https://login.test/token"], [[443, 4318]]),
+        (["otlp_endpoint=http://collector/v1/traces", "oidc_jwks_url=https://login.test:8443/keys", "alerts=true"], [[80, 443, 587, 8443]]),
+    ],
+)  # fmt: skip
+def test_egress_is_to_dns_to_kafka_to_other_workers_and_to_what_settings_name(
+    options: list[str], more: list[list[int]]
+) -> None:
+    given = [part for option in options for part in ("--set", f"settings.{option}")]
+    manifests = read(helm_template(CHART / "ci" / "least-values.yaml", CHART, *given).stdout)
     policy = next(each for each in of_kind(manifests, "NetworkPolicy") if each["metadata"]["name"] == "readings")
-    assert [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]] == [
-        [53],
-        [9092],
-        [8080],
-    ]
+    ports = [sorted({port["port"] for port in rule["ports"]}) for rule in policy["spec"]["egress"]]
+    assert ports == [[53], [9092], [8080], *more]
 
 
 def test_an_upgrade_of_the_chart_alone_restarts_nothing(tmp_path: Path) -> None:

@@ -40,6 +40,17 @@ def test_nothing_is_left_over(path: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:ro" + r"ot|wo" + r"rk|ho" + r"me)/[a-z.]", text), "no machine paths"
 
 
+def test_links_between_documents_lead_somewhere() -> None:
+    documents = [
+        path for place in ("*.md", "docs/**/*.md", "helm/*.md", "topologies/**/*.md") for path in _ROOT.glob(place)
+    ]
+    links = [
+        (path, link) for path in documents for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text())
+    ]
+    assert len(links) > 100
+    assert [f"{path.name}: {link}" for path, link in links if not (path.parent / link).exists()] == []
+
+
 def test_tests_that_documents_name_exist() -> None:
     texts = [path.read_text() for path in (_ROOT / "docs").rglob("*.md")]
     named = [found for text in texts for found in re.findall(r"(tests/[\w/]+\.py)::(\w+)", text)]
