@@ -14,6 +14,7 @@
     │   ├── OwnerUnreachable         transient: the worker that has a partition does not answer
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
     │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
+    │   │   └── ModelsUnreachable    transient: the store of model files does not answer; the worker restarts
     │   ├── SinkRefused              permanent: a database does not take any row
     │   ├── SinkFailed               transient: a folder or database does not answer; the worker restarts
     │   ├── StateInUse               permanent: another process works with the same state folder
@@ -214,6 +215,13 @@ class ModelError(ExternalError):
     """A model is missing, must not be loaded, or is not what its card or its node says."""
 
     recovery = Recovery.REFUSE
+
+
+class ModelsUnreachable(ModelError):
+    """The store of model files does not answer."""
+
+    lasting = Lasting.TRANSIENT
+    recovery = Recovery.RESTART
 
 
 class SinkRefused(ExternalError):

@@ -73,13 +73,21 @@ class ExecutionCompleted(_Told):
     """An execution ended, well or not; or one piece of it, where it was forked."""
 
     execution: str
-    status: str = Field(description="completed, or failed")
+    status: str = Field(description="completed, failed, or cancelled")
     piece: bool = Field(False, description="whether it is one of several: the whole ends with the last")
     totals: dict[str, int] = Field(default_factory=dict, description="rows, late, dead")
     outputs: dict[str, int] = Field(
         default_factory=dict, description="records by topic; there they have the id in a header"
     )
     reason: str = ""
+
+
+@data_of(EventType.EXECUTION_CANCELLED)
+class ExecutionCancelled(EventData):
+    """Somebody ordered that it ends; each of its pieces then says EXECUTION_COMPLETED, where it is found."""
+
+    execution: str
+    reason: str = Field("", max_length=2_000)
 
 
 @data_of(EventType.ERROR_OCCURRED)

@@ -145,6 +145,7 @@ class ExecutionTable:
             "pieces": 1,
             "waiting": 0,
             "failed": 0,
+            "cancelled": 0,
             "totals": {},
             "outputs": {},
             "nodes": [],
@@ -183,6 +184,7 @@ class ExecutionTable:
     def _piece_ended(self, row: dict[str, Any], data: dict[str, Any], time: str) -> None:
         row["pieces"] -= 1
         row["failed"] += data["status"] == State.FAILED
+        row["cancelled"] += data["status"] == State.CANCELLED
         row["reason"] = row["reason"] or str(data.get("reason", ""))
         for name in ("totals", "outputs"):
             for what, count in data.get(name, {}).items():
@@ -193,7 +195,8 @@ class ExecutionTable:
     def _settle(self, row: dict[str, Any]) -> None:
         """What the execution is, after an event."""
         if row["ended"]:
-            self._move(row, State.FAILED if row["failed"] else State.COMPLETED)
+            whole = State.CANCELLED if row["cancelled"] else State.COMPLETED
+            self._move(row, State.FAILED if row["failed"] else whole)
             self._ended[row["id"]] = self._running.pop(row["id"])
         else:
             self._move(row, State.PAUSED if row["waiting"] >= row["pieces"] else State.RUNNING)

@@ -202,12 +202,12 @@ async def exchange(
             method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
         ) as response:
             return await read(response)
+    except aiohttp.ClientConnectorCertificateError as error:  # of the next one too
+        raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
     except aiohttp.ClientConnectorError as error:
         if is_refusal(error.os_error):
             raise CallFailed("address", str(error.os_error), ErrorClass.PERMANENT) from error
         raise
-    except aiohttp.ClientSSLError as error:
-        raise CallFailed("certificate", str(error), ErrorClass.PERMANENT) from error
     except aiohttp.InvalidURL as error:
         raise CallFailed("url", f"{error} is no URL", ErrorClass.USER) from error
     except aiohttp.ClientError as error:  # reset, cut off, not HTTP

@@ -39,6 +39,10 @@ class WorkerControls:
         """Give an order; the version that holds then."""
         return (await self._topic.order(wish, actor, reason, version)).version
 
+    async def cancel_execution(self, execution: bytes, actor: str, reason: str) -> None:
+        """Cancel one execution."""
+        await self._topic.cancel(execution, actor, reason)
+
     async def obeyed(self, version: int, timeout_s: float) -> bool:
         """Wait until all have obeyed."""
         return await self._topic.obeyed(version, timeout_s)

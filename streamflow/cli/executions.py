@@ -1,12 +1,13 @@
 """streamflow executions: what became of events that have an id, and how they walked through the graph."""
 
+import getpass
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from streamflow.bus.states import State
-from streamflow.cli.client import URL, Url, ask
+from streamflow.cli.client import URL, Url, ask, post
 from streamflow.cli.connect import connect
 from streamflow.cli.show import AsJson, console, plain, print_json, print_table, refusals
 
@@ -58,6 +59,26 @@ def show(
     )
     columns = ["node", "state", "since", "attempt", "µs", "in", "out", "reason"]
     print_table("nodes", columns, [_node(each) for each in row["nodes"]])
+
+
+@executions.command()
+def cancel(
+    execution: Annotated[str, typer.Argument(help="its id")],
+    reason: Annotated[str, typer.Option(help="why, for everybody who looks")] = "",
+    actor: Annotated[str | None, typer.Option(help="who says it; your user name when left out")] = None,
+    wait_s: Annotated[float, typer.Option(min=0, max=30, help="seconds to wait until it has ended")] = 10,
+    url: Url = URL,
+    as_json: AsJson = False,
+) -> None:
+    """End one execution at all nodes, wherever its rows are."""
+    body = {"actor": getpass.getuser() if actor is None else actor, "reason": reason}
+    path, wait = f"/v1/executions/{quote(execution, safe='')}/cancel", {"timeout_ms": str(round(wait_s * 1_000))}
+    with refusals(), connect(url) as client:
+        _, answer = post(client, path, wait, body)
+    if as_json:
+        print_json(answer)
+    else:
+        console.print(f"{plain(answer['id'])} is {answer['state']}", highlight=False)
 
 
 def _node(node: dict[str, Any]) -> list[Any]:

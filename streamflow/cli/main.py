@@ -11,6 +11,7 @@ from streamflow.cli.alerts import alerts
 from streamflow.cli.approvals import approvals
 from streamflow.cli.audit import audit
 from streamflow.cli.broker import broker, doctor
+from streamflow.cli.debug import debug
 from streamflow.cli.demo import demo
 from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
@@ -46,6 +47,7 @@ app.command()(run)
 app.command()(schedule)
 app.command()(runs.reset)
 app.command()(demo)
+app.command()(debug)
 app.command()(look.check)
 app.command()(look.plan)
 app.command()(look.topics)

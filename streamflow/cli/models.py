@@ -51,7 +51,7 @@ def add(
 ) -> None:
     """Keep a model's file by its digest, load it once to see that it works, and write its card into the registry."""
     from streamflow.inference.content import format_of
-    from streamflow.inference.files import ModelFiles
+    from streamflow.inference.files import files_of
     from streamflow.inference.models import load
     from streamflow.runtime.model_registry import add_card, read_cards
 
@@ -68,9 +68,11 @@ def add(
         found = kind or format_of(data)
         if not found:
             raise UserError(f"{file} is no ONNX, skops or linear model; name its adapter with --format")
-        files = ModelFiles(settings.models_dir)
+        files = files_of(settings.models_dir, settings.models_url, settings.models_dir_max_bytes)
+        digest = files.add(data)
+        uri = files.place(digest) if settings.models_url else file.resolve().as_uri()
         made = ModelCard(
-            name, version, found, digest=files.add(data), size_bytes=len(data), uri=file.resolve().as_uri(),
+            name, version, found, digest=digest, size_bytes=len(data), uri=uri,
             added=int(time.time() * 1_000), **facts,
         )  # fmt: skip
         loaded = load(made, files)
@@ -81,9 +83,8 @@ def add(
         console.print(
             f"[green]✓[/] {made.id}: {made.task}, {found}, {len(data):,} bytes, loads in {loaded.load_s:.2f} s"
         )
-        console.print(
-            f"file {settings.models_dir / made.digest}; workers need it there, or at its URI", highlight=False
-        )
+        else_there = "" if settings.models_url else ", or at its URI"
+        console.print(f"file {files.place(digest)}; workers need it there{else_there}", highlight=False)
 
 
 def _facts(card: Path | None, task: Task | None, inputs: str, labels: str, trust: list[str]) -> dict[str, Any]:

@@ -16,6 +16,10 @@ class Answers:
         """The answer for a row, before the row is processed."""
         self._by_row[id(row)] = answer
 
+    def drop(self, row: Any) -> None:
+        """A row will not be asked for."""
+        self._by_row.pop(id(row), None)
+
     def clear(self) -> None:
         """Forget what is left of rows that will be asked for again."""
         self._by_row.clear()

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from streamflow.bus.cancellations import Cancellations
+from streamflow.bus.states import State
 from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.fold_table import NEVER, Fire
 from streamflow.engine.row_size import refuse_row
@@ -22,6 +24,7 @@ from streamflow.engine.walk import Left
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
 from streamflow.model.approval import Outcome, Parked, Vote, Word, problem_of
+from streamflow.model.outcome import CORRELATION
 from streamflow.nodes.operators import Park
 from streamflow.state.store import Change, Store, TableChanges
 from streamflow.windows.layout import ROW_MAX_BYTES
@@ -56,11 +59,13 @@ class ApprovalTable:
         watermark_now: Callable[[], int],
         released_at: Callable[[], int],
         now: Callable[[], int],
+        cancelled: Cancellations,
     ) -> None:
         self.name = operator.table
         self._operator, self._store, self._row_type, self._partition = operator, store, row_type, partition
         self._give, self._say, self._parks, self._border_moved = give, say, parks, border_moved
         self._watermark_now, self._released_at, self._now = watermark_now, released_at, now
+        self._cancelled, self._swept = cancelled, 0
         self._names = operator.row.names
         self._live: dict[str, Parked] = {}
         self._changed: dict[str, None] = {}
@@ -187,12 +192,31 @@ class ApprovalTable:
 
     def tick(self, now_ms: int, watermark_ms: int) -> bool:
         """Escalate and expire by the wall clock; whether anything was due."""
-        was_due = False
+        was_due = self._sweep(now_ms)
         while (found := self._clock_agenda.pop(now_ms)) is not None:
             was_due = self._due(found[1], found[0], now_ms, watermark_ms) or was_due
         if self.overdue:
             self.settle()
         return was_due
+
+    def _sweep(self, now_ms: int) -> bool:
+        """Let rows of executions go that were cancelled since the last look; whether there were any."""
+        cancelled = self._cancelled
+        if self._swept == cancelled.version:
+            return False
+        self._swept = cancelled.version
+        found = {
+            approval: cancelled.reason_of(dict(each.headers).get(CORRELATION)) for approval, each in self._live.items()
+        }
+        for approval, reason in found.items():
+            if reason is not None:
+                parked = self._live.pop(approval)
+                self._changed[approval] = None
+                if self._say is not None:
+                    self._say(False, {"approval": approval, "decision": State.CANCELLED.value, "comment": reason})
+                left = Left(approval, State.CANCELLED, now_ms, tuple(parked.headers))
+                self._give(parked.key, parked.time_ms, [], left)
+        return any(reason is not None for reason in found.values())
 
     def _due(self, approval: str, reached_ms: int, now_ms: int, watermark_ms: int) -> bool:
         parked = self._live.get(approval)

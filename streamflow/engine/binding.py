@@ -25,6 +25,7 @@ from streamflow.engine.process_table import ProcessTable
 from streamflow.engine.program import Program
 from streamflow.engine.scorer import Scorer, Scorers, as_list
 from streamflow.engine.session_table import SessionTable
+from streamflow.engine.stamp import Stamp
 from streamflow.engine.tables import make_table
 from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
@@ -37,6 +38,7 @@ from streamflow.nodes.operators import (
     Await,
     Count,
     Distinct,
+    Emit,
     Fold,
     Limit,
     Lookup,
@@ -119,6 +121,9 @@ class Binding:
                 names[f"f_{number}"] = answers.take
             case Unfold():
                 names[f"f_{number}"] = elements_of(operator)
+            case Emit(stamped=True):
+                program = self.program
+                names[f"stamp_{number}"] = Stamp(program.plan, program.stage, node, self.hooks.now)
             case Count():
                 names[f"c_{number}"] = keyed = KeyedTable(operator.table, self.store)
                 self.keyed.append(keyed)
@@ -184,6 +189,7 @@ class Binding:
             watermark_now=hooks.settled_watermark,
             released_at=hooks.watermark_now,
             now=hooks.now,
+            cancelled=hooks.cancelled,
         )
 
     def _join(self, number: int, node: PlannedNode, operator: Apart) -> None:

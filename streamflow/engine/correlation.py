@@ -13,7 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
+from streamflow.bus.cancellations import Cancellations
 from streamflow.bus.detail import DataPathBus
+from streamflow.bus.states import State
 from streamflow.engine.answers import Answers
 from streamflow.engine.outputs import Outputs
 from streamflow.engine.program import Program
@@ -24,6 +26,8 @@ from streamflow.model.approval import Parked
 from streamflow.model.chunk import Chunk
 from streamflow.model.outcome import CORRELATION, PIECE, Headers, Write, bounded_id, encode_part, is_awaited
 from streamflow.model.trace_context import TRACEPARENT, Span, TraceContext
+from streamflow.nodes.operators import Score
+from streamflow.nodes.sink_operators import Deliver
 from streamflow.plan.plan import EntryKind
 
 #: A generated function: (rows, their event times or None, the bounds of near event times).
@@ -39,7 +43,14 @@ _LINKS_MAX = 32
 class Correlator:
     """Of one task, which is a partition of a stage."""
 
-    def __init__(self, outputs: Outputs, program: Program, partition: int, bus: DataPathBus | None) -> None:
+    def __init__(
+        self,
+        outputs: Outputs,
+        program: Program,
+        partition: int,
+        bus: DataPathBus | None,
+        cancelled: Cancellations,
+    ) -> None:
         stage = program.stage
         self._outputs, self._topic, self._place = outputs, program.plan.outcome_topic, (stage.name, partition)
         self._program, self._names = program, dict[str, Any]()
@@ -48,6 +59,10 @@ class Correlator:
         self._entries = {entry.topic: (number, entry) for number, entry in enumerate(stage.entries)}
         onward = [node.repartition_topic for node in stage.nodes]
         self._onward = frozenset(topic for topic in onward if topic is not None)
+        self.cancelled = cancelled
+        #: What is handed to a sink, or scored, in the order of the rows cannot leave one of them out.
+        self._in_step = any(isinstance(node.operator, Deliver | Score) for node in stage.nodes)
+        self._answers: Mapping[str, Answers] = {}
         self._lengths: list[int] = []
         self._walk: Walk | None = None
         self._used = False
@@ -58,7 +73,7 @@ class Correlator:
 
     def bind(self, names: dict[str, Any], answers: Mapping[str, Answers]) -> None:
         """Take what the names in the generated code stand for, and answers by async node. Call before any work."""
-        self._names = names
+        self._names, self._answers = names, answers
         if self._events is not None:
             self._events.answers, self._events.rescued = answers, names["rescue"].said
 
@@ -105,6 +120,9 @@ class Correlator:
                         return
                 done = place + 1
                 walk = self._begin(chunk, index, row)
+                if self._is_cancelled(walk, row):
+                    self._end(walk)
+                    continue
                 run = function if walk.steps is None else through(self._probed_functions())
                 with _logged(walk):
                     run([row], times and times[place:done], behind, ahead)
@@ -119,6 +137,16 @@ class Correlator:
                 function(rows[done:], times and times[done:], behind, ahead)
 
         return split
+
+    def _is_cancelled(self, walk: Walk, row: Any) -> bool:
+        if not self.cancelled or self._in_step:
+            return False
+        walk.cancelled = self.cancelled.reason_of(walk.correlation)
+        if walk.cancelled is None:
+            return False
+        for answers in self._answers.values():
+            answers.drop(row)
+        return True
 
     def _probed_functions(self) -> Mapping[str, Any]:
         if self._probed is None:
@@ -188,7 +216,13 @@ class Correlator:
         if walk.correlation is not None:
             if is_awaited(walk.correlation):
                 part = encode_part(
-                    walk.correlation, walk.origin, walk.added, self._onward, len(walk.parked), walk.writes
+                    walk.correlation,
+                    walk.origin,
+                    walk.added,
+                    self._onward,
+                    len(walk.parked),
+                    walk.writes,
+                    walk.cancelled,
                 )
                 self._outputs.append(self._topic, (walk.correlation, part, None))
             if self._events is not None:
@@ -226,6 +260,8 @@ class Correlator:
         headers = dict(left.headers)
         walk = Walk((left.approval, self._place[1], 0), node, headers.get(CORRELATION), left=left)
         walk.is_piece, walk.traceparent = PIECE in headers, headers.get(TRACEPARENT)
+        if left.outcome == State.CANCELLED:
+            walk.cancelled = self.cancelled.reason_of(walk.correlation)
         self._open(walk)
         return walk
 

@@ -1,10 +1,11 @@
 """The delivery of a task whose stage is a sink outside of Kafka; of any other there is none."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamflow.bus.cancellations import Cancellations
 from streamflow.engine.dead import Dead, JudgedBatch
 from streamflow.inference.models import Models
 from streamflow.model.chunk import Chunk
@@ -16,10 +17,12 @@ from streamflow.sinks.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What tasks use of their process: loaded models, and the folder of file sinks. None: who needs it fails."""
+    """What tasks use of their process: loaded models, the folder of file sinks (None: who needs it fails), and the
+    executions that were cancelled."""
 
     models: Models | None = None
     files_dir: Path | None = None
+    cancelled: Cancellations = field(default_factory=Cancellations)
 
 
 def target_of(stage: Stage) -> Target | None:

@@ -583,12 +583,14 @@ class Fusion:
             case Hand():
                 fields = "".join(f"{row}.{name}, " for name in node.schema.names)
                 self._leave(self.number(node), key, f"encode((t, {fields}))")
+            case Emit(stamped=True):
+                self._leave(self.number(node), key, f"encode({row})", f"stamp_{self.number(node)}()")
             case _:
                 self._leave(self.number(node), key, f"encode({row})")
 
-    def _leave(self, number: int, key: str, value: str) -> None:
-        """Append (key bytes, value, no headers) to the output list of the key's partition."""
+    def _leave(self, number: int, key: str, value: str, headers: str = "None") -> None:
+        """Append (key bytes, value, headers) to the output list of the key's partition."""
         code = self.source
         code.line(f"s{number} = known_{number}({key})")
         code.line(f"if s{number} is None: s{number} = route_{number}({key})")
-        code.line(f"s{number}[1]((s{number}[0], {value}, None))")
+        code.line(f"s{number}[1]((s{number}[0], {value}, {headers}))")

@@ -3,8 +3,13 @@
 The letter keeps the original key and value byte for byte, so that it can be published again as it was; what is known
 about it is in the headers:
 
-    sf-reason  decode | null_key | event_time_ahead | event_time_behind | expression | too_large | too_many_windows
-               | too_many_rows | value_too_large | aggregate_result | missing_row | process | state_full | refused
+    sf-reason  of the record     decode | null_key | event_time_ahead | event_time_behind | too_large
+               of an expression  expression | unresolved | elements | missing_row
+               of a bound        too_many_windows | too_many_rows | value_too_large | state_full | approvals_full
+               of a result       overflow | aggregate_result | model_input | model | model_output
+               of a call         timeout | unreachable | circuit_open | status | response | certificate | address | host
+                                 | url | header | unresolved
+               of others' code and databases   process | refused
     sf-error   message          sf-blame  user | external | internal
     sf-class   transient | permanent | system | user
     sf-node    node at fault    sf-node-version  its kind and version       sf-version  version of the topology

@@ -24,19 +24,16 @@ class Marks:
     def add(self, watermark_ms: int, idle: bool, data_end: Callable[[], int]) -> None:
         """Behind what is in the outputs, to every partition; nothing when it says what the last one said.
 
-        data_end: how far data came, at the end of a bounded run, which is said before the end.
+        data_end: how far data came, at the end of a bounded run, which is said with the end.
         """
         mark = ProducerMark(watermark_ms, idle)
         if not self.topics or mark == self._sent:
             return
-        if watermark_ms >= END_OF_TIME:
-            self._append(data_end(), idle)
         self._sent = mark
-        self._append(watermark_ms, idle)
-
-    def _append(self, watermark_ms: int, idle: bool) -> None:
+        data_ms = data_end() if watermark_ms >= END_OF_TIME else NO_TIME
         for topic, held_ms in self.topics.items():
             time = None if watermark_ms == NO_TIME else behind(watermark_ms, held_ms)
-            value = orjson.dumps({"producer": self._partition, "watermark": time, "idle": idle})
+            body = {"producer": self._partition, "watermark": time, "idle": idle}
+            value = orjson.dumps(body if data_ms == NO_TIME else body | {"data": behind(data_ms, held_ms)})
             for records in self._outputs.lists(topic):
                 records.append((None, value, None))

@@ -102,7 +102,7 @@ class Task(Failing):
         self._in_flight = self._changed = self._advancing = False
         self.history = History(now_ms, progress.watermark_ms)
         self._marks = Marks(self.outputs, program.stage, partition)
-        self._correlator = Correlator(self.outputs, program, partition, bus)
+        self._correlator = Correlator(self.outputs, program, partition, bus, resources.cancelled)
         #: Per entry the high time at which its watermark reaches the next border; read by the fused code.
         self.due: list[int] = []
         self._clock = TaskClock(self._clocks, now_ms)
@@ -134,6 +134,7 @@ class Task(Failing):
             give=self._give,
             parks=self._correlator.parks,
             judged=self._correlator.judged,
+            cancelled=self._correlator.cancelled,
             timer_failed=self._timer_failed,
             border_moved=self._border_moved,
             closed_to=lambda: self._closed_to_ms,
@@ -302,7 +303,8 @@ class Task(Failing):
     def _apply_mark(self, number: int, clock: EntryClock, value: bytes) -> None:
         body = orjson.loads(value)
         time = body["watermark"]
-        clock.hear(body["producer"], ProducerMark(NO_TIME if time is None else time, body["idle"]))
+        heard = ProducerMark(NO_TIME if time is None else time, body["idle"])
+        clock.hear(body["producer"], heard, body.get("data", NO_TIME))
         self._clock.judge(self._clock.now_ms)
         self.advance(number, "mark", body["producer"])
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from streamflow.bus.cancellations import Cancellations
 from streamflow.engine.fold_table import Opened
 from streamflow.errors import EventError
 from streamflow.kit.timers import Timer
@@ -20,13 +21,15 @@ class TaskHooks:
     border_moved: something is due at this watermark that was not known. closed_to: the watermark at which the task
     closed last; opened_at: how far the n-th table was closed when the task opened;
     watermark_now: the one up to this event; settled_watermark: the same, but below every time while tables are being
-    closed, as each will be told; data_end: the greatest of its inputs before they ended. now: the wall clock.
+    closed, as each will be told; data_end: the greatest of its inputs before they ended.
+    now: the wall clock. cancelled: executions that were.
     """
 
     emit: Callable[[int, str, int, int, Any, bool], None]
     give: Callable[..., None]
     parks: Callable[[str, str, Parked], None]
     judged: Callable[[str, Any, bool, int], None]
+    cancelled: Cancellations
     timer_failed: Callable[[str, Any, Timer, EventError], None]
     border_moved: Callable[[int], None]
     closed_to: Callable[[], int]

@@ -32,8 +32,8 @@ class Walk:
 
     entry: node that it came in at; is_start: from a source. is_piece: other pieces of its execution go on elsewhere.
     left: of a row that comes from an approval. added, places: records it added to the outputs, and where they are.
-    parked: what waits for people, by id, with its node. writes: as nodes of kind accept judged it. steps: nodes it came
-    to, None when nobody wants to know.
+    parked: what waits for people, by id, with its node. cancelled: why it is worked on no more. writes: as nodes of
+    kind accept judged it. steps: nodes it came to, None when nobody wants to know.
     """
 
     origin: Origin
@@ -51,5 +51,6 @@ class Walk:
     added: list[Added] = field(default_factory=list)
     places: list[tuple[list[Output], int]] = field(default_factory=list)
     parked: dict[str, tuple[str, Parked]] = field(default_factory=dict)
+    cancelled: str | None = None
     writes: list[Write] = field(default_factory=list)
     steps: list[Step] | None = None

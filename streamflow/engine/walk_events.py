@@ -51,6 +51,10 @@ class WalkEvents:
         self._onward = {node.repartition_topic for node in stage.nodes}
         self._names, self._numbers = [node.name for node in stage.nodes], program.numbers
         self._rescues = [isinstance(node.operator, Rescued) for node in stage.nodes]
+        #: Nodes that get the rows of each entry first.
+        self._behind = {
+            entry.node: [node.name for node in stage.nodes if entry.node in node.inputs] for entry in stage.entries
+        }
         self._keys = {
             entry.node: entry.key.source
             for entry in stage.entries
@@ -88,10 +92,15 @@ class WalkEvents:
         if walk.left is not None:
             left = walk.left
             moved = {"old": State.PAUSED, "new": State.COMPLETED, "path": [State.RUNNING, State.COMPLETED]}
-            told.say(
-                EventType.NODE_STATE_CHANGED, walk.entry, {**moved, "reason": left.outcome, "approval": left.approval}
-            )
-        if walk.steps is not None:
+            if walk.cancelled is not None:
+                moved = {"old": State.PAUSED, "new": State.CANCELLED, "path": [State.CANCELLED]}
+            reason = left.outcome if walk.cancelled is None else walk.cancelled
+            told.say(EventType.NODE_STATE_CHANGED, walk.entry, {**moved, "reason": reason, "approval": left.approval})
+        elif walk.cancelled is not None:
+            moved = {"old": "", "new": State.CANCELLED, "path": [State.PENDING, State.CANCELLED]}
+            for node in self._behind.get(walk.entry, ()):
+                told.say(EventType.NODE_STATE_CHANGED, node, {**moved, "reason": walk.cancelled})
+        if walk.steps is not None and walk.cancelled is None:
             self._tell_nodes(told, walk, dead)
         elif dead:
             for node, letter in dead.items():
@@ -131,6 +140,8 @@ class WalkEvents:
                 outputs[topic] = outputs.get(topic, 0) + 1
         totals["rows"] -= onward
         status, severity = (State.FAILED, Severity.WARNING) if totals["dead"] else (State.COMPLETED, Severity.INFO)
+        if walk.cancelled is not None:
+            status, reason = State.CANCELLED, walk.cancelled
         data = {"status": status, "totals": totals, "outputs": outputs, "reason": reason}
         told.say(EventType.EXECUTION_COMPLETED, "", {**data, "piece": True} if is_piece else data, severity)
 

@@ -106,8 +106,9 @@ class EntryClock:
             (NO_TIME, False) if mark is None else (mark.watermark_ms, mark.idle) for mark in self.marks
         )
 
-    def hear(self, producer: int, mark: ProducerMark) -> None:
-        """A producer's mark. A producer's watermark never goes back, whatever a mark says.
+    def hear(self, producer: int, mark: ProducerMark, data_ms: int = NO_TIME) -> None:
+        """A producer's mark. A producer's watermark never goes back, whatever a mark says. data_ms: of the mark of the
+        end, how far data came there.
 
         Producers are tasks, so one that moved to another worker goes on under its number. Raises StateMismatch for one
         that there was not when the task opened: its rows would not be waited for.
@@ -121,8 +122,7 @@ class EntryClock:
         if before is not None and before.watermark_ms > mark.watermark_ms:
             mark = ProducerMark(before.watermark_ms, mark.idle)
         self.marks[producer] = mark
-        if mark.watermark_ms < END_OF_TIME:
-            self.data_ms = max(self.data_ms, mark.watermark_ms)
+        self.data_ms = max(self.data_ms, data_ms)
 
     def end(self) -> None:
         """Nothing comes any more from this source."""

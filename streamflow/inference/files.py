@@ -20,9 +20,28 @@ class Files(Protocol):
         """A card's file. Raises ModelError when it is not there, or not what the card says."""
 
 
+class KeptFiles(Files, Protocol):
+    """Where they are kept, too."""
+
+    def add(self, data: bytes) -> str:
+        """Keep a file; its digest."""
+
+    def place(self, digest: str) -> str:
+        """Where a file is, for people."""
+
+
 def digest_of(data: bytes) -> str:
     """What a file is called by."""
     return hashlib.sha256(data).hexdigest()
+
+
+def files_of(folder: Path, url: str, folder_max_bytes: int) -> KeptFiles:
+    """The files of a folder, or of an object store with the folder as its cache. Raises SettingsError."""
+    if not url:
+        return ModelFiles(folder)
+    from streamflow.inference.object_files import ObjectFiles
+
+    return ObjectFiles(folder, url, folder_max_bytes)
 
 
 class ModelFiles:
@@ -41,6 +60,10 @@ class ModelFiles:
             beside.write_bytes(data)
             beside.replace(path)
         return digest
+
+    def place(self, digest: str) -> str:
+        """Path of a file."""
+        return str(self._folder / digest)
 
     def read(self, card: ModelCard) -> bytes:
         """A card's file, from this folder or else from its URI. Raises ModelError when it is not what the card says."""

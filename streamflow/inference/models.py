@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from streamflow.errors import ModelError
+import msgspec
+
+from streamflow.errors import Lasting, ModelError
 from streamflow.inference.adapter import Column, Predictor, adapter
 from streamflow.inference.answers import answers_of
 from streamflow.inference.card import InputType, ModelCard
@@ -54,12 +56,14 @@ class Loaded:
 class Models:
     """The cache. max_bytes: of model files whose models are held; the newest one is held even alone.
 
-    hits, loads: what it was asked for and had, or had to load.
+    hits, loads: what it was asked for and had, or had to load. providers: of onnxruntime, in order of preference,
+    for models whose cards name none.
     """
 
     files: Files
     max_bytes: int
     background: bool = False
+    providers: tuple[str, ...] = ()
     hits: int = 0
     loads: int = 0
     _held: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
@@ -77,7 +81,7 @@ class Models:
                 self.hits += 1
                 self._held.move_to_end(key)
                 return found
-        return self._hold(key, load(card, self.files))
+        return self._hold(key, load(card, self.files, self.providers))
 
     def is_ready(self, card: ModelCard) -> bool:
         """Whether the model can be used at once. One that cannot be loaded is told in the log, once, and never is."""
@@ -87,17 +91,18 @@ class Models:
         if key in self._refused:
             return False
         if not self.background:
-            return self._took(key, lambda: load(card, self.files))
+            return self._took(key, lambda: load(card, self.files, self.providers))
         if key not in self._coming:
             self._pool = self._pool or ThreadPoolExecutor(1, "models")
-            self._coming[key] = self._pool.submit(load, card, self.files)
+            self._coming[key] = self._pool.submit(load, card, self.files, self.providers)
         return self._coming[key].done() and self._took(key, self._coming.pop(key).result)
 
     def _took(self, key: str, found: Callable[[], Loaded]) -> bool:
         try:
             self._hold(key, found())
         except ModelError as error:
-            self._refused.add(key)
+            if error.lasting is Lasting.PERMANENT:
+                self._refused.add(key)
             log.error("the newest version is not used: %s", error)
             return False
         return True
@@ -117,7 +122,7 @@ def _key(card: ModelCard) -> str:
     return f"{card.id} {card.digest}"
 
 
-def load(card: ModelCard, files: Files) -> Loaded:
+def load(card: ModelCard, files: Files, providers: tuple[str, ...] = ()) -> Loaded:
     """Read, judge, load and warm up. Raises ModelError."""
     began = time.monotonic()
     data = files.read(card)
@@ -126,7 +131,8 @@ def load(card: ModelCard, files: Files) -> Loaded:
         raise ModelError(f"model {card.id} is called {card.format}, its file is {found}; add it again")
     make = adapter(card.format)
     try:
-        loaded = Loaded(card, make(data, card))
+        options = {"providers": list(providers), **card.options} if providers else card.options
+        loaded = Loaded(card, make(data, msgspec.structs.replace(card, options=options)))
     except ModelError:
         raise
     except Exception as error:  # whatever a foreign adapter raises

@@ -22,23 +22,41 @@ _TYPES = {
 }
 
 
+_CPU = "CPUExecutionProvider"
+_REMEDY = "install the onnxruntime of that hardware (onnxruntime-gpu for CUDA) and its driver, or name another provider"
+
+
+def refuse_providers(names: Sequence[str]) -> None:
+    """Raises ModelError for execution providers that the installed onnxruntime does not have."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_package("onnxruntime") from error
+    there = onnxruntime.get_available_providers()
+    lacking = [name for name in names if name not in there]
+    if lacking or not names:
+        raise ModelError(f"onnxruntime has no {', '.join(lacking)} here, it has {', '.join(there)}: {_REMEDY}")
+
+
 class OnnxModel:
     """A session and how columns become its tensors."""
 
     def __init__(self, data: bytes, card: ModelCard) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise missing_package("onnxruntime") from error
         refuse_external_data(data)
+        providers = list(card.options.get("providers", [_CPU]))
+        refuse_providers(providers)
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(card.options.get("threads", 1))
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has many classes for a model that is not as it should be
             raise ModelError(f"model {card.id} cannot be loaded by onnxruntime: {error}") from error
+        if self._session.get_providers()[0] != providers[0]:  # it goes on without, and says so in its log
+            raise ModelError(f"{providers[0]} does not start here for model {card.id}: {_REMEDY}")
         self.labels = card.labels
         self._inputs = [(each.name, _type_of(each, card), len(each.shape)) for each in self._session.get_inputs()]
         self._outputs = [each.name for each in self._session.get_outputs()]

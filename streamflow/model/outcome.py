@@ -75,6 +75,7 @@ def encode_part(
     onward_topics: frozenset[str],
     parked_count: int = 0,
     writes: Sequence[Write] = (),
+    cancelled: str | None = None,
 ) -> bytes:
     """The part of one record: what its row added to the outputs. Rows that were parked have parts of their own later,
     whose origin is the approval."""
@@ -86,6 +87,7 @@ def encode_part(
         "late": [],
         "dead": [],
         "writes": [msgspec.structs.asdict(write) for write in writes],
+        **({} if cancelled is None else {"cancelled": cancelled}),
     }
     room = ROWS_MAX_BYTES
     for topic, key, value, headers in added:
@@ -121,6 +123,7 @@ class Outcome:
     late: list[dict[str, Any]] = field(default_factory=list)
     dead: list[dict[str, Any]] = field(default_factory=list)
     writes: list[dict[str, Any]] = field(default_factory=list)
+    is_cancelled: bool = False
     missing: int = 1
     size_bytes: int = 0
     _seen: set[tuple[str, int, int]] = field(default_factory=set)
@@ -136,6 +139,7 @@ class Outcome:
         self.rows += part["rows"]
         self.late += part["late"]
         self.dead += part["dead"]
+        self.is_cancelled = self.is_cancelled or "cancelled" in part
         self.writes += part.get("writes", ())  # parts of an older version have none
 
     def shown(self) -> dict[str, Any]:
@@ -155,7 +159,7 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """pending, dead (some of it became a dead letter), late, or done."""
+        """pending, dead (some of it became a dead letter), cancelled, late, or done."""
         if not self.is_complete:
             return "pending"
-        return "dead" if self.dead else "late" if self.late else "done"
+        return "dead" if self.dead else "cancelled" if self.is_cancelled else "late" if self.late else "done"

@@ -56,8 +56,8 @@ def form(kind: NodeKind) -> list[dict[str, Any]]:
     """Fields of a kind's form, in order.
 
     Each has name, type, label, help, placeholder (what the example says, else the default), required, and default,
-    options, minimum and maximum where it has them. Types: text, number, checkbox, select, duration, list, mapping,
-    and object (whose own fields are in the schema).
+    options, minimum and maximum where it has them. Types: text, number, checkbox, select, duration, date, list,
+    mapping, and object (whose own fields are in the schema).
 
     A field with `depends_on` gets its options from what a running topology answers for the values of those fields;
     fields of type derived get their value so, stand behind the options, and are no part of the configuration.
@@ -116,8 +116,8 @@ def _plain(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[st
 def _type(option: Mapping[str, Any]) -> str:
     if "enum" in option:
         return "select"
-    if option.get("format") == "duration":
-        return "duration"
+    if option.get("format") in ("duration", "date"):
+        return str(option["format"])
     kinds = {option.get("type"), *(each.get("type") for each in option.get("anyOf", ()))} - {None}
     if kinds and kinds <= {"integer", "number"}:
         return "number"

@@ -8,6 +8,7 @@ the operator. Problems are collected, never raised, so that a person sees all of
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
@@ -53,6 +54,24 @@ DurationMs = Annotated[
     int,
     BeforeValidator(_duration_ms),
     WithJsonSchema({"type": ["string", "integer"], "format": "duration", "examples": ["500ms", "10s", "2h", "1d"]}),
+]
+
+
+def _date(value: Any) -> Any:
+    """A day as ISO 8601 says it, `2026-03-01`; anything else is left to be refused."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no day; write year-month-day, as 2026-03-01") from error
+
+
+#: A day in a configuration, a `date` afterwards.
+Date = Annotated[
+    date,
+    BeforeValidator(_date),
+    WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-03-01"]}),
 ]
 
 

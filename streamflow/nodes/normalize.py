@@ -1,4 +1,4 @@
-"""normalize: brings a numeric field to a common scale, by statistics that are given."""
+"""normalize: brings a numeric field to a common scale, by statistics that are given, or texts to one writing."""
 
 from typing import Literal
 
@@ -11,8 +11,10 @@ from streamflow.nodes.map import project
 class NormalizeConfig(NodeConfig):
     """Configuration of a normalize."""
 
-    field: str = Field(description="numeric field to normalize")
-    method: Literal["min_max", "z_score"] = Field(description="to 0 … 1, or to distances from the mean in deviations")
+    field: str = Field(description="field to normalize: numeric, or with `text` a str or json")
+    method: Literal["min_max", "z_score", "text"] = Field(
+        description="to 0 … 1, to distances from the mean in deviations, or texts trimmed and in small letters"
+    )
     minimum: float | None = Field(None, allow_inf_nan=False, description="what becomes 0, with min_max")
     maximum: float | None = Field(None, allow_inf_nan=False, description="what becomes 1, with min_max")
     mean: float | None = Field(None, allow_inf_nan=False, description="what becomes 0, with z_score")
@@ -24,12 +26,17 @@ class NormalizeConfig(NodeConfig):
 class Normalize(NodeKind):
     """min_max: (x - minimum) / (maximum - minimum); z_score: (x - mean) / deviation. Null stays null.
 
+    text: trimmed, in small letters; of JSON at any depth, keys too, with _ for their spaces. Numbers, truth values and
+    nulls in it stay; two keys that would become one make the row fail. In expressions the same is tidied(x).
+
     Statistics that are learned from the stream are those of `normalize_running` and `normalize_window`.
     """
 
     kind = "normalize"
     display_name = "Normalize"
-    description = "Brings a numeric field to a common scale: min-max or z-score, with given statistics."
+    description = (
+        "Brings a numeric field to a common scale: min-max or z-score, with given statistics; or tidies texts."
+    )
     category = Category.DATA_PROCESSING
     tags = ("stateless", "statistics")
     config_type = NormalizeConfig
@@ -37,13 +44,13 @@ class Normalize(NodeKind):
 
     def lower(self, config: NormalizeConfig, lowering: Lowering) -> Lowered | None:
         """Write it as an expression."""
-        needed, other = ("minimum", "maximum"), ("mean", "deviation")
-        if config.method == "z_score":
-            needed, other = other, needed
+        options = {"min_max": ("minimum", "maximum"), "z_score": ("mean", "deviation"), "text": ()}
+        needed = options.pop(config.method)
+        other = [name for names in options.values() for name in names]
         for name in needed:
             if getattr(config, name) is None:
                 lowering.problem(f"{config.method} needs {name}", f"add `{name}: …`, or use normalize_running", name)
-        for name in (*other, *(["clamp"] if config.method == "z_score" else [])):
+        for name in (*other, *(["clamp"] if config.method != "min_max" else [])):
             if getattr(config, name):
                 lowering.problem(f"{config.method} has no {name}", "remove it", name)
         if not lowering.has_field(config.field, "field") or lowering.failed:
@@ -56,6 +63,8 @@ class Normalize(NodeKind):
     @staticmethod
     def _formula(config: NormalizeConfig, lowering: Lowering) -> str:
         name = config.field
+        if config.method == "text":
+            return f"tidied({name})"
         if config.method == "z_score":
             return f"({name} - {config.mean!r}) / {config.deviation!r}"
         low, high = config.minimum or 0.0, config.maximum or 0.0

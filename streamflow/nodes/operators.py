@@ -363,9 +363,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Leaves for a topic as JSON, partitioned by key."""
+    """Leaves for a topic as JSON, partitioned by key. stamped: with headers that say who made it, and when."""
 
     topic: str
+    stamped: bool = False
 
 
 #: Operators whose rows go on as they came when they fail, if somebody reads them.

@@ -4,6 +4,7 @@
     follow()     what comes afterwards, for as long as the worker lives
     caught_up()  waits for what is written by now: a task that moves here must not run on an order that is outdated
     order()      appends an order that follows from the one before it
+    cancel()     appends that an execution is cancelled
     obey()       appends a task's word that it has obeyed
 
 Orders have one writer at a time, in whatever process: a transactional producer of one id. Initialising it fences all
@@ -22,6 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from streamflow.bus.cancellations import Cancellation, Cancellations
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Order, Wish, task_key
 from streamflow.bus.event_types import EventType
 from streamflow.bus.log import NO_EVENTS, EventLog
@@ -49,6 +51,7 @@ class ControlTopic:
     def __init__(self, plan: Plan, settings: Settings, worker: str, events: EventLog = NO_EVENTS) -> None:
         drain.install()
         self.control = Control(plan.identity, {})
+        self.cancelled = Cancellations()
         self.listeners: list[Callable[[], None]] = []
         self._plan, self._settings, self._worker, self._events = plan, settings, worker, events
         self._is_live = False
@@ -101,6 +104,8 @@ class ControlTopic:
         found = await drain.next_pairs(consumer, _WAIT_S)
         for pairs, position in found.values():
             for key, value in pairs:
+                if self.cancelled.apply(key, value):
+                    continue
                 before, stages = self.control.state, self.control.stage_states()
                 if not self.control.apply(key, value):
                     log.warning("%s before offset %s: a record of somebody else", self._place.topic, position)
@@ -214,6 +219,16 @@ class ControlTopic:
         await self.caught_up()
         log.info("order %s: %s by %s: %s", order.version, order.wish, order.actor or "unknown", order.reason)
         return order
+
+    async def cancel(self, execution: bytes, actor: str, reason: str) -> None:
+        """Cancel one execution; all workers hear of it. Twice does no harm. Raises BrokerUnavailable."""
+        cancelled = Cancellation(actor, reason, int(time.time() * 1_000))
+        try:
+            words = await self._producer_of_words()
+            for key, value in self.cancelled.records(execution, cancelled):
+                await words.send_and_wait(self._place.topic, value, key=key, partition=0)
+        except KafkaError as error:
+            raise BrokerUnavailable(f"{self._place.topic} does not take the order: {error!r}") from error
 
     async def obey(self, stage: str, partition: int, version: int) -> None:
         """Append a task's word. Raises BrokerUnavailable."""

@@ -30,8 +30,6 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
-from streamflow.inference.files import ModelFiles
-from streamflow.inference.models import Models
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
@@ -47,6 +45,7 @@ from streamflow.runtime.hooks import group
 from streamflow.runtime.hooks.faust_app import ChunkSchema, StageApp
 from streamflow.runtime.hosted_task import HostedTask, TaskState
 from streamflow.runtime.life import Life
+from streamflow.runtime.models import models_of
 from streamflow.runtime.obedience import Obedience
 from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
@@ -107,7 +106,7 @@ class Worker:
         self.assignor = StageAssignor(plan, url)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
-        self.models = Models(ModelFiles(settings.models_dir), settings.models_max_bytes, background=True)
+        self.models = models_of(plan, settings)
         self.partition_counts: dict[str, int] = {}
         self.record_limits = RecordLimits(lambda: record_limits(plan, settings))
         self.companions: list[Companion] = []
@@ -182,7 +181,7 @@ class Worker:
             self.calls,
             self._ends,
             self._data_path_bus,
-            Resources(self.models, settings.files_dir),
+            Resources(self.models, settings.files_dir, self.control_topic.cancelled),
         )
 
     async def _seek(self, positions: dict[tuple[str, int], int]) -> None:

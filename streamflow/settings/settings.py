@@ -143,6 +143,19 @@ class Settings(BaseSettings):
     )
     shutdown_deadline_ms: int = Field(30_000, ge=1_000, description="a stop that takes longer is forced, ms")
     models_dir: Path = Field(Path("models"), description="folder of model files, by digest; workers may share it")
+    models_url: str = Field(
+        "",
+        description="object store of model files, such as `s3://bucket/models`, which models_dir is the cache of then; "
+        "credentials and endpoint by the store's own variables (`AWS_…`)",
+    )
+    models_dir_max_bytes: int = Field(
+        10 << 30, ge=1 << 20, description="with models_url: files kept in models_dir; the least used go first"
+    )
+    onnx_providers: str = Field(
+        "CPUExecutionProvider",
+        description="execution providers of onnxruntime in order of preference, separated by commas, such as "
+        "`CUDAExecutionProvider,CPUExecutionProvider`; one that is not there is refused at the start",
+    )
     models_max_bytes: int = Field(
         1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
     )

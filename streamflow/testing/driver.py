@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from streamflow.bus.cancellations import Cancellation, Cancellations
 from streamflow.bus.detail import DataPathBus, Detail
 from streamflow.calls.caller import Outside
 from streamflow.checkpoint.checkpoint import Checkpoint
@@ -45,6 +46,7 @@ from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
+from streamflow.testing.watched import Watch, watched
 
 #: Name of the bus in a driver.
 EVENTS = "events"
@@ -66,8 +68,8 @@ class Driver:
     waited for when left out.
     outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS, where
-    secret_fields are masked. models: what
-    model nodes load theirs with. files_dir: folder of file sinks.
+    secret_fields are masked. models: what model nodes load theirs with. files_dir: folder of file sinks. watch: told of
+    every row at every node, while the task waits.
     """
 
     def __init__(
@@ -85,15 +87,19 @@ class Driver:
         files_dir: Path | None = None,
         events: Detail = Detail.OFF,
         secret_fields: frozenset[str] = frozenset(),
+        watch: Watch | None = None,
     ) -> None:
         self.plan = plan
         self.now_ms = 1_000_000
         self._chunk_size = chunk_size
         self._checkpoint_every = checkpoint_every
         self._overlap, self._call_steps = overlap, call_steps
-        self._resources = Resources(models, files_dir)
+        #: Executions that were cancelled.
+        self.cancelled = Cancellations()
+        self._resources = Resources(models, files_dir, self.cancelled)
         self._flights: dict[tuple[str, int], tuple[Checkpoint, StoreMeta]] = {}
-        self._programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
+        programs = {stage.name: compile_stage(stage, plan, fused=fused) for stage in plan.stages}
+        self._programs = programs if watch is None else {name: watched(programs[name], watch) for name in programs}
         self._bus = None if events is Detail.OFF else DataPathBus(EVENTS, events, "", secret_fields)
         topics = {topic.name for topic in plan.topics} | {plan.dead_letter_topic, EVENTS}
         self.log = MemoryLog(dict.fromkeys(sorted(topics), partitions))
@@ -155,6 +161,11 @@ class Driver:
         body = {"at": self.now_ms, "id": approval, "decision": decision, "actor": actor, **more}
         partition = partition_of_id(approval) or 0
         self.log.partitions[topic, partition].append(None, orjson.dumps(body), self.now_ms)
+
+    def cancel(self, execution: str, reason: str) -> None:
+        """Cancel an execution; approvals hear of it at the next `idle`."""
+        for key, value in self.cancelled.records(execution.encode(), Cancellation("", reason, self.now_ms)):
+            self.cancelled.apply(key, value)
 
     def redrive(self, letter: Record, value: dict[str, Any] | None = None) -> None:
         """Send a dead letter's event again, as `dlq redrive` does; value: as edited."""

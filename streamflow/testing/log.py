@@ -4,6 +4,7 @@ Real enough for what the engine depends on: records have offsets, commits are at
 control record), positions are kept per group with their metadata.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
 from streamflow.checkpoint.checkpoint import Checkpoint
@@ -28,6 +29,11 @@ class PartitionLog:
         self.records.append(Record(self.next_offset, key, value, timestamp_ms, headers))
         self.next_offset += 1
         return self.next_offset - 1
+
+    def is_last(self, record: Record) -> bool:
+        """Whether a record is the last of its transaction, where marks are."""
+        place = bisect_left(self.records, record.offset + 1, key=lambda each: each.offset)
+        return place == len(self.records) or self.records[place].offset != record.offset + 1
 
 
 class MemoryLog:
@@ -75,7 +81,7 @@ class MemoryLog:
         returned: dict[int, bytes] = {}
         runs: list[Run] = []
         for record in found:
-            if marks and record.value is not None and record.value.startswith(b"{"):
+            if marks and record.value is not None and record.value.startswith(b"{") and log.is_last(record):
                 taken_marks.append(Mark(len(values), record.value))
                 continue
             headers = dict(record.headers)

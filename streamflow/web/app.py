@@ -61,6 +61,7 @@ PERMISSIONS = {
     "show_execution": "query",
     "list_executions": "query",
     "show_timeline": "query",
+    "cancel_execution": "operate",
     "follow_table": "query",
     "list_events": "operate",  # they tell who did what
     "follow_events": "operate",

@@ -6,27 +6,47 @@ that finds much to read is told to come again, and goes on there.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
+from streamflow.bus.control import ACTOR_MAX_CHARS, REASON_MAX_CHARS
 from streamflow.bus.event import rfc3339
+from streamflow.bus.event_types import EventType
 from streamflow.bus.executions import EXECUTION_TYPES, ExecutionFilter, ExecutionTable
 from streamflow.bus.feed import EventFeed, encode_cursor
 from streamflow.bus.filter import EventFilter
 from streamflow.bus.states import State
 from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.web.access import ANONYMOUS
+from streamflow.web.control import LINE, TIMEOUT_MAX_MS
 from streamflow.web.events import feed_of
+from streamflow.web.guard import caller_of
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, json_answer
 from streamflow.web.routes import Routes
 
 LIMIT_MAX = 1_000
 _PAGE_EVENTS = 5_000
 #: How long a question reads on before it is told to come again.
 _READ_S = 5.0
+#: Between two looks whether a cancelled execution has ended.
+_LOOK_S = 0.1
 _WANTED = EventFilter(types=EXECUTION_TYPES)
+
+
+class CancelBody(BaseModel):
+    """Who cancels an execution, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    actor: str = Field(
+        "", max_length=ACTOR_MAX_CHARS, pattern=LINE, description="who says it, where nobody has to say who they are"
+    )
+    reason: str = Field("", max_length=REASON_MAX_CHARS, pattern=LINE, description="why, on one line")
 
 
 class KnownExecutions:
@@ -105,7 +125,44 @@ def execution_routes(service: Service) -> Routes:
             raise Refusal(404, "unknown_execution", f"{execution!r} is not known, or known no more")
         return JsonResponse(row)
 
+    _add_cancel(router, service, current)
     return router
+
+
+def _add_cancel(router: Routes, service: Service, current: Callable[[], Awaitable[ExecutionTable]]) -> None:
+    @router.post(
+        "/v1/executions/{execution:path}/cancel",
+        operation_id="cancel_execution",
+        responses={202: json_answer("It is ordered, and will take effect.")},
+    )
+    async def cancel_execution(
+        request: Request,
+        execution: Annotated[str, Path(min_length=1, max_length=200, description="its id")],
+        body: CancelBody | None = None,
+        timeout_ms: Annotated[int, Query(ge=0, le=TIMEOUT_MAX_MS, description="how long to wait for its end")] = 0,
+    ) -> Response:
+        """End one execution at all nodes, wherever its rows are: what waits at approvals goes, what comes to a stage is
+        worked on no more. 200 when it has ended (its state says how), 202 while it has not. Twice does no harm."""
+        row = (await current()).row(execution)
+        if row is None:
+            raise Refusal(404, "unknown_execution", f"{execution!r} is not known, or known no more")
+        if State(row["state"]).is_final:
+            return JsonResponse({"id": execution, "state": row["state"]})
+        given, caller = body or CancelBody(), caller_of(request)
+        actor = given.actor if caller is ANONYMOUS else caller.name  # who has a name has no other
+        try:
+            await service.controls.cancel_execution(execution.encode(), actor, given.reason)
+        except BrokerUnavailable as error:
+            raise broker_unavailable(error) from error
+        data = {"execution": execution, "reason": given.reason}
+        service.events.emit(EventType.EXECUTION_CANCELLED, row["topology"], data, actor=actor, key=execution)
+        until = time.monotonic() + timeout_ms / 1_000
+        while True:
+            state = ((await current()).row(execution) or row)["state"]
+            if State(state).is_final or time.monotonic() >= until:
+                break
+            await asyncio.sleep(_LOOK_S)
+        return JsonResponse({"id": execution, "state": state}, status_code=200 if State(state).is_final else 202)
 
 
 def _text(time: datetime | None) -> str:

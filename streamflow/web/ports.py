@@ -51,6 +51,9 @@ class Controls(Protocol):
         """Give an order, if it does not hold already; the version that holds then. Raises IllegalMove,
         BrokerUnavailable."""
 
+    async def cancel_execution(self, execution: bytes, actor: str, reason: str) -> None:
+        """Cancel one execution, on whatever worker its rows are. Raises BrokerUnavailable."""
+
     async def obeyed(self, version: int, timeout_s: float) -> bool:
         """Wait until all have obeyed; whether they had in time."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """The server on a free port of the loopback address."""
     server, started = Server(), threading.Event()
     loop = asyncio.new_event_loop()
@@ -91,10 +92,10 @@ def serving() -> Iterator[Server]:
         app.router.add_route("*", "/{path:.*}", server._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1_024)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1_024, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        server.url = f"http://{host}:{port}"
+        server.url = f"http{'s' * (tls is not None)}://{host}:{port}"
         return runner
 
     def run() -> None:

@@ -120,6 +120,53 @@ def test_every_execution_is_told_of_from_its_start_to_its_end(
         assert [r.value for r in driver.records("large")] == [r.value for r in plain.records("large")]
 
 
+@pytest.mark.parametrize(
+    ("partitions", "chunk", "fused", "detail", "crashes"),
+    [
+        (1, 100, True, Detail.LIFECYCLE, {}),
+        (3, 1, False, Detail.EVERY, {2: CrashPoint.BEFORE_COMMIT, 9: CrashPoint.BEFORE_STORE}),
+        (3, 7, True, Detail.EVERY, {3: CrashPoint.BEFORE_STORE, 8: CrashPoint.BEFORE_COMMIT}),
+    ],
+)
+def test_a_cancelled_execution_ends_wherever_its_rows_are(
+    partitions: int, chunk: int, fused: bool, detail: Detail, crashes: dict[int, CrashPoint]
+) -> None:
+    driver = Driver(_PLAN, events=detail, partitions=partitions, chunk_size=chunk, fused=fused, checkpoint_every=2)
+    driver.crash_at = dict(crashes)
+    orders = {order["id"]: order for order in map(_order, range(60)) if order["id"]}
+    early, late = list(orders)[::5], list(orders)[1::5]
+    for name in early:
+        driver.cancel(name, "ordered twice")
+    driver.publish("in", list(orders.values()))
+    driver.run()
+    for name in late:
+        driver.cancel(name, "no longer wanted")
+    driver.idle()
+    driver.crash()
+    _decide(driver)
+    table = _table(driver)
+    for event in _events(driver):
+        checked(event["type"], event["data"])
+    for name, order in orders.items():
+        row, wanted = table.row(name), _model(order)
+        assert row is not None
+        states = {each["node"]: each["state"] for each in row["nodes"]}
+        waited = order["city"] is not None and order["n"] > 0
+        if name in early:
+            assert (row["state"], row["reason"], row["totals"]["rows"]) == ("cancelled", "ordered twice", 0)
+            assert states == {"large": "cancelled", "by_city": "cancelled"}
+        elif name in late and waited:
+            assert (row["state"], row["reason"]) == ("cancelled", "no longer wanted")
+            assert (row["totals"]["rows"], states["gate"]) == (wanted["rows"] - 1, "cancelled")
+        else:
+            assert (row["state"], row["totals"]["rows"]) == (wanted["state"], wanted["rows"])
+        assert (row["pieces"], row["waiting"], row["refused"]) == (0, 0, 0)
+    approved = {row["id"] for row in driver.output("good")}
+    expected = {name for name, order in orders.items() if order["city"] is not None and order["n"] > 0}
+    assert approved == expected - {*early, *late}
+    assert driver.table("gate") == {}
+
+
 def test_the_timeline_has_every_node_with_its_rows_masked_and_bounded() -> None:
     driver = Driver(_PLAN, events=Detail.EVERY, secret_fields=frozenset({"card"}))
     driver.publish("in", [_order(number) | {"id": f"o{number}"} for number in (2, 10)])

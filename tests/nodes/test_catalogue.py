@@ -1,12 +1,17 @@
 """Kinds as data: the form of a configuration, and the reference page."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field as Option
+from pydantic import ValidationError
 
 from streamflow.nodes.catalogue import described, form, listed
-from streamflow.nodes.kind import NodeKind
+from streamflow.nodes.filter import Filter
+from streamflow.nodes.kind import Date, Lowered, Lowering, NodeConfig, NodeKind
+from streamflow.nodes.operators import Pass
 from streamflow.nodes.reference import reference
 from streamflow.nodes.registry import KINDS
 
@@ -72,3 +77,28 @@ def test_metadata_says_how_a_kind_runs_and_what_it_needs() -> None:
     assert about["filter"]["features"] == []
     awaiting = {name for name in KINDS if type(KINDS[name]).awaits.__func__ is not NodeKind.awaits.__func__}  # type: ignore[attr-defined]
     assert awaiting == {name for name, each in about.items() if "async" in each["modes"]}
+
+
+class Since(NodeConfig):
+    """Configuration of a planted kind."""
+
+    day: Date = Option(description="first day")
+
+
+class Dated(NodeKind):
+    """Has a day."""
+
+    kind, display_name, description = "dated", "Dated", "Has a day."
+    category, config_type, example = Filter.category, Since, {"day": "2026-03-01"}
+
+    def lower(self, config: Since, lowering: Lowering) -> Lowered | None:
+        return Lowered(Pass(), lowering.input)
+
+
+def test_days_are_a_type_of_their_own() -> None:
+    (field,) = form(Dated())
+    assert (field["type"], field["required"], field["placeholder"]) == ("date", True, "2026-03-01")
+    assert Since.model_validate({"day": "2026-02-28"}).day == date(2026, 2, 28)
+    for wrong in ("2026-02-30", "soon", 20_260_301, None):
+        with pytest.raises(ValidationError):
+            Since.model_validate({"day": wrong})

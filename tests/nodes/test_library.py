@@ -370,8 +370,28 @@ def test_normalize_scales(values: list[float], low: float, width: float, clamp: 
     assert [row["value"] for row in scored] == values
 
 
+PERSON = {"Name": " John Doe ", "Home Town": {"ZIP code": 10_115, "Street": "Main ST"}, "tags": ["A ", None, True, 1.5]}
+
+
+def test_normalize_tidies_texts_at_any_depth() -> None:
+    """What people have typed becomes one writing; two keys that become one are told, not overwritten."""
+    tidy = {"name": "john doe", "home_town": {"zip_code": 10_115, "street": "main st"}, "tags": ["a", None, True, 1.5]}
+    deep: Any = "x"
+    for _ in range(70):
+        deep = [deep]
+    events = [{"who": who} for who in (PERSON, [PERSON, 3], " Plain ", None, {"a b": 1, "A B": 2}, deep)]
+    driver = run("normalize", events, {"who": "json?"}, field="who", method="text")
+    assert [row["who"] for row in driver.output("out")] == [tidy, [tidy, 3], "plain", None]
+    told = [letter["sf-error"] for letter in driver.dead_letters()]
+    assert told == ["two keys of an object become 'a_b'", "objects are deeper than 64 levels"]
+    driver = run("normalize", [{"a": " X "}, {}], {"a": "str?"}, field="a", method="text", into="b")
+    assert driver.output("out") == [{"a": " X ", "b": "x"}, {"a": None, "b": None}]
+
+
 def test_normalizes_that_cannot_run_are_told() -> None:
     told = refused(Normalize, field="value", method="min_max", minimum=1.0)
+    assert "text has no clamp" in refused(Normalize, field="unit", method="text", clamp=True)
+    assert "float" in refused(Normalize, field="value", method="text")
     assert "min_max needs maximum (add `maximum: …`, or use normalize_running)" in told
     told = refused(Normalize, field="value", method="min_max", minimum=1.0, maximum=1.0, mean=2.0)
     assert "min_max has no mean" in told
@@ -438,3 +458,27 @@ def test_criteria_that_cannot_be_are_refused(config: dict[str, Any], said: str) 
     with pytest.raises(TopologyError) as caught:
         run_kind(Filter, [], **config)
     assert said in " ".join(f"{problem.message} {problem.remedy}" for problem in caught.value.problems)
+
+
+def test_a_sink_says_who_made_a_record_and_when() -> None:
+    nodes = {
+        "s": {"kind": "source", "topic": "in", "schema": "E"},
+        "doubled": {"kind": "multiply", "input": "s", "field": "value", "factor": 2},
+        "out": {"kind": "sink", "input": "doubled", "topic": "out", "stamp": True},
+        "plain": {"kind": "sink", "input": "doubled", "topic": "plain"},
+    }
+    document = {"topology": "t", "version": 3, "schemas": {"E": {"value": "float"}}, "nodes": nodes}
+    driver = Driver(make_plan(spec_of(document)))
+    for _ in range(2):
+        driver.publish("in", [{"value": 1.5}])
+        driver.run()
+        driver.idle(1_000)
+    stamps = [dict(record.headers) for record in driver.records("out")]
+    times = [int(each.pop("sf-processed")) for each in stamps]
+    assert (
+        stamps
+        == [{"sf-topology": b"t", "sf-node": b"doubled", "sf-node-version": b"multiply@1.0.0", "sf-version": b"3"}] * 2
+    )
+    assert times[0] < times[1] <= driver.now_ms
+    assert [record.value for record in driver.records("out")] == [record.value for record in driver.records("plain")]
+    assert {record.headers for record in driver.records("plain")} == {()}

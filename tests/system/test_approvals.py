@@ -34,6 +34,9 @@ nodes:
 """
 
 
+_CANCELLED = {"time": 81, "shop": "s9", "city": "c9", "amount": 81}
+
+
 @pytest.fixture
 def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
     made = Product(kafka, tmp_path, unique, _TOPOLOGY)
@@ -105,6 +108,7 @@ def _check_executions(product: Product, kafka: str) -> None:
     """Every sale was one execution, from one worker to the next; the command line rebuilds the same from the log."""
     asked = _client(product, 0).get("/v1/executions", params={"topology": product.name, "limit": 1_000}).json()
     rows = {row["id"]: row for row in asked["executions"]}
+    assert rows.pop("81")["state"] == "cancelled"
     assert rows.keys() == {str(number) for number in range(80)}
     ends = Counter((row["state"], row["totals"]["rows"], row["refused"], row["attempt"]) for row in rows.values())
     assert ends == {("completed", 1, 0, 1): 80}
@@ -125,6 +129,27 @@ def _check_executions(product: Product, kafka: str) -> None:
     gate = next(node for node in shown["nodes"] if node["node"] == "gate")
     assert [state for state, _ in gate["moves"]] == ["pending", "queued", "running", "paused", "running", "completed"]
     assert shown == rebuilt["rows"]["7"]
+
+
+def _cancel_one(product: Product) -> None:
+    """One execution that waits, at another worker than is asked perhaps."""
+    product.publish([_CANCELLED])
+    _until(lambda: 81 in _waiting(product, 0))
+    said, wait = {"actor": "ann", "reason": "by mistake"}, {"timeout_ms": 30_000}
+    done = _client(product, 1).post("/v1/executions/81/cancel", json=said, params=wait)
+    assert (done.status_code, done.json()) == (200, {"id": "81", "state": "cancelled"})
+    assert 81 not in _waiting(product, 1)
+
+
+def _is_still_cancelled(product: Product) -> None:
+    """What comes under the id again, after all workers were killed, is not worked on."""
+    product.publish([_CANCELLED])
+
+    def shown() -> dict[str, Any]:
+        return dict(_client(product, 0).get("/v1/executions/81").json())
+
+    _until(lambda: (shown().get("state"), shown().get("attempt")) == ("cancelled", 2))
+    assert (shown()["reason"], _waiting(product, 0)) == ("by mistake", {})
 
 
 def test_decisions_take_effect_once_whatever_dies(product: Product, kafka: str) -> None:
@@ -157,6 +182,7 @@ def test_decisions_take_effect_once_whatever_dies(product: Product, kafka: str) 
         f"{product.name}.bad": [1],
     }
 
+    _cancel_one(product)
     # Decided while nothing is read, then everybody dies: between decision and release.
     pause = product.client(0).post(f"/v1/topologies/{product.name}/pause?timeout_ms=30000")
     assert pause.status_code == 200, pause.text
@@ -189,4 +215,5 @@ def test_decisions_take_effect_once_whatever_dies(product: Product, kafka: str) 
         f"{product.name}.bad": Counter([1, *range(30, 80, 2)]),
     }
     assert {topic: Counter(amounts) for topic, amounts in found.items()} == expected
+    _is_still_cancelled(product)
     _check_executions(product, kafka)

@@ -228,6 +228,15 @@ def test_a_run_ends_with_every_window_closed_and_counts_everything_once(runs: Ru
     assert report["dead_letters"] == {"decode": 1}
     assert sum(each["end"] - each["start"] for each in report["sources"]) == 3_001
     assert runs.read(f"{runs.name}.totals") == [], "a run of its own touches nothing of the live one"
+    before = runs.topics("")
+    looking = runs.command("debug", "--from", "earliest", "--count", "20", "--json")
+    out, _ = looking.communicate(timeout=60)
+    seen = [json.loads(line) for line in out.splitlines()]
+    assert (looking.returncode, len(seen), runs.topics("")) == (0, 20, before), runs.log()
+    assert all(each["value"] in events for each in seen)
+    assert sum(step["node"] == "totals" for each in seen for step in each["steps"]) == sum(
+        each["value"]["city"] is not None for each in seen
+    )
 
 
 def test_the_lag_of_time_leaves_the_metrics_at_the_end(runs: Runs) -> None:

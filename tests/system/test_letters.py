@@ -20,6 +20,7 @@ from streamflow.engine.letters import Letters
 from streamflow.errors import EventError, Fenced
 from streamflow.model.chunk import Record
 from streamflow.model.letter import LetterFilter, LetterState
+from streamflow.model.partitioner import partition_of
 from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.committed_log import CommittedLog
@@ -230,3 +231,92 @@ def test_a_letter_is_sent_once_whoever_dies_where_and_however_many_try(kafka: st
         times = [(int(dict(r.headers)["sf-time"]), dict(r.headers)["own"]) for r in records]
         assert times == [(1_000 + number, b"h") for number in range(partition, 12, 2)]
         assert all(dict(r.headers)["sf-attempts"] == b"1" for r in records)
+
+
+_PARKING = """
+topology: {name}
+schemas: {{Order: {{time: timestamp, shop: str, amount: int, id: int}}}}
+nodes:
+  orders: {{kind: source, topic: {name}.sales, schema: Order, event_time: time, key: shop, partitions: 2}}
+  share:  {{kind: map, input: orders, set: {{share: 100 / amount}}}}
+  count:  {{kind: echo, input: share, table: seen}}
+  shares: {{kind: sink, input: count, topic: {name}.shares}}
+parking: {{orders: {{}}}}
+"""
+
+
+def test_a_key_waits_for_its_letter_whoever_dies_and_goes_on_in_order(kafka: str, tmp_path: Path, unique: str) -> None:
+    product = Product(kafka, tmp_path, unique, _PARKING)
+    key = tmp_path / "key"
+    assert CliRunner().invoke(app, ["audit", "key", str(key)]).exit_code == 0
+    bus = {"STREAMFLOW_NAMESPACE": unique, "STREAMFLOW_AUDIT_KEY": f"file:{key}"}
+    bus["STREAMFLOW_AUDIT_SEAL_INTERVAL_MS"] = "100"
+    try:
+        _tell_of_a_parked_key(product, kafka, bus)
+    finally:
+        product.kill()
+
+
+def _tell_of_a_parked_key(product: Product, kafka: str, bus: dict[str, str]) -> None:
+    name, worker = product.name, 0
+    product.start(0, **bus, STREAMFLOW_FAULTS="decision_settled=crash:2")
+
+    def dlq(*arguments: str, given: bytes | None = None) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{product.ports[worker]}"
+        ran = CliRunner().invoke(app, ["dlq", *arguments[:1], name, *arguments[1:], "--url", url], input=given)
+        return ran.exit_code, ran.stdout
+
+    def waiting() -> list[tuple[int, int]]:
+        """Attempts of every letter that is waited for, and how many wait."""
+        found = json.loads(dlq("list", "--json", "--where", "state=waiting", "--where", "state=edited")[1] or "[]")
+        return [(each["attempts"], each["parked"]["waiting"]) for each in found if each["parked"]]
+
+    def done() -> list[tuple[str, int, int]]:
+        rows = [json.loads(r.value or b"") for p in (0, 1) for r in _read(kafka, f"{name}.shares", p)]
+        return [(row["shop"], row["id"], row["count"]) for row in rows if row["shop"] == "a"]
+
+    product.publish([_order(1), _order(2, amount=0), _order(3), _order(4), _order(5, shop="b")])
+    assert _eventually(lambda: waiting() == [(1, 2)]), waiting()
+    assert dlq("edit", "0", given=json.dumps(_order(2, amount=4)).encode())[0] == 0
+    assert dlq("redrive", "--all")[0] == 1, "the worker dies with the transaction open"
+    assert product.workers[0].wait(60) == -signal.SIGKILL
+    product.start(1, **bus)  # restores what waits from the changelog
+    worker = 1
+    assert _eventually(lambda: waiting() == [(1, 2)]), waiting()
+    assert json.loads(dlq("show", "0", "--json")[1])["parked"] == {"input": "orders", "waiting": 2}
+    assert dlq("redrive", "--all")[0] == 0
+    product.workers[1].kill()
+    assert product.workers[1].wait(60) == -signal.SIGKILL
+    product.start(0, **bus)  # has the store as it was
+    worker = 0
+    whole = [("a", number, number) for number in (1, 2, 3, 4)]
+    assert _eventually(lambda: done() == whole), done()
+
+    product.publish([_order(6, amount=0), _order(7)])
+    assert _eventually(lambda: waiting() == [(1, 1)]), waiting()
+    assert dlq("redrive", "--all")[0] == 0
+    assert _eventually(lambda: waiting() == [(2, 1)]), "it fails again, and what waits goes on waiting"
+    rows = product.query("orders.parked").json()["rows"]
+    assert [(row["key"], row["value"]["failures"], row["value"]["waiting"]) for row in rows] == [("a", 2, 1)]
+    figures = product.client().get("/metrics").text
+    assert (
+        f'streamflow_stream_parked_events{{partition="{_partition()}",stage="orders",topology="{name}"}} 1.0' in figures
+    )
+    assert dlq("discard", "--all")[0] == 0
+    assert _eventually(lambda: done() == [*whole, ("a", 7, 5)]), done()
+    assert waiting() == []
+    told = [json.loads(record.value or b"") for record in _read(kafka, f"{name}.events")]
+    said = [each["data"] for each in told if each["type"].startswith("KEY_")]
+    assert [each.get("outcome", each.get("failures")) for each in said] == [1, "redriven", 1, 2, "discarded"]
+
+    def proof() -> dict[str, Any]:
+        done = CliRunner().invoke(app, ["audit", "verify", "--json"], env={"STREAMFLOW_BROKERS": kafka, **bus})
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    assert _eventually(lambda: proof()["partitions"][0]["proved"] >= len(told)), proof()
+    assert proof()["findings"] == []
+
+
+def _partition() -> int:
+    return partition_of(b"a", 2)

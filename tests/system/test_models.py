@@ -1,4 +1,6 @@
-"""Models on a real worker and a real Kafka: added by the command line, swapped while it works, also around a kill."""
+"""Models on a real worker and a real Kafka: added by the command line to an object store that the worker reads, swapped
+while it works, also around a kill.
+"""
 
 import asyncio
 import json
@@ -14,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from typer.testing import CliRunner, Result
 
 from streamflow.cli.main import app
+from tests.inference.object_store import object_store
 from tests.inference.trained import Trained, as_onnx, data, regression
 from tests.system.test_worker import Product
 
@@ -31,10 +34,12 @@ nodes:
 
 
 @pytest.fixture
-def product(kafka: str, tmp_path: Path, unique: str) -> Iterator[Product]:
-    made = Product(kafka, tmp_path, unique, _TOPOLOGY)
-    yield made
-    made.kill()
+def product(kafka: str, tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Product]:
+    monkeypatch.setenv("STREAMFLOW_MODELS_URL", "s3://shop/models")
+    with object_store(monkeypatch):
+        made = Product(kafka, tmp_path, unique, _TOPOLOGY)
+        yield made
+        made.kill()
 
 
 def streamflow(kafka: str, folder: Path, *arguments: str) -> Result:
@@ -91,7 +96,8 @@ def test_a_model_is_added_asked_swapped_and_survives_a_kill(product: Product, ka
     truth = {"1": [value for (value,) in first.truth(rows)], "2": [value for (value,) in second.truth(rows)]}
     added = add(kafka, tmp_path, registry, first)
     assert (added["version"], added["format"]) == ("1", "onnx")
-    product.start(0, STREAMFLOW_MODELS_DIR=str(tmp_path / "files"))
+    product.start(0, STREAMFLOW_MODELS_DIR=str(tmp_path / "cache"))
+    assert added["uri"] == f"s3://shop/models/{added['digest']}"
     sent = 0
 
     def publish(count: int) -> None:
@@ -116,7 +122,7 @@ def test_a_model_is_added_asked_swapped_and_survives_a_kill(product: Product, ka
         assert time.monotonic() < deadline, "version 2 was never used"
     publish(500)
     product.stop(0, signal.SIGKILL)
-    product.start(0, STREAMFLOW_MODELS_DIR=str(tmp_path / "files"))
+    product.start(0, STREAMFLOW_MODELS_DIR=str(tmp_path / "cache"))
     publish(200)
     found = asyncio.run(_output(kafka, topic, sent))
     assert sorted(row["shop"] for row in found) == sorted(f"s{place}" for place in range(sent))

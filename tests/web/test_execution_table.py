@@ -5,14 +5,16 @@ from typing import Any
 
 import httpx
 import orjson
+from typer.testing import CliRunner
 
 from streamflow.bus.detail import Detail
 from streamflow.bus.executions import ExecutionTable
+from streamflow.cli.main import app
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import EVENTS, Driver
 from streamflow.topology.yaml_file import parse_topology
 from tests.web.event_feed import PARTITIONS, MemoryFeed
-from tests.web.workers import workers
+from tests.web.workers import LocalControls, workers
 
 _PLAN = make_plan(
     parse_topology(
@@ -84,3 +86,30 @@ async def _look() -> None:
         assert (missing.status_code, missing.json()["title"]) == (404, "unknown_execution")
         early = await client.get("/v1/executions", params={"since": "0001-01-01T00:00:00+14:00"})
         assert (early.status_code, early.json()["title"]) == (422, "bad_parameter")
+
+
+def test_one_that_runs_is_cancelled_once_and_one_that_ended_is_left() -> None:
+    asyncio.run(_cancel())
+
+
+async def _cancel() -> None:
+    async with workers(1) as (worker,), httpx.AsyncClient(base_url=worker.url, timeout=60) as client:
+        feed, controls = worker.feed, worker.controls
+        assert isinstance(feed, MemoryFeed)
+        assert isinstance(controls, LocalControls)
+        told = _told(range(3))
+        _add(feed, [event for event in told if event["data"].get("execution") == "a/1"])
+        _add(feed, [e for e in told if e["data"].get("execution") == "a/2" and e["type"] == "EXECUTION_STARTED"])
+        ended = await client.post("/v1/executions/a/1/cancel")
+        assert (ended.status_code, ended.json()["state"]) == (200, "completed")
+        assert not controls.cancelled
+        for _ in range(2):
+            asked = await client.post("/v1/executions/a/2/cancel", json={"actor": "ann", "reason": "twice"})
+            assert (asked.status_code, asked.json()) == (202, {"id": "a/2", "state": "running"})
+        assert controls.cancelled.reason_of(b"a/2") == "twice"
+        command = ["executions", "cancel", "a/2", "--actor", "ann", "--reason", "twice", "--wait-s", "0"]
+        typed = await asyncio.to_thread(CliRunner().invoke, app, [*command, "--url", worker.url])
+        assert (typed.exit_code, typed.stdout.strip()) == (0, "a/2 is running")
+        said = [event for event in worker.events.take(10) if event.type == "EXECUTION_CANCELLED"]  # type: ignore[attr-defined]
+        assert {(event.actor, event.data["reason"]) for event in said} == {("ann", "twice")}
+        assert (await client.post("/v1/executions/none/cancel")).status_code == 404

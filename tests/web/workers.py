@@ -14,6 +14,7 @@ import msgspec
 from fastapi import FastAPI
 
 from streamflow.alerts.config import AlertsConfig
+from streamflow.bus.cancellations import Cancellation, Cancellations
 from streamflow.bus.control import ORDER_KEY, Control, Obeyed, Wish, task_key
 from streamflow.bus.feed import EventFeed
 from streamflow.bus.log import EventLog, QueuedEvents
@@ -81,6 +82,7 @@ class LocalControls:
     """The control topic of a worker that is alone: orders are appended at once, tasks obey when a test says so."""
 
     def __init__(self, plan: Plan) -> None:
+        self.cancelled = Cancellations()
         self.control = Control(plan.identity, {stage.name: PARTITIONS for stage in plan.stages})
 
     @property
@@ -100,6 +102,11 @@ class LocalControls:
         if order is not None:
             assert self.control.apply(ORDER_KEY, msgspec.json.encode(order))
         return self.control.order.version
+
+    async def cancel_execution(self, execution: bytes, actor: str, reason: str) -> None:
+        """Append it."""
+        for key, value in self.cancelled.records(execution, Cancellation(actor, reason, 1)):
+            assert self.cancelled.apply(key, value)
 
     async def obeyed(self, version: int, timeout_s: float) -> bool:
         """Whether all have obeyed by now."""

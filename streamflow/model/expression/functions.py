@@ -16,6 +16,7 @@ from typing import Any
 
 from streamflow.errors import EventError
 from streamflow.model.expression import casts, members
+from streamflow.model.expression.tidying import tidied
 from streamflow.model.schema import FieldType
 
 _TEXT = frozenset({FieldType.STR})
@@ -97,6 +98,7 @@ CATALOGUE: dict[str, Function] = {
     "lower": Function(str.lower, (_TEXT,), FieldType.STR),
     "upper": Function(str.upper, (_TEXT,), FieldType.STR),
     "strip": Function(str.strip, (_TEXT,), FieldType.STR),
+    "tidied": Function(tidied, (_TEXT | _JSON,), None),
     "startswith": Function(str.startswith, (_TEXT, _TEXT), FieldType.BOOL),
     "endswith": Function(str.endswith, (_TEXT, _TEXT), FieldType.BOOL),
     "contains": Function(str.__contains__, (_TEXT, _TEXT), FieldType.BOOL),

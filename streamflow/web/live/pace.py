@@ -1,6 +1,6 @@
-"""Keeps work for readers from slowing the data path: while that is busy, twelve parts rest follow one part work.
+"""Keeps work for readers from slowing the data path: while that is busy, sixteen parts rest follow one part work.
 
-Busy: the system says that the loop ran or wanted to run nearly all the time, and tasks took a good part of that. So
+Busy: the system says that the loop ran or wanted to run most of the time, and tasks took a good part of that. So
 readers get all they want of a core that would be idle, a tenth where a backlog is worked off, and their fair share
 where it is requests that keep the loop busy: news that wait for a quiet moment would then wait for ever.
 """
@@ -12,15 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: Share of the time above which the loop counts as busy.
-BUSY = 0.8
+BUSY = 0.6
 #: Share of the time that tasks work at least while they are behind; at 2,000 events/s it is a hundredth.
 WORKED = 0.2
 #: Rest per work while it is busy. With what is not measured here, such as turns of the loop, readers get a tenth.
-_REST = 12
+_REST = 16
 #: However many read snapshots at once, nobody waits longer for a turn.
 _REST_MAX_S = 2.0
 #: How often the load is looked at; sending is worth so much at most, more is waiting for the client.
-_LOOK_S = 0.05
+_LOOK_S = 0.2
 _SEND_S = 0.001
 #: Of the main thread, whose loop it is: nanoseconds that it ran, and that it waited for a core.
 _SCHEDULED = Path("/proc/self/schedstat")

@@ -165,7 +165,9 @@ class Subscription:
                 await asyncio.sleep(pause_s)
             if self._outbox.closed or self._stale:
                 continue
+            started = time.monotonic()
             delta = self._delta()
+            self._tables.pace.worked(time.monotonic() - started)
             if delta is not None:
                 yield self._sent(delta)
         yield Message("bye", orjson.dumps({"reason": self._outbox.closed}))
