@@ -40,6 +40,7 @@ SESSION_MS = 6_000
 STALL_S = 8.0
 EXIT_REFUSED = 78
 _SETTLE_S = 240.0
+_READY_S = 120.0
 #: Nothing more comes: what is lost by then is lost.
 _QUIET_S = 60.0
 _TABLE_S = 60.0
@@ -221,7 +222,7 @@ class Run:
         return ", ".join(f"{name} {count}" for name, count in counts.items())
 
     async def _until_serving(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _READY_S
         async with httpx.AsyncClient() as client:
             while time.monotonic() < deadline:
                 try:
@@ -231,7 +232,7 @@ class Run:
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.2)
-        raise AssertionError(f"the workers were not ready within 60 s, see the logs in {self.folder}")
+        raise AssertionError(f"the workers were not ready within {_READY_S:.0f} s, see the logs in {self.folder}")
 
     # -- events -------------------------------------------------------------------------------------------------------
 
