@@ -264,7 +264,7 @@ def main() -> None:
             began = time.monotonic()
             worker = Worker(broker.bootstrap, folder, folder / "state", folder / "worker.log", 30_000)
             try:
-                worker.wait_ready()
+                worker.wait_ready(300)
                 print(f"ready after {time.monotonic() - began:.0f} s; {machine()}")
                 right = (
                     nodes(broker.bootstrap, worker) if what == "nodes" else requests(broker.bootstrap, worker, server)

@@ -100,9 +100,9 @@ class Worker(Contender):
         except OSError:
             return {}
 
-    def wait_ready(self) -> None:
-        """Wait until it has tasks and all of them run, 120 s at most."""
-        deadline = time.monotonic() + _READY_S
+    def wait_ready(self, limit_s: float = _READY_S) -> None:
+        """Wait until it has tasks and all of them run."""
+        deadline = time.monotonic() + limit_s
         while True:
             state = self.get("/readyz")
             if state.get("tasks") and state.get("ready"):

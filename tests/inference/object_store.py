@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -20,6 +21,7 @@ class Store:
         self.server.start()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client: Any = boto3.client("s3", endpoint_url=self.url)
+        httpx.post(f"{self.url}/moto-api/reset").raise_for_status()  # all servers of a process have one memory
         self.client.create_bucket(Bucket="shop")
 
     def files(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 
 from streamflow.errors import ModelError, ModelsUnreachable, SettingsError
 from streamflow.inference.card import InputType, ModelCard, ModelInput, Task
@@ -69,6 +70,20 @@ def test_the_folder_is_bounded_and_serves_while_the_store_is_away(store: Store, 
     assert here.read(card(contents[1])) == contents[1]
     with pytest.raises(ModelsUnreachable, match="s3://shop/models does not get"):
         here.read(card(contents[2]))
+
+
+def test_a_newer_version_that_cannot_be_fetched_is_tried_again(store: Store, tmp_path: Path) -> None:
+    here = files_of(tmp_path / "worker", URL, 1 << 20)
+    models, newer = Models(here, 1 << 20), card(MODEL)
+    assert not models.is_ready(newer), "it is not there"
+    files_of(tmp_path / "trainer", URL, 1 << 20).add(MODEL)
+    assert not models.is_ready(newer), "what was not there is not looked for again"
+    models = Models(here, 1 << 20)
+    store.server.stop()
+    assert not models.is_ready(newer)
+    store.server = ThreadedMotoServer("127.0.0.1", store.port, verbose=False)
+    store.server.start()
+    assert models.is_ready(newer)
 
 
 def test_what_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
