@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.calls.policy import CachePlan
 from streamflow.errors import StateInUse, StateMismatch
 from streamflow.plan.plan import Guarantee
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import load_settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -71,6 +73,18 @@ def test_tables_may_come_and_go_but_none_in_which_events_wait(tmp_path: Path) ->
     for partition, said in ((3, r"events wait in s\.parked of s/3"), (4, "state of seen has another layout")):
         with pytest.raises(StateMismatch, match=said):
             _recovery(tmp_path, memory)._open_store(_STAGE, partition)
+
+
+def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> None:
+    """A worker that is about to end has them still, or there is no folder: a cache is worth no outage."""
+    folders, plan = ResultFolders(tmp_path), CachePlan(10, 1_000, 1_000, disk_bytes=1 << 20)
+    first = folders("asked", plan)
+    assert first is not None
+    first.put(b"k", 1, b"v")
+    (tmp_path / "other").write_text("no folder")
+    assert (folders("asked", plan), folders("other", plan)) == (None, None)
+    assert first.get(b"k") == (1, b"v")
+    first.close()
 
 
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
