@@ -119,6 +119,13 @@ def test_progress_keeps_what_is_being_closed(closing: ClosingProgress | None) ->
     assert progress.encode()[0] == ("1" if closing is None else "2")
 
 
+def _mark(driver: Driver, topic: str, producer: int, watermark_ms: int, *, idle: bool) -> None:
+    """A mark, and the end of its transaction."""
+    log = driver.log.partitions[topic, 0]
+    log.append(None, orjson.dumps({"producer": producer, "watermark": watermark_ms, "idle": idle}), driver.now_ms)
+    log.next_offset += 1
+
+
 def _behind_marks() -> tuple[Driver, str, int]:
     """A task with windows behind a repartition topic, whose log has two marks side by side before its last row.
 
@@ -141,8 +148,7 @@ nodes:
     row = next(record for record in log.records if record.value is not None and record.value.startswith(b"["))
 
     def mark(producer: int, watermark_ms: int) -> None:
-        body = {"producer": producer, "watermark": watermark_ms, "idle": False}
-        log.append(None, orjson.dumps(body), driver.now_ms)
+        _mark(driver, topic, producer, watermark_ms, idle=False)
 
     assert row.value is not None
     mark(1, 5_000)
@@ -229,8 +235,7 @@ nodes:
     driver.run()
     topic, behind = (driver.plan.stages[number].entries[0].topic for number in (1, 2))
     for producer in (0, 1):
-        body = {"producer": producer, "watermark": 5_000, "idle": True}
-        driver.log.partitions[topic, 0].append(None, orjson.dumps(body), driver.now_ms)
+        _mark(driver, topic, producer, 5_000, idle=True)
     driver.run()
     records = driver.log.partitions[behind, 0].records
     marks = [orjson.loads(each.value) for each in records if each.value is not None and each.value.startswith(b"{")]
