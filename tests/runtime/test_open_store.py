@@ -49,5 +49,11 @@ def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
     assert RocksStore.open(tmp_path / "s.0", memory).get("seen", b"k") == b"1"
 
 
+def test_stores_that_are_kept_are_told_though_one_goes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "s.0").mkdir()
+    (tmp_path / "s.1").symlink_to(tmp_path / "gone")  # listed, and not there when it is looked at
+    assert list(_recovery(tmp_path, RocksMemory.of(8 << 20, 8 << 20)).kept()) == [("s", 0)]
+
+
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
     return Recovery(load_settings(), "group", folder, memory, Guarantee.EXACTLY_ONCE)
