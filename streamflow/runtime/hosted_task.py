@@ -40,6 +40,7 @@ from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
 from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.figures import StreamFigures
+from streamflow.runtime.models import bring_models
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -142,6 +143,12 @@ class HostedTask:
         await self._producer.start()
         self.state = TaskState.RESTORING
         opened = await recovery.open(self.stage, self.partition, self.restore)
+        try:
+            if self._resources.models is not None:
+                await bring_models(self._resources.models, self.stage, self._tables, opened.progress.versions)
+        except BaseException:
+            opened.store.close()
+            raise
         self._adopt(opened)
 
     def _adopt(self, opened: OpenState) -> None:

@@ -73,5 +73,11 @@ def test_tables_may_come_and_go_but_none_in_which_events_wait(tmp_path: Path) ->
             _recovery(tmp_path, memory)._open_store(_STAGE, partition)
 
 
+def test_stores_that_are_kept_are_told_though_one_goes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "s.0").mkdir()
+    (tmp_path / "s.1").symlink_to(tmp_path / "gone")  # listed, and not there when it is looked at
+    assert list(_recovery(tmp_path, RocksMemory.of(8 << 20, 8 << 20)).kept()) == [("s", 0)]
+
+
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
     return Recovery(load_settings(), "group", folder, memory, Guarantee.EXACTLY_ONCE)
