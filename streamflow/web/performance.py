@@ -15,6 +15,8 @@ from streamflow.web.ports import SampleReader, Service
 from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
 from streamflow.web.routes import Routes
 
+#: How long a question waits for its turn and for the samples.
+WAIT_S = 30.0
 _MINUTE_MS, _WINDOW_MAX_MS = 60_000, 3_600_000
 _Window = Annotated[DurationMs, Query(ge=_MINUTE_MS, le=_WINDOW_MAX_MS, description="how far back, 1h at most")]
 _Topology = Annotated[str | None, Query(max_length=64, description="of this topology; of all when left out")]
@@ -35,10 +37,13 @@ def performance_routes(service: Service, status: FollowedStatus) -> Routes:
         samples, labels = reader(), {} if topology is None else {"topology": topology}
         stale_ms = STALE_INTERVALS * samples.interval_ms
         try:
-            async with reading:
+            async with asyncio.timeout(WAIT_S), reading:
                 known = await samples.read(COMBINED, now_ms - window_ms - stale_ms, now_ms)
                 # in a thread: an hour of 20 workers takes 20 ms and more, in which no event would be worked on
                 found = await asyncio.to_thread(summary, known, now_ms, window_ms, samples.interval_ms, labels)
+        except TimeoutError as error:
+            detail = f"{WAIT_S:.0f} s were not enough for the samples of {window_ms} ms: ask for less, or later"
+            raise Refusal(503, "reading", detail, retry_after_s=1) from error
         except BrokerUnavailable as error:
             raise broker_unavailable(error) from error
         return found, known.last_ms > now_ms - stale_ms

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import httpx
 import orjson
+import pytest
 
 from streamflow.alerts.config import load_alerts
 from streamflow.alerts.series import History, Series
 from streamflow.bus.log import QueuedEvents
+from streamflow.web import performance
 from tests.web.event_feed import MemoryFeed
 from tests.web.workers import StoredWorker, workers
 
@@ -196,6 +198,28 @@ class _Samples:
         for at_ms in range(now_ms - 200_000, now_ms + 1, self.interval_ms):
             history.add(at_ms, "response_time_ms", {"topology": "t", "worker": "w"}, 4_000.0)
         return history
+
+
+class _Silent:
+    """Samples that Kafka does not give."""
+
+    interval_ms = 10_000
+
+    async def read(self, metrics: Collection[str], since_ms: int, now_ms: int) -> History:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_nobody_waits_for_ever_for_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with _worker() as (worker, _, client):
+            worker.samples = _Silent()
+            asked = [client.get(f"/v1/performance{rest}", timeout=10) for rest in ("", "/report")]
+            for answer in await asyncio.gather(*asked):
+                assert (answer.status_code, answer.json()["title"]) == (503, "reading")
+
+    monkeypatch.setattr(performance, "WAIT_S", 0.05)
+    asyncio.run(story())
 
 
 def test_a_report_has_all_its_parts() -> None:
