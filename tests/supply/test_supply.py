@@ -1,6 +1,7 @@
 """What is locked and pinned, and the judge of it."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_every_lock_is_read_whole(root: Path) -> None:
         assert len(locked(lock)) == len(packages) > 50
         for first, behind in zip(packages, [*packages[1:], len(lines)], strict=True):
             assert any("--hash=sha256:" in line for line in lines[first:behind]), lines[first]
+
+
+def test_every_extra_of_a_worker_is_locked_and_named_where_images_are_built(root: Path) -> None:
+    extras = set(tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    extras -= {"dev", "fuzz", "bench"}
+    assert {lock.stem for lock in (root / "requirements").glob("*.lock")} == extras
+    for file, named in (
+        ("Makefile", r"for each in ([a-z ]+); do .*pip compile"),
+        ("Dockerfile", r"besides, of ([a-z, ]+):"),
+        ("helm/README.md", r'EXTRAS="([a-z ]+)"'),
+    ):
+        found = re.search(named, (root / file).read_text())
+        assert found, file
+        assert set(re.findall(r"[a-z]+", found[1])) - {"and"} == extras, file
 
 
 def test_images_of_others_are_pinned_by_digest(root: Path) -> None:
