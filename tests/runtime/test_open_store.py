@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.calls.policy import CachePlan
 from streamflow.errors import StateInUse, StateMismatch
 from streamflow.plan.plan import Guarantee
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import load_settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -77,6 +79,18 @@ def test_stores_that_are_kept_are_told_though_one_goes_meanwhile(tmp_path: Path)
     (tmp_path / "s.0").mkdir()
     (tmp_path / "s.1").symlink_to(tmp_path / "gone")  # listed, and not there when it is looked at
     assert list(_recovery(tmp_path, RocksMemory.of(8 << 20, 8 << 20)).kept()) == [("s", 0)]
+
+
+def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> None:
+    """A worker that is about to end has them still, or there is no folder: a cache is worth no outage."""
+    folders, plan = ResultFolders(tmp_path), CachePlan(10, 1_000, 1_000, disk_bytes=1 << 20)
+    first = folders("asked", plan)
+    assert first is not None
+    first.put(b"k", 1, b"v")
+    (tmp_path / "other").write_text("no folder")
+    assert (folders("asked", plan), folders("other", plan)) == (None, None)
+    assert first.get(b"k") == (1, b"v")
+    first.close()
 
 
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
