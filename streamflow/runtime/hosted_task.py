@@ -318,7 +318,14 @@ class HostedTask:
 
     def _come_due(self) -> None:
         self._due = None
-        self.commit_if_due()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Commit what is due, where nobody would hear of what that raises."""
+        try:
+            self.commit_if_due()
+        except Exception as error:
+            self._on_failure(self, error)
 
     def _begin_commit(self) -> None:
         checkpoint = self.task.take_checkpoint(self._clock.wall_ms())
@@ -349,7 +356,7 @@ class HostedTask:
             raise
         self.figures.committed(checkpoint.record_count, checkpoint.first_ms, self._clock.wall_ms())
         self._on_commit(self, checkpoint, time.monotonic() - started)
-        self.commit_if_due()
+        self._go_on()
 
     def _apply(self, checkpoint: Checkpoint, offsets: dict[str, int]) -> None:
         assert self._store is not None
