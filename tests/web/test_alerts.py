@@ -118,6 +118,9 @@ def test_silences_hold_until_they_are_lifted() -> None:
             assert (await client.get("/v1/alerts/silences")).json() == {"silences": []}
             assert (await client.delete("/v1/alerts/silences/none")).status_code == 404
             assert (await client.post("/v1/alerts/silences", json={"rule": "x", "for": 0})).status_code == 422
+            wide = await client.post("/v1/alerts/silences", json={"labels": {"token": "a"}, "for": "1h"})
+            assert (wide.status_code, "'token'" in wide.json()["detail"]) == (422, True)
+            assert (await client.get("/v1/alerts/silences")).json() == {"silences": []}
 
     asyncio.run(story())
 
