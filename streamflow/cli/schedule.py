@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamflow.cli.run import supervisor_of
-from streamflow.cli.runs import EXIT_DEAD_LETTERS, report_run, round_of, watching
+from streamflow.cli.runs import EXIT_DEAD_LETTERS, EXIT_UNFINISHED, report_run, round_of, watching
 from streamflow.cli.show import error_console, moment, refusals
 from streamflow.clock.schedule import Cron, Every, Schedule
 from streamflow.errors import UserError
@@ -55,6 +55,8 @@ def schedule(
             found = rounds.next(when, start)
             if found is None:
                 return  # asked to stop meanwhile
+            if rounds.is_stopping:
+                raise typer.Exit(EXIT_UNFINISHED)  # the next call goes on with it
             which, start, began = round_of(name, found.number), None, time.monotonic()
             supervisor = supervisor_of(topology, settings, processes, which)
             with watching(found.plan, settings, found.record):
@@ -92,6 +94,11 @@ class _Rounds:
         self._settings, self._plan_of = settings, plan_of
         self._stop = threading.Event()
         self.hear_signals()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stop.is_set()
 
     def hear_signals(self, *, asked: bool = False) -> None:
         """Stop when asked to, between rounds; a supervisor hears signals itself while it runs. asked: it heard one."""
