@@ -67,16 +67,18 @@ def test_a_member_that_said_when_it_returns_is_waited_for_and_one_that_leaves_is
 
 
 def test_who_has_been_replaced_does_not_take_its_successor_out_of_the_group(kafka: str, unique: str) -> None:
+    async def joined() -> AIOKafkaConsumer:
+        member = await _member(kafka, unique, "same", heartbeat_ms=60_000)  # it hears of nothing before its stop
+        await _until(lambda: len(member.assignment()) == 2)
+        return member
+
     async def main() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
         await admin.start()
         await admin.create_topics([NewTopic(unique, 2, 1)])
         await admin.close()
         for return_within_ms in (0, 60_000):
-            old = await _member(kafka, unique, "same", heartbeat_ms=60_000)  # it does not learn of it before its stop
-            await _until(lambda each=old: len(each.assignment()) == 2)
-            new = await _member(kafka, unique, "same", heartbeat_ms=60_000)
-            await _until(lambda each=new: len(each.assignment()) == 2)
+            old, new = await joined(), await joined()
             await _stop(old, return_within_ms)
             assert await new._coordinator._do_heartbeat(), "it is a member as before"
             await _stop(new, 0)
