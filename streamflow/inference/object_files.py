@@ -5,7 +5,9 @@
 Where the store is, and its credentials: `objects/door.py`.
 """
 
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from streamflow.errors import ModelError, ModelsUnreachable, ObjectsRefused, Obj
 from streamflow.inference.card import ModelCard
 from streamflow.inference.files import ModelFiles, digest_of
 from streamflow.objects.door import check_url, open_store, translated
+
+log = logging.getLogger(__name__)
 
 _SETTING = "STREAMFLOW_MODELS_URL"
 _REPETITIONS = 3
@@ -41,12 +45,13 @@ class ObjectFiles:
     def read(self, card: ModelCard) -> bytes:
         """A card's file. Raises ModelError when it is not there, or not what the card says, ModelsUnreachable."""
         path = self._folder / card.digest
-        if path.is_file():
+        with suppress(OSError):  # not there, just let go by another worker, or the disk's fault: the store has it
             data = path.read_bytes()
             if digest_of(data) == card.digest:
-                os.utime(path)
+                with suppress(OSError):
+                    os.utime(path)
                 return data
-            path.unlink(missing_ok=True)  # the disk's fault; the store has it
+            path.unlink(missing_ok=True)
         where = f"the file of model {card.id}, {self.place(card.digest)}"
         found = self._asked(lambda: self._store.get(card.digest), f"get {card.digest}")
         if found is None:
@@ -57,7 +62,10 @@ class ObjectFiles:
         data = bytes(self._asked(found.bytes, f"get {card.digest}") or b"")
         if digest_of(data) != card.digest:
             raise ModelError(f"{where}, is not what its name says: its digest differs; put the file back")
-        self._keep(data)
+        try:
+            self._keep(data)
+        except OSError as error:
+            log.warning("%s is used, but not kept in %s: %s", where, self._folder, error)
         return data
 
     def _keep(self, data: bytes) -> None:
