@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamflow.cli.run import supervisor_of
-from streamflow.cli.runs import EXIT_DEAD_LETTERS, report_run, round_of, watching
+from streamflow.cli.runs import EXIT_DEAD_LETTERS, EXIT_UNFINISHED, report_run, round_of, watching
 from streamflow.cli.show import error_console, moment, refusals
 from streamflow.clock.schedule import Cron, Every, Schedule
 from streamflow.errors import UserError
@@ -50,11 +50,11 @@ def schedule(
     with refusals():
         when = _when(every, cron, zone, once)
         settings, spec = load_settings(brokers=brokers, http_port=0, state_dir=state_dir), load_topology(topology)
-        rounds = _Rounds(settings, lambda number: round_of(name, number).plan(spec))
+        rounds = Rounds(settings, lambda number: round_of(name, number).plan(spec))
         while True:
             found = rounds.next(when, start)
             if found is None:
-                return  # asked to stop meanwhile
+                raise typer.Exit(EXIT_UNFINISHED if once else 0)
             which, start, began = round_of(name, found.number), None, time.monotonic()
             supervisor = supervisor_of(topology, settings, processes, which)
             with watching(found.plan, settings, found.record):
@@ -85,7 +85,7 @@ def _when(every: str | None, cron: str | None, zone: str, once: bool) -> Schedul
     return Every(every_ms)
 
 
-class _Rounds:
+class Rounds:
     """Rounds of one run, as this process begins and ends them."""
 
     def __init__(self, settings: Settings, plan_of: "PlanOf") -> None:
@@ -101,7 +101,11 @@ class _Rounds:
             self._stop.set()
 
     def next(self, when: Schedule | None, start: str | None) -> "Round | None":
-        """The round to work on: one that is not over, or the next when it is due; None when asked to stop before."""
+        """The round to work on: one that is not over, or the next when it is due; None when asked to stop meanwhile."""
+        found = self._next(when, start)
+        return None if self._stop.is_set() else found
+
+    def _next(self, when: Schedule | None, start: str | None) -> "Round | None":
         from streamflow.runtime.rounds import begin_round, end_round, forget_before, last_round
 
         last = asyncio.run(last_round(self._plan_of, self._settings))

@@ -23,6 +23,7 @@ from streamflow.model.late_import import LateImport
 from streamflow.model.schema import FieldType
 from streamflow.nodes.model import LATEST, SHARES
 from streamflow.nodes.operators import Score
+from streamflow.plan.plan import Stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,16 +71,21 @@ class Scorer:
 
         Raises ModelError.
         """
-        operator = self._operator
         if models is None:
             raise ModelError(f"node {self.node} asks models, but none can be loaded here: give the task a Models")
         self._models = models
+        for card in self.resolve(version):
+            models.get(card)
+
+    def resolve(self, version: str) -> list[ModelCard]:
+        """Cards of the models that it begins with. Raises ModelError."""
+        operator = self._operator
         if self._follows:
             there = self._there()
             self.version = version if version in there else (newest(there) or "")
             self._wanted = self.version
-        for wanted, _ in (*operator.shares, *([(operator.shadow, 0)] if operator.shadow else [])):
-            models.get(self._card(self._number(wanted)))
+        asked = (*operator.shares, *([(operator.shadow, 0)] if operator.shadow else []))
+        return [self._card(self._number(wanted)) for wanted, _ in asked]
 
     @property
     def follows(self) -> bool:
@@ -253,6 +259,15 @@ class Scorers:
     def __init__(self) -> None:
         self.all: list[Scorer] = []
 
+    @classmethod
+    def of(cls, stage: Stage, tables: Mapping[str, GlobalTable]) -> "Scorers":
+        """Those that a task of the stage will have."""
+        made = cls()
+        for node in stage.nodes:
+            if isinstance(node.operator, Score):
+                made.add(Scorer(node.name, node.operator, tables))
+        return made
+
     def add(self, scorer: Scorer) -> Scorer:
         """One more."""
         self.all.append(scorer)
@@ -263,6 +278,14 @@ class Scorers:
 
         Raises ModelError, and StateMismatch for versions without names that cannot be those of these nodes.
         """
+        for scorer, version in self._begun(versions):
+            scorer.open(models, version)
+
+    def resolve(self, versions: tuple[tuple[str, str], ...]) -> list[ModelCard]:
+        """Cards of the models that `open` would load. Raises as it does."""
+        return [card for scorer, version in self._begun(versions) for card in scorer.resolve(version)]
+
+    def _begun(self, versions: tuple[tuple[str, str], ...]) -> list[tuple[Scorer, str]]:
         following = [scorer.node for scorer in self.all if scorer.follows]
         known = dict(versions)
         if "" in known:
@@ -273,8 +296,7 @@ class Scorers:
                     "change it then; or reset it"
                 )
             known = dict(zip(following, (version for _, version in versions), strict=True))
-        for scorer in self.all:
-            scorer.open(models, known.get(scorer.node, ""))
+        return [(scorer, known.get(scorer.node, "")) for scorer in self.all]
 
     @property
     def versions(self) -> tuple[tuple[str, str], ...]:

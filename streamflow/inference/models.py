@@ -1,10 +1,13 @@
 """Loaded models of a process: each once, whoever asks; the least recently used ones go when they are too many bytes.
 
 get(card)       the model, loaded now if need be: file read, digest verified, content judged, warmed up
+bring(card)     loads it beside the work, and waits for it
 is_ready(card)  whether it is loaded; if not, loading begins beside the work
 """
 
+import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamflow.errors import Lasting, ModelError
+from streamflow.errors import Lasting, ModelError, ModelsUnreachable
 from streamflow.inference.adapter import Column, Predictor, adapter
 from streamflow.inference.answers import answers_of
 from streamflow.inference.card import InputType, ModelCard
@@ -57,18 +60,19 @@ class Models:
     """The cache. max_bytes: of model files whose models are held; the newest one is held even alone.
 
     hits, loads: what it was asked for and had, or had to load. providers: of onnxruntime, in order of preference,
-    for models whose cards name none.
+    for models whose cards name none. retry_s: pause before a newer version that could not be fetched is tried again.
     """
 
     files: Files
     max_bytes: int
     background: bool = False
     providers: tuple[str, ...] = ()
+    retry_s: float = 30.0
     hits: int = 0
     loads: int = 0
     _held: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
     _coming: dict[str, "Future[Loaded]"] = field(default_factory=dict)
-    _refused: set[str] = field(default_factory=set)
+    _refused_until: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     _pool: ThreadPoolExecutor | None = None
 
@@ -83,26 +87,46 @@ class Models:
                 return found
         return self._hold(key, load(card, self.files, self.providers))
 
+    async def bring(self, card: ModelCard) -> None:
+        """Load the model in a thread: its file may be far away. Who asks for the same one waits with it.
+
+        Raises ModelError.
+        """
+        key = _key(card)
+        if key in self._held:
+            return
+        coming = self._begin(card)
+        try:
+            await asyncio.shield(asyncio.wrap_future(coming))  # others may wait for it too
+        finally:
+            if coming.done() and self._coming.get(key) is coming:
+                del self._coming[key]
+
     def is_ready(self, card: ModelCard) -> bool:
-        """Whether the model can be used at once. One that cannot be loaded is told in the log, once, and never is."""
+        """Whether the model can be used at once. One that cannot be loaded is told in the log, once, and never is; one
+        that cannot be fetched is tried again."""
         key = _key(card)
         if key in self._held:
             return True
-        if key in self._refused:
+        if time.monotonic() < self._refused_until.get(key, 0.0):
             return False
         if not self.background:
-            return self._took(key, lambda: load(card, self.files, self.providers))
+            return self._took(key, lambda: self.get(card))
+        return self._begin(card).done() and self._took(key, self._coming.pop(key).result)
+
+    def _begin(self, card: ModelCard) -> "Future[Loaded]":
+        key = _key(card)
         if key not in self._coming:
             self._pool = self._pool or ThreadPoolExecutor(1, "models")
-            self._coming[key] = self._pool.submit(load, card, self.files, self.providers)
-        return self._coming[key].done() and self._took(key, self._coming.pop(key).result)
+            self._coming[key] = self._pool.submit(self.get, card)
+        return self._coming[key]
 
     def _took(self, key: str, found: Callable[[], Loaded]) -> bool:
         try:
-            self._hold(key, found())
+            found()
         except ModelError as error:
-            if error.lasting is Lasting.PERMANENT:
-                self._refused.add(key)
+            lasts = error.lasting is Lasting.PERMANENT
+            self._refused_until[key] = math.inf if lasts else time.monotonic() + self.retry_s
             log.error("the newest version is not used: %s", error)
             return False
         return True
@@ -125,7 +149,10 @@ def _key(card: ModelCard) -> str:
 def load(card: ModelCard, files: Files, providers: tuple[str, ...] = ()) -> Loaded:
     """Read, judge, load and warm up. Raises ModelError."""
     began = time.monotonic()
-    data = files.read(card)
+    try:
+        data = files.read(card)
+    except OSError as error:
+        raise ModelsUnreachable(f"the file of model {card.id} cannot be read: {error}; mind its folder") from error
     found = format_of(data)
     if found and found != card.format:
         raise ModelError(f"model {card.id} is called {card.format}, its file is {found}; add it again")

@@ -40,6 +40,7 @@ from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
 from streamflow.runtime.changelog import Changelog
 from streamflow.runtime.figures import StreamFigures
+from streamflow.runtime.models import bring_models
 from streamflow.runtime.recovery import OpenState, Recovery, RestoreProgress
 from streamflow.runtime.transaction import TaskProducer
 from streamflow.state.store import StoreMeta
@@ -142,6 +143,12 @@ class HostedTask:
         await self._producer.start()
         self.state = TaskState.RESTORING
         opened = await recovery.open(self.stage, self.partition, self.restore)
+        try:
+            if self._resources.models is not None:
+                await bring_models(self._resources.models, self.stage, self._tables, opened.progress.versions)
+        except BaseException:
+            opened.store.close()
+            raise
         self._adopt(opened)
 
     def _adopt(self, opened: OpenState) -> None:
@@ -311,7 +318,14 @@ class HostedTask:
 
     def _come_due(self) -> None:
         self._due = None
-        self.commit_if_due()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Commit what is due, where nobody would hear of what that raises."""
+        try:
+            self.commit_if_due()
+        except Exception as error:
+            self._on_failure(self, error)
 
     def _begin_commit(self) -> None:
         checkpoint = self.task.take_checkpoint(self._clock.wall_ms())
@@ -342,7 +356,7 @@ class HostedTask:
             raise
         self.figures.committed(checkpoint.record_count, checkpoint.first_ms, self._clock.wall_ms())
         self._on_commit(self, checkpoint, time.monotonic() - started)
-        self.commit_if_due()
+        self._go_on()
 
     def _apply(self, checkpoint: Checkpoint, offsets: dict[str, int]) -> None:
         assert self._store is not None

@@ -9,24 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-)
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from streamflow.runtime.hooks.sequence import give_back
+from streamflow.runtime.hooks.sequence import OF_CONTENT, send
 
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
 #: With its headers.
 Record = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
-_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-#: Judged before anything is appended.
-_REFUSALS = (*_TOO_LARGE, TopicAuthorizationFailedError)
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +37,7 @@ class _Part:
 
 
 class Lane:
-    """One partition. Single-threaded; keeps the order of its calls. Memory: what waits, which its callers bound."""
+    """One partition. Single-threaded; keeps the order of its calls. Memory: what its callers wait for, who bound it."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
         self._producer, self._topic, self._partition = producer, topic, partition
@@ -53,12 +45,20 @@ class Lane:
         self._sending: asyncio.Task[None] | None = None
 
     async def append(self, timestamp_ms: int, records: Sequence[Record], *, alone: bool = False) -> int:
-        """Append records; the next offset behind them once all replicas have them. Raises KafkaError."""
+        """Append records; the next offset behind them once all replicas have them. Raises KafkaError.
+
+        Of a call that is cancelled nothing is appended, or all.
+        """
         part = _Part(timestamp_ms, records, alone, asyncio.get_running_loop().create_future())
         self._waiting.append(part)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send(), name=f"append to {self._topic}/{self._partition}")
-        return await part.end
+        try:
+            return await part.end
+        except asyncio.CancelledError:
+            if part in self._waiting:
+                self._waiting.remove(part)
+            raise
 
     async def _send(self) -> None:
         while self._waiting:
@@ -77,11 +77,11 @@ class Lane:
             if error is None:
                 if not part.end.done():  # its caller may have gone
                     part.end.set_result(took[-1].offset + part.count)
-            elif len(parts) > 1 and part.first == part.last and isinstance(error, _TOO_LARGE):
+            elif len(parts) > 1 and part.first == part.last and isinstance(error, OF_CONTENT):
                 alone.append(part)
             else:
                 _refuse([part], error)
-        # A topic may take less than a batch of ours has; then what is too large is what one request brought.
+        # A topic may take less than a batch of ours has, or one request may have brought what it does not take.
         for part in alone:
             await self._send_together([part])
 
@@ -104,13 +104,9 @@ class Lane:
     async def _ship(self, batch: BatchBuilder) -> RecordMetadata | KafkaError:
         batch.close()
         try:
-            sent = await self._producer.send_batch(batch, self._topic, partition=self._partition)
-            metadata: RecordMetadata = await sent
+            return await send(self._producer, batch, self._topic, self._partition)
         except KafkaError as error:
-            if isinstance(error, _REFUSALS):
-                give_back(self._producer, self._topic, self._partition, batch.record_count())
             return error
-        return metadata
 
 
 def _refuse(parts: list[_Part], error: BaseException) -> None:

@@ -16,6 +16,7 @@ were changed by somebody else: refused with StateMismatch, never guessed.
 import logging
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,7 +135,8 @@ class Recovery:
         for path in self._folder.iterdir() if self._folder.exists() else ():
             stage, _, partition = path.name.rpartition(".")
             if stage and partition.isdigit():
-                found[stage, int(partition)] = int(path.stat().st_mtime)
+                with suppress(FileNotFoundError):  # a store is rebuilt meanwhile: this is called from another thread
+                    found[stage, int(partition)] = int(path.stat().st_mtime)
         return found
 
     def _path(self, stage: Stage, partition: int) -> Path:

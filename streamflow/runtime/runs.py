@@ -156,17 +156,17 @@ async def record_of(plan: Plan, settings: Settings, counts: Mapping[str, int]) -
     found = await committed_offsets(settings, record_group_of(plan, settings), places)
     if not found:
         return None
-    if len(found) != len(places):
+    bodies = {place: orjson.loads(each.metadata) for place, each in found.items()}
+    body = next(iter(bodies.values()))
+    if len(found) != len(places) and not body.get("over"):
         raise StateMismatch(
             f"the sources of {plan.identity} have other partitions than when the run began: reset it, or begin another"
         )
-    bodies = {place: orjson.loads(each.metadata) for place, each in found.items()}
-    body = bodies[places[0]]
     return RunRecord(
         body["from"],
         body["begun_ms"],
-        {(place.topic, place.partition): bodies[place]["start"] for place in places},
-        {(place.topic, place.partition): found[place].offset for place in places} if body["bounded"] else {},
+        {(place.topic, place.partition): bodies[place]["start"] for place in bodies},
+        {(place.topic, place.partition): each.offset for place, each in found.items()} if body["bounded"] else {},
         body.get("to", ""),
         body.get("over", False),
     )

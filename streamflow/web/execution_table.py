@@ -148,6 +148,9 @@ def _add_cancel(router: Routes, service: Service, current: Callable[[], Awaitabl
             raise Refusal(404, "unknown_execution", f"{execution!r} is not known, or known no more")
         if State(row["state"]).is_final:
             return JsonResponse({"id": execution, "state": row["state"]})
+        if row["topology"] != service.plan.topology:  # the log is that of all topologies, its orders are of one
+            detail = f"{execution!r} is of {row['topology']!r}: ask one of its workers, this is none"
+            raise Refusal(409, "other_topology", detail)
         given, caller = body or CancelBody(), caller_of(request)
         actor = given.actor if caller is ANONYMOUS else caller.name  # who has a name has no other
         try:
@@ -155,7 +158,9 @@ def _add_cancel(router: Routes, service: Service, current: Callable[[], Awaitabl
         except BrokerUnavailable as error:
             raise broker_unavailable(error) from error
         data = {"execution": execution, "reason": given.reason}
-        service.events.emit(EventType.EXECUTION_CANCELLED, row["topology"], data, actor=actor, key=execution)
+        if not service.events.emit(EventType.EXECUTION_CANCELLED, row["topology"], data, actor=actor, key=execution):
+            detail = "it is ordered, but too many events wait for Kafka, so nobody is told by whom: order it again"
+            raise Refusal(503, "busy", detail, retry_after_s=2)
         until = time.monotonic() + timeout_ms / 1_000
         while True:
             state = ((await current()).row(execution) or row)["state"]

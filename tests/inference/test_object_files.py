@@ -53,6 +53,9 @@ def test_files_travel_through_the_store_and_are_what_their_digest_says(store: St
     (tmp_path / "worker" / digest).write_bytes(b"spoilt")
     assert here.read(card(MODEL)) == MODEL
     assert (tmp_path / "worker" / digest).read_bytes() == MODEL
+    # A folder that takes nothing is a cache less, no reason to stop.
+    (tmp_path / "full").write_bytes(b"")
+    assert files_of(tmp_path / "full", URL, 1 << 20).read(card(MODEL)) == MODEL
 
 
 def test_the_folder_is_bounded_and_serves_while_the_store_is_away(store: Store, tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_a_newer_version_that_cannot_be_fetched_is_tried_again(store: Store, tmp
     assert not models.is_ready(newer), "it is not there"
     files_of(tmp_path / "trainer", URL, 1 << 20).add(MODEL)
     assert not models.is_ready(newer), "what was not there is not looked for again"
-    models = Models(here, 1 << 20)
+    models = Models(here, 1 << 20, retry_s=0.0)
     store.server.stop()
     assert not models.is_ready(newer)
     store.server = ThreadedMotoServer("127.0.0.1", store.port, verbose=False)

@@ -75,6 +75,12 @@ def test_tables_may_come_and_go_but_none_in_which_events_wait(tmp_path: Path) ->
             _recovery(tmp_path, memory)._open_store(_STAGE, partition)
 
 
+def test_stores_that_are_kept_are_told_though_one_goes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "s.0").mkdir()
+    (tmp_path / "s.1").symlink_to(tmp_path / "gone")  # listed, and not there when it is looked at
+    assert list(_recovery(tmp_path, RocksMemory.of(8 << 20, 8 << 20)).kept()) == [("s", 0)]
+
+
 def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> None:
     """A worker that is about to end has them still, or there is no folder: a cache is worth no outage."""
     folders, plan = ResultFolders(tmp_path), CachePlan(10, 1_000, 1_000, disk_bytes=1 << 20)

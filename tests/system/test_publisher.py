@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -83,10 +84,58 @@ def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
     asyncio.run(act())
 
 
-async def _create(kafka: str, topic: str) -> None:
+def test_what_fails_harms_nobody_else(kafka: str, unique: str) -> None:
+    async def act() -> None:
+        await _create(kafka, unique, **{"cleanup.policy": "compact"})
+        publisher = Publisher(load_settings(brokers=kafka))
+        await publisher.start()
+        publish = publisher.publish
+        try:
+            # A compacted topic takes no record without a key.
+            refused, *ends = await asyncio.gather(
+                publish(unique, [(None, b"no key")], partition=0),
+                *(publish(unique, [(b"0", b"with")]) for _ in range(3)),
+                return_exceptions=True,
+            )
+            assert isinstance(refused, BrokerUnavailable)
+            assert "InvalidRecord" in str(refused)
+            assert ends == [{0: 1}, {0: 2}, {0: 3}]
+            # Nobody knows what became of a batch: the partition takes the next one, and so does every other.
+            assert await publish(unique, [(b"1", b"another partition")]) == {1: 1}
+            publisher._producer._txn_manager.increment_sequence_number(TopicPartition(unique, 0), 7)
+            with pytest.raises(BrokerUnavailable, match="OutOfOrder"):
+                await publish(unique, [(b"0", b"lost")])
+            assert await publish(unique, [(b"0", b"after"), (b"1", b"after")]) == {0: 4, 1: 2}
+            # Who does not wait any more leaves nothing behind that would wait for a broker that is away.
+            lane, send_batch, back = publisher._lane(unique, 0), publisher._producer.send_batch, asyncio.Event()
+
+            async def away(*args: Any, **options: Any) -> Any:
+                await back.wait()
+                return await send_batch(*args, **options)
+
+            publisher._producer.send_batch = away
+            first = asyncio.create_task(lane.append(1, [(b"0", b"first", [])]))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            gone = asyncio.create_task(lane.append(1, [(b"0", b"gone", [])]))
+            await asyncio.sleep(0)
+            assert len(lane._waiting) == 1
+            gone.cancel()
+            await asyncio.wait([gone])
+            assert not lane._waiting
+            back.set()
+            assert await first == 5
+        finally:
+            await publisher.stop()
+
+    asyncio.run(act())
+
+
+async def _create(kafka: str, topic: str, **configs: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": str(_TOPIC_MAX_BYTES)})])
+    configs = {"max.message.bytes": str(_TOPIC_MAX_BYTES), **configs}
+    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs=configs)])
     await admin.close()
 
 
