@@ -52,6 +52,8 @@ class Series:
     def trim(self, keep_ms: int) -> None:
         """Forget what is too old, and thin what is old."""
         newest = self.times[-1]
+        if self.times[0] >= newest - min(keep_ms, FINE_MS):
+            return
         times: list[int] = []
         values: list[float] = []
         for at_ms, value in zip(self.times, self.values, strict=True):

@@ -56,5 +56,6 @@ class Cancellations:
 
     def records(self, execution: bytes, cancelled: Cancellation) -> list[tuple[bytes, bytes | None]]:
         """What is to be appended for one more, tombstones of those that leave included."""
-        leaving = list(self._known)[: max(0, len(self._known) + 1 - CANCELLED_MAX)]
+        others = [each for each in self._known if each != execution]
+        leaving = others[: max(0, len(others) + 1 - CANCELLED_MAX)]
         return [(_PREFIX + execution, _encode(cancelled)), *((_PREFIX + each, None) for each in leaving)]

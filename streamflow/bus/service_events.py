@@ -168,7 +168,9 @@ class KeyReleased(EventData):
 
     stage: str
     partition: int
-    outcome: Literal["redriven", "discarded"] = Field(description="what became of the letter")
+    outcome: Literal["redriven", "discarded", "cancelled"] = Field(
+        description="what became of the letter, or of its event when it came again"
+    )
     waiting: int = Field(description="events that go on")
 
 

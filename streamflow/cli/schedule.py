@@ -50,13 +50,11 @@ def schedule(
     with refusals():
         when = _when(every, cron, zone, once)
         settings, spec = load_settings(brokers=brokers, http_port=0, state_dir=state_dir), load_topology(topology)
-        rounds = _Rounds(settings, lambda number: round_of(name, number).plan(spec))
+        rounds = Rounds(settings, lambda number: round_of(name, number).plan(spec))
         while True:
             found = rounds.next(when, start)
             if found is None:
-                return  # asked to stop meanwhile
-            if rounds.is_stopping:
-                raise typer.Exit(EXIT_UNFINISHED)  # the next call goes on with it
+                raise typer.Exit(EXIT_UNFINISHED if once else 0)
             which, start, began = round_of(name, found.number), None, time.monotonic()
             supervisor = supervisor_of(topology, settings, processes, which)
             with watching(found.plan, settings, found.record):
@@ -87,18 +85,13 @@ def _when(every: str | None, cron: str | None, zone: str, once: bool) -> Schedul
     return Every(every_ms)
 
 
-class _Rounds:
+class Rounds:
     """Rounds of one run, as this process begins and ends them."""
 
     def __init__(self, settings: Settings, plan_of: "PlanOf") -> None:
         self._settings, self._plan_of = settings, plan_of
         self._stop = threading.Event()
         self.hear_signals()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._stop.is_set()
 
     def hear_signals(self, *, asked: bool = False) -> None:
         """Stop when asked to, between rounds; a supervisor hears signals itself while it runs. asked: it heard one."""
@@ -108,7 +101,11 @@ class _Rounds:
             self._stop.set()
 
     def next(self, when: Schedule | None, start: str | None) -> "Round | None":
-        """The round to work on: one that is not over, or the next when it is due; None when asked to stop before."""
+        """The round to work on: one that is not over, or the next when it is due; None when asked to stop meanwhile."""
+        found = self._next(when, start)
+        return None if self._stop.is_set() else found
+
+    def _next(self, when: Schedule | None, start: str | None) -> "Round | None":
         from streamflow.runtime.rounds import begin_round, end_round, forget_before, last_round
 
         last = asyncio.run(last_round(self._plan_of, self._settings))

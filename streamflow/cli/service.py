@@ -26,6 +26,7 @@ from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
 from streamflow.engine.table_readers import reader_of
 from streamflow.errors import OwnerUnreachable
+from streamflow.kit.indicators import indicators
 from streamflow.metrics.families import Metrics
 from streamflow.metrics.performance import Performance, Point
 from streamflow.metrics.samples import points_of
@@ -94,6 +95,7 @@ class WorkerService:
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
+        self._metrics.declared.of = self.plan.topology, indicators
         self._performance = Performance()
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from streamflow.bus.cancellations import Cancellations
 from streamflow.bus.detail import DataPathBus
@@ -38,6 +38,16 @@ Stopped = Callable[[], int | None]
 #: Spans of one checkpoint; events beyond are followed, but not told of.
 SPANS_MAX = 1_000
 _LINKS_MAX = 32
+
+
+class Parks(Protocol):
+    """An entry that parks keys (parking.py), which takes rows in its own way."""
+
+    def through(self, functions: Mapping[str, Any]) -> Run:
+        """What works through rows by these generated functions."""
+
+    def passed_over(self, rows: list[Any], times: list[int] | None, behind: int, ahead: int) -> None:
+        """Takes a row that is not worked on, as its execution was cancelled."""
 
 
 class Correlator:
@@ -94,16 +104,16 @@ class Correlator:
         rows: list[Any],
         kept: list[int] | None,
         stopped: Stopped,
-        through: Callable[[Mapping[str, Any]], Run] | None = None,
+        parked: Parks | None = None,
     ) -> Run:
         """`function` over these rows of `chunk.values[start:]`, where each row that is followed is worked on alone.
 
-        through: makes `function` of other generated functions, where it is not the entry's own. What is returned takes
-        the rows in their order.
+        parked: the entry, when it parks keys. What is returned takes the rows in their order.
         """
         correlations, traces = chunk.correlations, chunk.traces
         entry = f"entry_{self._entries[chunk.topic][0]}"
-        through = through or (lambda functions: functions[entry])
+        through = parked.through if parked is not None else lambda functions: functions[entry]
+        ignored: Run = parked.passed_over if parked is not None else lambda *_: None
         begun = 0
 
         def split(rows: list[Any], times: list[int] | None, behind: int, ahead: int) -> None:
@@ -121,9 +131,11 @@ class Correlator:
                 done = place + 1
                 walk = self._begin(chunk, index, row)
                 if self._is_cancelled(walk, row):
-                    self._end(walk)
-                    continue
-                run = function if walk.steps is None else through(self._probed_functions())
+                    run = ignored
+                elif walk.steps is None:
+                    run = function
+                else:
+                    run = through(self._probed_functions())
                 with _logged(walk):
                     run([row], times and times[place:done], behind, ahead)
                 stopped_at = stopped()

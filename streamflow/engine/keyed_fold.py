@@ -26,7 +26,8 @@ from typing import Any
 
 from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.engine.early import Early, Windows
-from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
+from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max
+from streamflow.engine.open_count import OpenCount
 from streamflow.kit.agenda import Agenda
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
@@ -74,7 +75,7 @@ class KeyedFold:
         self._complete = False
         self._early = Early(fold.early_ms)
         self._is_taken = False
-        self._opened = 0
+        self._opened = OpenCount(fold, "keys have windows here", self._count_open)
         self._retention = fold.retention_ms
         self._step = max(1, fold.retention_ms // _BORDERS)
         self._seen: Callable[[Any], int] = attrgetter("seen" if fold.keeps_seen else "last")
@@ -95,6 +96,8 @@ class KeyedFold:
     def open_at(self, watermark_ms: int) -> None:
         """A store without a row of the table needs no reads at all. With a retention, every row is looked at."""
         self._complete = next(self._store.scan(self.name), None) is None
+        if not self._complete:
+            self._opened.restore(self._store.rows_max())
         self._watermark = watermark_ms
         self.now = min(watermark_ms, END_OF_TIME)
         if self._retention or self._within:
@@ -104,6 +107,12 @@ class KeyedFold:
                     self._agenda.want(key, self._due_ms(running))
                 if self._within and running.count:
                     self._waiting.want(key, running.start + self._within)
+
+    def _count_open(self) -> int:
+        """Counts all keys anew."""
+        apart = self._live.keys() | self._gone.keys() | self._leaving.keys()
+        stored = () if self._complete else self._store.scan(self.name)
+        return len(self._live) + sum(key_from_bytes(key, self._integer_keys) not in apart for key, _ in stored)
 
     def resume(self, rows: int, told_ms: int) -> None:
         """As in PaneTable; keys are forgotten behind early results."""
@@ -135,9 +144,7 @@ class KeyedFold:
         if accumulator is None:
             accumulator = self._load(key)
             if accumulator is None:
-                if self._opened >= self._fold.max_open:
-                    refuse_window(self._fold, f"{self._opened} keys have windows here, max_open allows no more")
-                self._opened += 1
+                self._opened.add()
                 accumulator = self.layout.new()
                 if self._retention:
                     self._agenda.want(key, self._border_after(self._watermark))  # when its row is there
@@ -243,7 +250,7 @@ class KeyedFold:
         for rows in (self._live, self._dirty, self._done):
             rows.pop(key, None)
         self._gone[key] = None
-        self._opened = max(0, self._opened - 1)
+        self._opened.close(1)
 
     def _open_windows(self) -> Windows:
         """Every running aggregate, by key."""

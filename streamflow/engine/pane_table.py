@@ -34,6 +34,7 @@ from typing import Any
 from streamflow.engine import fold_table
 from streamflow.engine.early import Early, Windows
 from streamflow.engine.fold_table import NEVER, Fire, Reached, live_max, refuse_window
+from streamflow.engine.open_count import OpenCount
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
@@ -51,7 +52,7 @@ Current = tuple[int, int, Callable[[Any], Any], Touch]
 
 
 class Pane:
-    """One pane: its borders in ms and the accumulators in memory, by key value. `count`: those made here."""
+    """One pane: its borders in ms and the accumulators in memory, by key value. `count`: those in its OpenCount."""
 
     __slots__ = ("complete", "count", "dirty", "end", "live", "settled", "start")
 
@@ -62,6 +63,10 @@ class Pane:
         self.live: dict[Any, Any] = {}
         self.dirty: dict[Any, Any] = {}
         self.settled: dict[Any, Any] = {}
+
+    def held_keys(self) -> dict[Any, Any]:
+        """Keys in memory."""
+        return self.live
 
     @property
     def changed_count(self) -> int:
@@ -93,7 +98,7 @@ class PaneTable:
         self._closed: list[Change] = []
         self._fired_to = self._closed_to = -NEVER
         self._early = Early(fold.early_ms)
-        self._opened = 0
+        self._opened = OpenCount(fold, "windows are open in this task", self._count_open)
         #: Of the window that fires in slices: rows that have left, and those to come, None before they are sought.
         self._left = 0
         self._coming: Iterator[tuple[Any, Any]] | None = None
@@ -133,10 +138,20 @@ class PaneTable:
         while True:
             row = next(self._store.scan(self.name, lower), None)
             if row is None:
-                return
+                break
             start, _ = split_window_key(row[0])
             self.panes[start] = self._pane(start, self.shape.pane_of(start)[1], False)
             lower = pane_prefix(start + 1)
+        if self.panes:
+            self._opened.restore(self._store.rows_max())
+
+    def _count_open(self) -> int:
+        """Counts all panes anew."""
+        for pane in self.panes.values():
+            held = pane.held_keys()
+            away = () if pane.complete else self._stored(pane)
+            pane.count = len(held) + sum(key not in held for key, _ in away)
+        return sum(pane.count for pane in self.panes.values())
 
     def _pane(self, start: int, end: int, complete: bool) -> Pane:
         return Pane(start, end, complete)
@@ -184,13 +199,11 @@ class PaneTable:
 
     def _count_new(self, pane: Pane, key: Any) -> None:
         fold = self._fold
-        if self._opened >= fold.max_open:
-            refuse_window(fold, f"{self._opened} windows are open in this task, max_open allows no more")
         if fold.max_open_per_key:
             held = sum(self._holds(each, key) for each in self.panes.values())
             if held >= fold.max_open_per_key:
                 refuse_window(fold, f"{held} windows of this key are open, max_open_per_key allows no more")
-        self._opened += 1
+        self._opened.add()
         pane.count += 1
 
     def _holds(self, pane: Pane, key: Any) -> bool:
@@ -315,10 +328,12 @@ class PaneTable:
 
     def _stored_rows(self, pane: Pane) -> Iterator[tuple[Any, Any]]:
         """What only the store has of a pane: memory is newer."""
+        return ((key, self.layout.decode(raw)) for key, raw in self._stored(pane) if key not in pane.live)
+
+    def _stored(self, pane: Pane) -> Iterator[tuple[Any, bytes]]:
+        """(key, row) of all that the store has of a pane, by key."""
         for stored, raw in self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1)):
-            key = key_from_bytes(split_window_key(stored)[1], self._integer_keys)
-            if key not in pane.live:
-                yield key, self.layout.decode(raw)
+            yield key_from_bytes(split_window_key(stored)[1], self._integer_keys), raw
 
     def _open_windows(self) -> Windows:
         """The windows that are still open, oldest first, rows by key."""
@@ -333,15 +348,13 @@ class PaneTable:
         live = pane.live
         if pane.complete:
             return ((key, live[key]) for key in sorted(live, key=key_bytes))
-        stored = self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1))
-        keys = ((key_from_bytes(split_window_key(place)[1], self._integer_keys), raw) for place, raw in stored)
-        return ((key, live[key] if key in live else self.layout.decode(raw)) for key, raw in keys)
+        return ((key, live[key] if key in live else self.layout.decode(raw)) for key, raw in self._stored(pane))
 
     def _drop(self, start: int) -> None:
         """Forget a closed pane; what it changed since the last checkpoint still has to be written."""
         pane = self.panes.pop(start)
         self._touched.pop(start, None)
-        self._opened -= pane.count
+        self._opened.close(pane.count)
         self._closed += self._changes_of(pane)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------

@@ -246,6 +246,15 @@ class ParkedInput:
         if head.failures == failures and self._release(key, "redriven"):
             self._task.stop_at(index + 1)
 
+    def passed_over(self, rows: list[Any], *_: Any) -> None:
+        """A row is not worked on, as its execution was cancelled; a key waits behind it no more."""
+        assert self._current is not None
+        index = self._current.place(self._begun)
+        self._begun += len(rows)
+        key = self._key_behind(self._current.chunk, index)
+        if key is not None and self._release(key, "cancelled"):
+            self._task.stop_at(index + 1)
+
     def _time_of(self, row: Any, times: list[int] | None, behind: int, ahead: int) -> int | None:
         entry = self._clock.entry
         if entry.event_time is None:

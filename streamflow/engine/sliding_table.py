@@ -5,7 +5,7 @@ pane, but not for all, goes into a *late pane* beside it, named after the first 
 from then on has both, and what had closed keeps what it was (`windows/pane_rows.py`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from streamflow.engine import fold_table
@@ -16,7 +16,7 @@ from streamflow.engine.sliding_merge import SlidingMerge
 from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Firing, Fold
 from streamflow.plan.plan import TablePlan
-from streamflow.state.keys import checked_key_bytes, key_bytes, key_from_bytes, pane_prefix, split_window_key
+from streamflow.state.keys import checked_key_bytes, key_bytes, pane_prefix
 from streamflow.state.store import Change, Store
 from streamflow.windows.layout import AccumulatorLayout
 from streamflow.windows.pane_rows import ON_TIME, PaneRows, Part
@@ -35,7 +35,7 @@ class SharedPane(Pane):
         """The pane itself and its late ones."""
         return [self, *self.late.values()]
 
-    def held_keys(self) -> Iterable[Any]:
+    def held_keys(self) -> dict[Any, Any]:
         """Keys in memory."""
         return dict.fromkeys(key for each in self.all() for key in each.live) if self.late else self.live
 
@@ -125,8 +125,7 @@ class SlidingTable(PaneTable):
         if pane.complete:
             return
         known = dict.fromkeys(pane.held_keys())
-        for stored, raw in self._store.scan(self.name, pane_prefix(pane.start), pane_prefix(pane.start + 1)):
-            key = key_from_bytes(split_window_key(stored)[1], self._integer_keys)
+        for key, raw in self._stored(pane):
             if key not in known:
                 self._place(pane, key, raw)
         pane.complete = True

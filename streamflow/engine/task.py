@@ -291,8 +291,7 @@ class Task(Failing):
         if current.entry.execution_id is not None:
             self._correlator.name(chunk, start, rows, kept, current.entry.execution_id)
         if chunk.correlations or chunk.traces:
-            through = None if parked is None else parked.through
-            function = self._correlator.alone(function, chunk, start, rows, kept, lambda: self._stopped, through)
+            function = self._correlator.alone(function, chunk, start, rows, kept, lambda: self._stopped, parked)
         return parked.between(function, current, bad, self._undecoded) if parked is not None and bad else function
 
     def _hear(self, number: int, clock: EntryClock, chunk: Chunk, lower: int, upper: int) -> None:

@@ -62,7 +62,7 @@ class OnnxModel:
         self._outputs = [each.name for each in self._session.get_outputs()]
         for each in self._session.get_outputs():
             if not each.type.startswith("tensor("):
-                remedy = "export it with options={'zipmap': False}"
+                remedy = "export it without ZipMap: options={'zipmap': False} of skl2onnx, zipmap=False of onnxmltools"
                 raise ModelError(f"output {each.name!r} of model {card.id} is {each.type}, no tensor: {remedy}")
         if len(self._inputs) not in (1, len(card.inputs)):
             names = ", ".join(name for name, _, _ in self._inputs)

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
+from streamflow.metrics.declared import DeclaredMetrics
 from streamflow.metrics.model_families import ModelFamilies
 from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.stream_families import StreamFamilies
@@ -32,9 +33,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         stage, table = ("topology", "stage"), ("topology", "table")
         node, task = (*stage, "node"), (*stage, "partition")
-        self.rows_in = Gauge(
-            "streamflow_node_rows_in", "rows that came to a node since its tasks opened", node, registry=registry
-        )
+        said = "rows that came to a node since its tasks opened"
+        self.rows_in = Gauge("streamflow_node_rows_in", said, node, registry=registry)
         self.rows_out = Gauge("streamflow_node_rows_out", "rows that left a node", node, registry=registry)
         self.rows_late = Gauge("streamflow_node_rows_late", "rows of closed windows", node, registry=registry)
         self.rows_dead = Gauge("streamflow_node_rows_dead", "rows that became dead letters", node, registry=registry)
@@ -73,20 +73,21 @@ class Metrics:
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
         said = "how far a restore is, 1 when done"
         self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
-
         self.table_rows = Gauge("streamflow_global_table_rows", "rows of a global table", table, registry=registry)
-        self.table_bytes = Gauge(
-            "streamflow_global_table_bytes", "keys and rows as JSON, what max_bytes bounds", table, registry=registry
-        )
+        said = "keys and rows as JSON, what max_bytes bounds"
+        self.table_bytes = Gauge("streamflow_global_table_bytes", said, table, registry=registry)
         said = "records of its topic not yet applied"
         self.table_lag = Gauge("streamflow_global_table_lag_records", said, table, registry=registry)
-        self.table_bad = Gauge(
-            "streamflow_global_table_bad_records", "records since the start that could not be used", table,
-            registry=registry,
-        )  # fmt: skip
+        said = "records since the start that could not be used"
+        self.table_bad = Gauge("streamflow_global_table_bad_records", said, table, registry=registry)
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
-        self.models, self.calls, self.alerts = ModelFamilies(registry), CallMetrics(registry), AlertMetrics(registry)
-        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
+        self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
+        self.alerts, self.declared = AlertMetrics(registry), DeclaredMetrics(registry)
+        self.stream, self.rates, self.declared = (
+            StreamFamilies(registry),
+            NodeRates(registry),
+            DeclaredMetrics(registry),
+        )
         _add_process(registry)
 
     def forget_tasks(self) -> None:

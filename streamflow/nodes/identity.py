@@ -28,8 +28,17 @@ def code_of(found: Declaration) -> str:
 
 
 def _digest(code: CodeType) -> str:
-    values = [_digest(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
-    return sha256(repr((code.co_code, code.co_names, values)).encode()).hexdigest()
+    return sha256(repr((code.co_code, code.co_names, _constant(code.co_consts))).encode()).hexdigest()
+
+
+def _constant(value: Any) -> str:
+    """The same in every process: a set has another order in each."""
+    if isinstance(value, CodeType):
+        return _digest(value)
+    if isinstance(value, tuple | frozenset):
+        values = [_constant(each) for each in value]
+        return str(values if isinstance(value, tuple) else {"set": sorted(values)})
+    return repr(value)
 
 
 def _named(value: Any) -> str:

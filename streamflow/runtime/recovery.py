@@ -37,6 +37,7 @@ from streamflow.settings.settings import Settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.state.write_behind import WriteBehindStore
+from streamflow.topology.names import is_parked_table
 
 log = logging.getLogger(__name__)
 
@@ -155,12 +156,27 @@ class Recovery:
             shutil.rmtree(path, ignore_errors=True)
             disk, meta = RocksStore.open(path, self._memory), None
         if meta is not None and dict(meta.layouts) != layouts:
-            disk.close()
-            changed = sorted(t for t in layouts if meta.layouts.get(t) != layouts[t])
-            raise StateMismatch(
-                f"the state of {', '.join(changed) or stage.name} has another layout than the topology: "
-                f"give the changed tables new names, or reset the topology"
-            )
+            gone = meta.layouts.keys() - layouts.keys()
+            waiting = sorted(t for t in gone if is_parked_table(t) and next(disk.scan(t), None) is not None)
+            changed = sorted(t for t in layouts if meta.layouts.get(t, layouts[t]) != layouts[t])
+            if changed or waiting or gone:
+                disk.close()
+            if changed:
+                raise StateMismatch(
+                    f"the state of {', '.join(changed)} has another layout than the topology: "
+                    f"give the changed tables new names, or reset the topology"
+                )
+            if waiting:
+                raise StateMismatch(
+                    f"events wait in {', '.join(waiting)} of {stage.name}/{partition}, and the topology parks there no "
+                    f"more: declare `parking` as before, and redrive or discard what they wait behind, before it goes"
+                )
+            if gone:
+                names = ", ".join(sorted(gone))
+                log.warning("the store of %s/%s is rebuilt: %s are gone", stage.name, partition, names)
+                shutil.rmtree(path, ignore_errors=True)
+                return self._open_store(stage, partition)
+            meta = replace(meta, layouts=layouts)  # tables that are new begin with their changelogs
         store = WriteBehindStore(disk, lambda: time.monotonic() * 1_000)
         return store, meta or StoreMeta(layouts=layouts)
 

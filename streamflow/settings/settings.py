@@ -1,6 +1,7 @@
 """Settings of a worker: environment variables that begin with STREAMFLOW_, one frozen model, every bound stated."""
 
 import os
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
@@ -242,9 +243,21 @@ def _secrets_of_files() -> dict[str, object]:
 
 def settings_table() -> str:
     """Reference of all settings as a Markdown table."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    rows = ["| variable | default | bounds | meaning |", "| --- | --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         default = " " if field.default in ("", None) or name in SECRETS else field.default
         secret = " (secret: this or `…_FILE`)" if name in SECRETS else ""
-        rows.append(f"| `STREAMFLOW_{name.upper()}` | `{default}` | {field.description}{secret} |")
+        rows.append(
+            f"| `STREAMFLOW_{name.upper()}` | `{default}` | {_bounds(field.metadata)} | {field.description}{secret} |"
+        )
     return "\n".join(rows) + "\n"
+
+
+def _bounds(constraints: Sequence[object]) -> str:
+    """Of a number, in words."""
+    least, most = (
+        next((getattr(each, side) for each in constraints if hasattr(each, side)), None) for side in ("ge", "le")
+    )
+    if most is None:
+        return "" if least is None else f"{least} or more"
+    return f"{least} to {most}"

@@ -33,9 +33,12 @@ class KeptResults:
 
     @classmethod
     def discard(cls, path: Path) -> None:
-        """Delete results that cannot be read; they have to be closed."""
-        if path.exists():
-            Rdict.destroy(str(path))
+        """Delete results that cannot be read. Raises StoreFailed for those that are open elsewhere."""
+        try:
+            if path.exists():
+                Rdict.destroy(str(path))
+        except Exception as error:
+            raise StoreFailed(f"the kept results in {path} cannot be deleted: {error}") from error
 
     def get(self, key: bytes) -> tuple[int, bytes] | None:
         """(when it was kept in ms of the wall clock, the result), None when there is none. Raises StoreFailed."""

@@ -47,6 +47,10 @@ class MemoryStore:
         """Meta of the last write, None for a new store."""
         return self._meta
 
+    def rows_max(self) -> int:
+        """Rows of all tables."""
+        return sum(len(rows) for rows in self._rows.values())
+
     def size_bytes(self) -> int:
         """Bytes of keys and values."""
         return sum(len(key) + len(value) for rows in self._rows.values() for key, value in rows.items())

@@ -11,6 +11,7 @@ Memory of a process: `cache_bytes` for blocks, indexes and filters of all tasks 
 all their memtables.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from streamflow.state.store import StoreMeta, TableChanges
 _META = b"\0meta"
 FORMAT = 1
 _KEPT_LOG_FILES = 2
+#: In RocksDB's text of table properties (table/table_properties.cc, ToString).
+_ENTRIES = re.compile(r"# entries=(\d+)")
 #: RocksDB's words (env/fs_posix.cc, LockFile) for a lock of another process, and of this one.
 _LOCKED = ("While lock file", "lock hold by current process")
 
@@ -127,6 +130,13 @@ class RocksStore:
         if meta.format != FORMAT:
             raise StateMismatch(f"the store in {self.path} has format {meta.format}, this release reads {FORMAT}")
         return meta
+
+    def rows_max(self) -> int:
+        """Entries of all files and memtables, deletions and rewritten rows included."""
+        names = ("rocksdb.num-entries-active-mem-table", "rocksdb.num-entries-imm-mem-tables")
+        found = _ENTRIES.search(self._open_db.property_value("rocksdb.aggregated-table-properties") or "")
+        in_memory = sum(self._open_db.property_int_value(name) or 0 for name in names)
+        return in_memory + (int(found[1]) if found else 0)
 
     def size_bytes(self) -> int:
         """Live bytes in tables on disk and in memtables, as RocksDB estimates them."""

@@ -59,6 +59,9 @@ class Store(Protocol):
     def read_meta(self) -> StoreMeta | None:
         """Meta of the last write, None for a new store. Raises StateMismatch for another format."""
 
+    def rows_max(self) -> int:
+        """How many rows all tables may have at most: cheap, and more than they have when some were rewritten."""
+
     def size_bytes(self) -> int:
         """Estimate of live bytes on disk or in memory."""
 

@@ -101,6 +101,10 @@ class WriteBehindStore:
         """Rows held back."""
         return sum(len(rows) for rows in self._recent.values())
 
+    def rows_max(self) -> int:
+        """As the disk says, and what is held back."""
+        return self._disk.rows_max() + self.row_count
+
     def size_bytes(self) -> int:
         """Bytes on disk; what is held back is not counted, it is mostly the same rows."""
         return self._disk.size_bytes()

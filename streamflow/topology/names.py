@@ -11,9 +11,18 @@ def repartition_topic(topology: str, node: str) -> str:
     return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
+#: No name that people give has a dot.
+_PARKED = ".parked"
+
+
 def parked_table(node: str) -> str:
     """Table of the keys that are parked at a source or key_by, and what waits there."""
-    return f"{node}.parked"
+    return f"{node}{_PARKED}"
+
+
+def is_parked_table(table: str) -> bool:
+    """Whether a table is such a one."""
+    return table.endswith(_PARKED)
 
 
 def changelog_topic(topology: str, table: str) -> str:

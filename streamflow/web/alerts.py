@@ -199,6 +199,10 @@ def _add_silences(router: Routes, desk: AlertDesk) -> None:
     async def silence_alerts(request: Request, body: SilenceBody, idempotency_key: IdempotencyKey = None) -> Response:
         """Tell nobody of alerts that match, for a time. They are raised and shown as ever. With an Idempotency-Key the
         same request is one silence, however often it comes while the table has it (the last 1,000)."""
+        hidden = [name for name, value in masked(body.labels).items() if value != body.labels[name]]
+        if hidden:  # it would be a silence of all that have such a label
+            detail = f"the bus masks labels that are called like a secret, as {hidden[0]!r}: silence by another one"
+            raise Refusal(422, "bad_parameter", detail)
         table, silence = await desk.table(), secrets.token_hex(8)
         if idempotency_key is not None:
             silence = blake2b(idempotency_key.encode(), digest_size=8).hexdigest()

@@ -57,6 +57,8 @@ def executing_routes(service: Service, limits: PublishLimits, buckets: Mapping[s
         body = await admitted(service, request, buckets[topic], limits)
         many = body.startswith(b"[")
         values = events_of(body, ITEMS_MAX) if many else [body]
+        if not values:
+            raise Refusal(422, "empty", "the array is empty: give one event or more")
         check_room(service, len(values))
         buckets[topic].take(len(values))
         records, rejected = validated(target, values, key)

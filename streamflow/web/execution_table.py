@@ -148,6 +148,9 @@ def _add_cancel(router: Routes, service: Service, current: Callable[[], Awaitabl
             raise Refusal(404, "unknown_execution", f"{execution!r} is not known, or known no more")
         if State(row["state"]).is_final:
             return JsonResponse({"id": execution, "state": row["state"]})
+        if row["topology"] != service.plan.topology:  # the log is that of all topologies, its orders are of one
+            detail = f"{execution!r} is of {row['topology']!r}: ask one of its workers, this is none"
+            raise Refusal(409, "other_topology", detail)
         given, caller = body or CancelBody(), caller_of(request)
         actor = given.actor if caller is ANONYMOUS else caller.name  # who has a name has no other
         try:

@@ -11,11 +11,14 @@ from fastapi import Response
 from streamflow.web.problems import JsonResponse
 
 _PLACE = ("key", "start", "end", "final")
+#: How a text begins that spreadsheets take for a formula, whoever published it.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Format(StrEnum):
-    """ROWS: `{key, start, end, final, value}`. CSV: a header and a line per row (RFC 4180). SERIES: per key and field
-    of the value the points `[start, value]`; of tables without windows one point, whose start is null."""
+    """ROWS: `{key, start, end, final, value}`. CSV: a header and a line per row (RFC 4180); a `'` goes before text that
+    begins as a formula does. SERIES: per key and field of the value the points `[start, value]`; of tables without
+    windows one point, whose start is null."""
 
     ROWS = "rows"
     CSV = "csv"
@@ -48,12 +51,15 @@ def _lines(rows: list[dict[str, Any]]) -> str:
     fields = list(dict.fromkeys(name for row in rows for name in row["value"]))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*place, *fields])
+    writer.writerow([*place, *map(_cell, fields)])
     for row in rows:
         writer.writerow([_cell(row.get(name)) for name in place] + [_cell(row["value"].get(name)) for name in fields])
     return text.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    """Empty for null; what is no scalar, and true and false, as JSON."""
+    """Empty for null; what is no scalar, and true and false, as JSON; text that a spreadsheet would calculate behind a
+    quote."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULAS) else value
     return orjson.dumps(value).decode() if isinstance(value, bool | dict | list) else value

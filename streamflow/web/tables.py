@@ -57,7 +57,12 @@ def table_routes(service: Service) -> Routes:
     router = Routes()
     gather = Gather(service)
 
-    @router.get("/v1/topologies/{topology}/tables/{table}", tags=["query"], operation_id="query_table")
+    @router.get(
+        "/v1/topologies/{topology}/tables/{table}",
+        tags=["query"],
+        operation_id="query_table",
+        responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
+    )
     async def query_table(
         topology: str,
         table: str,

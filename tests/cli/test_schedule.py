@@ -1,33 +1,15 @@
 """When rounds are due: multiples of a time, and cron expressions across changes of the clock."""
 
-import os
-import signal
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from streamflow.cli import schedule
-from streamflow.cli.main import app
-from streamflow.cli.runs import EXIT_UNFINISHED, round_of
 from streamflow.clock.schedule import Cron, Every, Schedule
 from streamflow.errors import UserError
-from streamflow.runtime.rounds import Round
-from streamflow.runtime.runs import RunRecord
-from streamflow.topology.yaml_file import parse_topology
 
-_TOPOLOGY = """
-topology: t
-schemas: {A: {t: timestamp, k: str}}
-nodes:
-  s: {kind: source, topic: in, schema: A, event_time: t, key: k}
-  o: {kind: sink, input: s, topic: out}
-"""
 _BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -67,21 +49,3 @@ def test_an_hour_that_is_left_out_moves_the_moment_and_one_that_comes_twice_coun
 def test_what_is_no_schedule_is_refused(expression: str, zone: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Cron(expression, zone)
-
-
-def test_a_stop_that_comes_while_a_round_begins_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "topology.yaml").write_text(_TOPOLOGY)
-
-    def begin(*_: Any) -> Round:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return Round(1, round_of("daily", 1).plan(parse_topology(_TOPOLOGY)), RunRecord("earliest", 0, {}, {}))
-
-    monkeypatch.setattr(schedule._Rounds, "next", begin)
-    monkeypatch.setattr(schedule, "supervisor_of", lambda *_: pytest.fail("its workers are started"))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        found = CliRunner().invoke(app, ["schedule", str(tmp_path), "daily", "--once"])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert found.exit_code == EXIT_UNFINISHED, found.output

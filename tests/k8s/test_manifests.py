@@ -73,6 +73,7 @@ def test_values_that_cannot_be_are_refused_with_their_place(option: str, message
     [
         ([], []),
         (["otlp_endpoint=http://collector:4318/v1/traces", "kafka_token_url=https://login.test/token"], [[443, 4318]]),
+        (["models_url=s3://bucket/models"], [[443]]),
         (["otlp_endpoint=http://collector/v1/traces", "oidc_jwks_url=https://login.test:8443/keys", "alerts=true"], [[80, 443, 587, 8443]]),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from streamflow.nodes.identity import _digest
 from streamflow.nodes.operators import Await
 from streamflow.plan.planner import make_plan
 from streamflow.topology.document import spec_of
@@ -33,3 +34,13 @@ def test_it_changes_with_what_results_depend_on_alone() -> None:
     in_processes: dict[str, Any] = {"call": "tests.calls.functions:counted", "processes": 1}
     assert identity(**in_processes) == identity(**in_processes | {"processes": 2})
     assert identity(**in_processes) != identity(**in_processes, **{"with": {"worst": 3}})
+
+
+def test_code_is_the_same_in_every_process() -> None:
+    """A set is written in another order by each."""
+    orders = frozenset([0, 8]), frozenset([8, 0])
+    assert repr(orders[0]) != repr(orders[1]), "equal, but not as text"
+    code = identity.__code__
+    digests = {_digest(code.replace(co_consts=(*code.co_consts, ("a", order), order))) for order in orders}
+    assert len(digests) == 1
+    assert digests != {_digest(code.replace(co_consts=(*code.co_consts, ("a", frozenset([0])), orders[0])))}

@@ -151,6 +151,24 @@ def test_an_execution_waits_with_its_event_and_the_bus_tells_of_the_key() -> Non
     ]
 
 
+@pytest.mark.parametrize("waiting", [[], [2]])
+@pytest.mark.parametrize("chunk_size", [1, 100])
+def test_a_key_waits_no_more_behind_an_execution_that_was_cancelled(chunk_size: int, waiting: list[int]) -> None:
+    """And those that are passed over shift nothing: what comes again behind them is known."""
+    driver = _driver(chunk_size=chunk_size)
+    driver.publish("in", [_order(1, b=0), *map(_order, waiting), _order(3, key=2, b=0), _order(4, key=2)])
+    driver.run()
+    (first, _), (other, _) = _letters(driver)
+    driver.redrive(first, _order(1))
+    driver.redrive(other, _order(3, key=2))
+    driver.publish("in", [_order(5), _order(6, key=2)])
+    again = driver.records("in")[3 + len(waiting)]
+    driver.cancel(dict(again.headers)["sf-correlation"].decode(), "no longer wanted")
+    driver.run()
+    assert _done(driver) == [*waiting, 3, 4, 5, 6]
+    assert driver.table("s.parked") == {}
+
+
 def test_only_inputs_of_stages_that_have_a_key_and_call_nobody_can_park() -> None:
     topology = """
 topology: t

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.errors import StateInUse
+from streamflow.calls.policy import CachePlan
+from streamflow.errors import StateInUse, StateMismatch
 from streamflow.plan.plan import Guarantee
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import load_settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
@@ -49,10 +51,46 @@ def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
     assert RocksStore.open(tmp_path / "s.0", memory).get("seen", b"k") == b"1"
 
 
+def test_tables_may_come_and_go_but_none_in_which_events_wait(tmp_path: Path) -> None:
+    """The others are as they were, or are rebuilt; a layout that has changed is refused."""
+    memory, layouts = RocksMemory.of(8 << 20, 8 << 20), {table.name: table.layout for table in _STAGE.tables}
+    _made(tmp_path / "s.0", memory, StoreMeta(layouts=layouts, changelog={"seen": 4})).close()
+    before = RocksStore.open(tmp_path / "s.1", memory)
+    before.write([], StoreMeta(inputs={"in/1": 3}))
+    before.close()
+    _made(tmp_path / "s.2", memory, StoreMeta(layouts=layouts | {"old": "x"}, changelog={"seen": 4})).close()
+    found = []
+    for partition in range(3):
+        store, meta = _recovery(tmp_path, memory)._open_store(_STAGE, partition)
+        found.append((store.get("seen", b"k"), dict(meta.layouts) == layouts, {**meta.changelog, **meta.inputs}))
+        store.close()
+    assert found == [(b"1", True, {"seen": 4}), (None, True, {"in/1": 3}), (None, True, {})]
+
+    waiting = _made(tmp_path / "s.3", memory, StoreMeta())
+    waiting.write([TableChanges("s.parked", [(b"k", b"1")])], StoreMeta(layouts=layouts | {"s.parked": "x"}))
+    waiting.close()
+    _made(tmp_path / "s.4", memory, StoreMeta(layouts={"seen": "other"})).close()
+    for partition, said in ((3, r"events wait in s\.parked of s/3"), (4, "state of seen has another layout")):
+        with pytest.raises(StateMismatch, match=said):
+            _recovery(tmp_path, memory)._open_store(_STAGE, partition)
+
+
 def test_stores_that_are_kept_are_told_though_one_goes_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "s.0").mkdir()
     (tmp_path / "s.1").symlink_to(tmp_path / "gone")  # listed, and not there when it is looked at
     assert list(_recovery(tmp_path, RocksMemory.of(8 << 20, 8 << 20)).kept()) == [("s", 0)]
+
+
+def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> None:
+    """A worker that is about to end has them still, or there is no folder: a cache is worth no outage."""
+    folders, plan = ResultFolders(tmp_path), CachePlan(10, 1_000, 1_000, disk_bytes=1 << 20)
+    first = folders("asked", plan)
+    assert first is not None
+    first.put(b"k", 1, b"v")
+    (tmp_path / "other").write_text("no folder")
+    assert (folders("asked", plan), folders("other", plan)) == (None, None)
+    assert first.get(b"k") == (1, b"v")
+    first.close()
 
 
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:

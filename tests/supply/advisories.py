@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def locked(path: Path) -> list[tuple[str, str]]:
     return [(canonicalize_name(name), version.strip()) for name, version in pins]
 
 
-def findings(packages: list[tuple[str, str]], folder: Path) -> tuple[list[Finding], str]:
-    """What is known of them, and the day of the newest advisory. Raises ValueError when the folder has none at all."""
+def findings(packages: list[tuple[str, str]], folder: Path) -> list[Finding]:
+    """What is known of them."""
     found: set[Finding] = set()
     versions: dict[str, list[str]] = {}
     for name, version in packages:
@@ -43,14 +44,15 @@ def findings(packages: list[tuple[str, str]], folder: Path) -> tuple[list[Findin
             if affected["package"]["ecosystem"] == "PyPI":
                 hit = (version for version in versions.get(name, ()) if _is_affected(affected, version))
                 found.update(Finding(name, version, advisory["id"]) for version in hit)
-    return sorted(found), _newest(folder)
+    return sorted(found)
 
 
-def _newest(folder: Path) -> str:
+def newest(folder: Path) -> date:
+    """Day of the newest advisory. Raises ValueError when the folder has none at all."""
     days = [day for path in folder.rglob("PYSEC-*.yaml") for day in _MODIFIED.findall(path.read_text())]
     if not days:
         raise ValueError(f"{folder} has no advisories: it must be a clone of pypa/advisory-database")
-    return str(max(days))
+    return date.fromisoformat(max(days))
 
 
 def _advisories(folder: Path, names: Collection[str]) -> Iterator[dict[str, Any]]:

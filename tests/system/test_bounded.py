@@ -20,7 +20,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from streamflow.checkpoint.progress import END_OF_TIME
+from streamflow.cli.runs import round_of
+from streamflow.cli.schedule import Rounds
 from streamflow.runtime.hooks.groups import delete_group
+from streamflow.runtime.rounds import Round
+from streamflow.settings.settings import load_settings
+from streamflow.topology.load import load_topology
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -75,6 +80,18 @@ class Runs:
         out, _ = process.communicate(timeout=120)
         assert process.returncode == 0, self.log()
         return dict(json.loads(out))
+
+    def next_round_while_asked_to_stop(self) -> Round | None:
+        """What a schedule makes of a SIGTERM that comes while it begins a round."""
+        spec = load_topology(self.folder)
+        before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            rounds = Rounds(load_settings(brokers=self.kafka), lambda number: round_of("daily", number).plan(spec))
+            signal.raise_signal(signal.SIGTERM)
+            return rounds.next(None, None)
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
 
     def topics(self, suffix: str) -> list[str]:
         """Topics of the topology with a suffix anywhere in their names."""
@@ -300,6 +317,7 @@ def test_rounds_of_a_schedule_read_everything_once_also_when_one_is_killed(runs:
     assert given(runs.read(f"{runs.name}.totals.daily")) == wanted[0]
     assert runs.topics(".daily-") == [], "what a round alone has is gone with it"
     runs.publish(encoded(parts[1]))
+    assert runs.next_round_while_asked_to_stop() is None, "it has begun, and waits for the next who calls"
     process = runs.command("schedule", "daily", "--once")
     runs.wait_written(".by_city.repartition.daily-2", 1)
     kill(process)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from tests.system.test_worker import Product
@@ -103,18 +103,43 @@ def _ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row.get("start", 0), row["key"]))
 
 
-async def _follow_by_socket(product: Product, table: str, mirror: Mirror, events: set[str]) -> None:
-    """A WebSocket at worker 0, for a table and the bus, until that ends it."""
-    async with connect(f"ws://127.0.0.1:{product.ports[0]}/v1/ws", max_size=None) as socket:
-        await socket.send(json.dumps({"type": "subscribe", "id": "a", "table": table, "window": 2}))
-        await socket.send(json.dumps({"type": "subscribe_events", "id": "bus", "topology": product.name}))
-        async for text in socket:
-            message = json.loads(text)
-            if message["type"] in ("snapshot", "delta"):
-                mirror.apply(message)
-                await socket.send(json.dumps({"type": "ack", "id": "a", "number": message["number"]}))
-            elif message["type"] == "events":
-                events.update(event["type"] for event in message["events"])
+class _Socket:
+    """A client of a table and the bus over a WebSocket, at one worker at a time; it takes its tokens along."""
+
+    def __init__(self, product: Product, table: str) -> None:
+        self._product, self.tokens = product, dict[str, str]()
+        self._asked: dict[str, dict[str, Any]] = {
+            "a": {"type": "subscribe", "id": "a", "table": table, "window": 2},
+            "bus": {"type": "subscribe_events", "id": "bus", "topology": product.name},
+        }
+        self.mirror, self.events = Mirror(), set[str]()
+
+    async def on(self, number: int) -> None:
+        """Follow both at a worker until that ends the connection, in order or not."""
+        url = f"ws://127.0.0.1:{self._product.ports[number]}/v1/ws"
+        with suppress(ConnectionClosedError):  # 1012, or it was killed: come back, to another worker
+            async with connect(url, max_size=None) as socket:
+                for name in self._asked:
+                    await self._ask(socket, name)
+                async for text in socket:
+                    await self._take(socket, json.loads(text))
+
+    async def _ask(self, socket: ClientConnection, name: str) -> None:
+        resume = {"resume": self.tokens[name]} if name in self.tokens else {}
+        await socket.send(json.dumps({**self._asked[name], **resume}))
+
+    async def _take(self, socket: ClientConnection, message: dict[str, Any]) -> None:
+        if "token" in message:
+            self.tokens[message["id"]] = message["token"]
+        if message["type"] in ("snapshot", "delta"):
+            self.mirror.apply(message)
+            await socket.send(json.dumps({"type": "ack", "id": "a", "number": message["number"]}))
+        elif message["type"] == "events":
+            self.events.update(event["type"] for event in message["events"])
+        elif message["type"] in ("error", "bye"):
+            assert message.get("status", 503) == 503, message
+            await asyncio.sleep(0.2)  # partitions are on their way
+            await self._ask(socket, message["id"])
 
 
 def _check_refusals(product: Product) -> None:
@@ -126,7 +151,8 @@ def _check_refusals(product: Product) -> None:
 
 
 def test_clients_have_the_table_after_workers_were_killed(product: Product) -> None:
-    """One client stays at worker 0, which loses its neighbour; one is at worker 1, which is killed, and goes to worker 0."""
+    """One client stays at worker 0, which loses its neighbour; one is at worker 1, which is killed, and goes to worker 0.
+    A WebSocket each does the same."""
     product.launch(1)
     product.start(0)
     product.wait_ready(1)
@@ -135,30 +161,31 @@ def test_clients_have_the_table_after_workers_were_killed(product: Product) -> N
 
     async def main() -> None:
         stays, moves, ends, never = _Watch(product), _Watch(product), asyncio.Event(), asyncio.Event()
-        beside, events = Mirror(), set[str]()
-        socket = asyncio.create_task(_follow_by_socket(product, "totals", beside, events))
+        beside, goes = _Socket(product, "totals"), _Socket(product, "totals")
+        socket, going = asyncio.create_task(beside.on(0)), asyncio.create_task(goes.on(1))
         staying, moving = asyncio.create_task(stays.on(0, ends)), asyncio.create_task(moves.on(1, never))
         for watch, number in ((stays, 0), (moves, 1)):
             await watch.until_it_is_the_table(number, token)
+        await until(lambda: _ordered(goes.mirror.rows()) == _ordered(stays.mirrors["totals"].rows()))
         metrics = (await asyncio.to_thread(product.client(0).get, "/metrics")).text
         assert f'streamflow_live_clients{{topology="{product.name}"}} 4.0' in metrics
         before = [await asyncio.to_thread(product.publish, _sales(first, 50)) for first in range(400, 800, 50)]
         await asyncio.to_thread(product.stop, 1, signal.SIGKILL)
-        await moving
+        await asyncio.gather(moving, going)
+        assert "a" in goes.tokens
         after = [await asyncio.to_thread(product.publish, _sales(first, 50)) for first in range(800, 1_200, 50)]
-        moving = asyncio.create_task(moves.on(0, ends))
+        moving, going = asyncio.create_task(moves.on(0, ends)), asyncio.create_task(goes.on(0))
         assert sum(each["accepted"] for each in [*before, *after]) == 800
         for watch in (stays, moves):
             await watch.until_it_is_the_table(0, after[-1]["token"])
             counts = [row["value"]["n"] for row in watch.mirrors["totals"].rows()]
             assert sum(counts) == 1_200, "every event once"
-        await until(lambda: "PARTITION_ASSIGNED" in events)  # those of the worker that was killed
-        await until(lambda: _ordered(beside.rows()) == _ordered(stays.mirrors["totals"].rows()))
+        await until(lambda: "PARTITION_ASSIGNED" in beside.events)  # those of the worker that was killed
+        await until(lambda: _ordered(beside.mirror.rows()) == _ordered(stays.mirrors["totals"].rows()))
+        await until(lambda: _ordered(goes.mirror.rows()) == _ordered(stays.mirrors["totals"].rows()))
         resets = {table: mirror.reset_count for table, mirror in stays.mirrors.items()}
         assert all(3 <= count <= 6 for count in resets.values()), f"what worker 0 has was never read anew: {resets}"
         await asyncio.to_thread(product.stop, 0)  # ends every stream in order
-        await asyncio.gather(staying, moving)
-        with suppress(ConnectionClosedError):  # 1012: come back, to another worker
-            await socket
+        await asyncio.gather(staying, moving, socket, going)
 
     asyncio.run(main())

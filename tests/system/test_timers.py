@@ -30,8 +30,10 @@ nodes:
   reminded: {{kind: sink, input: reminder, topic: {name}.reminded}}
 """
 _MODULE = """
-from streamflow.kit import Process, Row, Timer, Value
+from streamflow.kit import Counter, Process, Row, Timer, Value
 from streamflow.kit.samples import Reading
+
+reminders = Counter("reminders", "what this worker reminded of", labels=["first"])
 
 
 class Reminded(Row):
@@ -50,6 +52,7 @@ class Reminder(Process):
             self.clock.set_after(3_000)
 
     def on_timer(self, timer: Timer) -> Reminded:
+        reminders.add(1, self.first.get())
         return Reminded(self.key, self.first.get() or 0)
 """
 
@@ -114,4 +117,9 @@ def test_a_kill_between_setting_and_firing_loses_and_doubles_nothing(
     headers = {name: value.decode() for name, value in letter.headers}
     assert (headers["sf-node"], headers["sf-reason"]) == ("reminder", "process")
     assert f"ValueError: below zero ({product.name}_nodes.py:" in headers["sf-error"]
+    shown = product.client().get("/metrics").text.splitlines()
+    mine = [line for line in shown if line.startswith("streamflow_user_reminders_total")]
+    (number,) = (float(line.removeprefix(f"{line.split('}')[0]}}} ")) for line in mine)
+    assert f'first="1.5",topology="{product.name}"' in mine[0] or f'topology="{product.name}",first="1.5"' in mine[0]
+    assert 30 <= number <= 60, "this worker's, not the dead one's"
     assert product.stop(0) == 0

@@ -1,16 +1,19 @@
 """Alerts over HTTP: lists, acknowledgements, silences and rules are what the bus says, and go there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+import threading
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import orjson
+import pytest
 
 from streamflow.alerts.config import load_alerts
-from streamflow.alerts.series import History
+from streamflow.alerts.series import History, Series
 from streamflow.bus.log import QueuedEvents
+from streamflow.web import performance
 from tests.web.event_feed import MemoryFeed
 from tests.web.workers import StoredWorker, workers
 
@@ -115,6 +118,9 @@ def test_silences_hold_until_they_are_lifted() -> None:
             assert (await client.get("/v1/alerts/silences")).json() == {"silences": []}
             assert (await client.delete("/v1/alerts/silences/none")).status_code == 404
             assert (await client.post("/v1/alerts/silences", json={"rule": "x", "for": 0})).status_code == 422
+            wide = await client.post("/v1/alerts/silences", json={"labels": {"token": "a"}, "for": "1h"})
+            assert (wide.status_code, "'token'" in wide.json()["detail"]) == (422, True)
+            assert (await client.get("/v1/alerts/silences")).json() == {"silences": []}
 
     asyncio.run(story())
 
@@ -175,16 +181,48 @@ def test_an_alert_that_ends_while_it_is_acknowledged_is_over() -> None:
     asyncio.run(story())
 
 
+class _Points(History):
+    """Where they are looked at."""
+
+    threads: ClassVar = set[threading.Thread]()
+
+    def select(self, metric: str, labels: Mapping[str, str]) -> list[Series]:
+        self.threads.add(threading.current_thread())
+        return super().select(metric, labels)
+
+
 class _Samples:
     """One worker's samples of the last minutes."""
 
     interval_ms = 10_000
 
     async def read(self, metrics: Collection[str], since_ms: int, now_ms: int) -> History:
-        history = History(metrics, now_ms - since_ms)
+        history = _Points(metrics, now_ms - since_ms)
         for at_ms in range(now_ms - 200_000, now_ms + 1, self.interval_ms):
             history.add(at_ms, "response_time_ms", {"topology": "t", "worker": "w"}, 4_000.0)
         return history
+
+
+class _Silent:
+    """Samples that Kafka does not give."""
+
+    interval_ms = 10_000
+
+    async def read(self, metrics: Collection[str], since_ms: int, now_ms: int) -> History:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_nobody_waits_for_ever_for_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with _worker() as (worker, _, client):
+            worker.samples = _Silent()
+            asked = [client.get(f"/v1/performance{rest}", timeout=10) for rest in ("", "/report")]
+            for answer in await asyncio.gather(*asked):
+                assert (answer.status_code, answer.json()["title"]) == (503, "reading")
+
+    monkeypatch.setattr(performance, "WAIT_S", 0.05)
+    asyncio.run(story())
 
 
 def test_a_report_has_all_its_parts() -> None:
@@ -204,5 +242,7 @@ def test_a_report_has_all_its_parts() -> None:
             short = (await client.get("/v1/performance", params={"topology": "t"})).json()
             assert (short["window_ms"], short["metrics"]["response_time_ms"]["avg"]) == (600_000, 4_000.0)
             assert (await client.get("/v1/performance", params={"window": "2h"})).status_code == 422
+            assert _Points.threads
+            assert threading.current_thread() not in _Points.threads, "events wait for no report"
 
     asyncio.run(story())

@@ -93,7 +93,7 @@ def test_one_that_runs_is_cancelled_once_and_one_that_ended_is_left() -> None:
 
 
 async def _cancel() -> None:
-    async with workers(1) as (worker,), httpx.AsyncClient(base_url=worker.url, timeout=60) as client:
+    async with workers(1, plan=_PLAN) as (worker,), httpx.AsyncClient(base_url=worker.url, timeout=60) as client:
         feed, controls = worker.feed, worker.controls
         assert isinstance(feed, MemoryFeed)
         assert isinstance(controls, LocalControls)
@@ -113,3 +113,20 @@ async def _cancel() -> None:
         said = [event for event in worker.events.take(10) if event.type == "EXECUTION_CANCELLED"]  # type: ignore[attr-defined]
         assert {(event.actor, event.data["reason"]) for event in said} == {("ann", "twice")}
         assert (await client.post("/v1/executions/none/cancel")).status_code == 404
+
+
+def test_one_of_another_topology_is_not_cancelled_here() -> None:
+    asyncio.run(_cancel_elsewhere())
+
+
+async def _cancel_elsewhere() -> None:
+    """The bus is that of all topologies, the orders are of one."""
+    async with workers(1) as (worker,), httpx.AsyncClient(base_url=worker.url, timeout=60) as client:
+        feed, controls = worker.feed, worker.controls
+        assert isinstance(feed, MemoryFeed)
+        assert isinstance(controls, LocalControls)
+        _add(feed, [event for event in _told(range(3)) if event["type"] == "EXECUTION_STARTED"])
+        refused = await client.post("/v1/executions/a/2/cancel")
+        assert (refused.status_code, refused.json()["title"]) == (409, "other_topology")
+        assert "'shop'" in refused.json()["detail"]
+        assert not controls.cancelled

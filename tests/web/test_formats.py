@@ -33,6 +33,15 @@ def test_a_csv_has_a_line_per_row_whatever_is_in_it() -> None:
     assert bytes(in_format(_answer([]), Format.CSV).body) == b"\r\n"
 
 
+def test_no_text_of_a_csv_is_a_formula_for_whoever_opens_it() -> None:
+    texts = ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1"]
+    rows = [{"key": each, "value": {"text": each, "n": -1.5, "by": ["=1"], "plain": "a=b"}} for each in texts]
+    answer = in_format(_answer([*rows, {"key": "=k", "value": {"=name": 1}}]), Format.CSV)
+    header, *read = csv.reader(io.StringIO(bytes(answer.body).decode(), newline=""))
+    assert header == ["key", "text", "n", "by", "plain", "'=name"]
+    assert [row[:5] for row in read[:-1]] == [["'" + each, "'" + each, "-1.5", '["=1"]', "a=b"] for each in texts]
+
+
 def test_series_have_the_points_of_each_key_and_field() -> None:
     body = orjson.loads(bytes(in_format(_answer(_ROWS), Format.SERIES).body))
     found = {(each["key"], each["field"]): each["points"] for each in body["series"]}

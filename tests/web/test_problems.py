@@ -127,11 +127,13 @@ def test_the_document_knows_every_answer_that_is_json_and_every_body() -> None:
                 "text/plain",
                 "application/openmetrics-text",
             ]
+            rows = operations["query_table"]["responses"]["200"]["content"]
+            assert list(rows) == ["application/json", "text/csv"]
             with_body = {name for name, each in operations.items() if "requestBody" in each}
             reads = {"publish", "publish_as_owner", "execute", "edit_letter", "decide_approval"}
             alerts = {"acknowledge_alert", "clear_alert", "silence_alerts", "set_alert_rules"}
             reads |= {"check_kind", "kind_options"}
-            assert with_body == reads | alerts | {"pause", "resume", "stop", "cancel"}
+            assert with_body == reads | alerts | {"pause", "resume", "stop", "cancel", "cancel_execution"}
 
     asyncio.run(main())
 

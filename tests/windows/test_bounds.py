@@ -3,7 +3,7 @@
 import pytest
 
 from streamflow.errors import TableTooLarge
-from streamflow.testing.driver import Driver
+from streamflow.testing.driver import CrashPoint, Driver
 from tests.windows.model import Event
 from tests.windows.test_shapes import Run, run
 
@@ -29,6 +29,17 @@ def test_a_task_opens_no_more_than_it_may(window: str) -> None:
     assert len(_refused(driver)) == 1
     assert "max_open allows no more" in _refused(driver)[0]
     assert sorted(row["n"] for row in driver.table("w").values()) == [1, 2]
+
+
+@pytest.mark.parametrize("window", [*SHAPES, "type: count, size: 9", "type: global"])
+@pytest.mark.parametrize("crash", range(1, 7))
+def test_windows_from_before_a_restart_count(window: str, crash: int) -> None:
+    """Wherever the task crashes, the same rows are put aside; windows that close make room."""
+    events = _events(("a", 0), ("b", 1), ("c", 2), ("a", 3), ("d", 4), ("e", 100), ("f", 101))
+    shapes = [Run(1, 1, True, 1, ()), Run(1, 1, True, 1, ((crash, CrashPoint.BEFORE_STORE),))]
+    whole, crashed = (run(f"window: {{{window}}}, max_open: 2", events, shape) for shape in shapes)
+    assert _refused(crashed) == _refused(whole)
+    assert sorted(map(str, crashed.output("out"))) == sorted(map(str, whole.output("out")))
 
 
 @pytest.mark.parametrize("window", SHAPES)
