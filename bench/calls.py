@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from aiokafka.structs import TopicPartition
 
 from bench.processes import Worker, machine
 from streamflow.runtime.embedded.broker import EmbeddedBroker
+from tests.calls.server import in_a_thread
 
 _NODES, _GROUP = 1_000, 20
 _REQUESTS = 10_000
@@ -104,34 +104,11 @@ class Server:
 
 @contextmanager
 def serving(server: Server) -> Iterator[str]:
-    """Its URL; in a thread of its own."""
-    loop, started, url = asyncio.new_event_loop(), threading.Event(), ""
-
-    async def start() -> web.AppRunner:
-        nonlocal url
-        app = web.Application()
-        app.router.add_get("/{number}", server.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4_096).start()
-        url = "http://{}:{}".format(*runner.addresses[0][:2])
-        return runner
-
-    def run() -> None:
-        runner = loop.run_until_complete(start())
-        started.set()
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    started.wait(30)
-    try:
+    """Its URL."""
+    app = web.Application()
+    app.router.add_get("/{number}", server.answer)
+    with in_a_thread(app, handler_cancellation=True) as url:
         yield url
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
 
 
 async def publish(bootstrap: str, rows: list[dict[str, int]]) -> None:

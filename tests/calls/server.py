@@ -84,18 +84,25 @@ class Server:
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """The server on a free port of the loopback address."""
-    server, started = Server(), threading.Event()
-    loop = asyncio.new_event_loop()
+    server, app = Server(), web.Application()
+    app.router.add_route("*", "/{path:.*}", server._answer)
+    with in_a_thread(app, tls=tls) as server.url:
+        yield server
+
+
+@contextmanager
+def in_a_thread(
+    app: web.Application, *, tls: ssl.SSLContext | None = None, handler_cancellation: bool = False
+) -> Iterator[str]:
+    """URL of an application on a free port of the loopback address."""
+    loop, started, url = asyncio.new_event_loop(), threading.Event(), ""
 
     async def start() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", server._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        nonlocal url
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=handler_cancellation)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1_024, ssl_context=tls)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        server.url = f"http{'s' * (tls is not None)}://{host}:{port}"
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4_096, ssl_context=tls).start()
+        url = "http{}://{}:{}".format("s" * (tls is not None), *runner.addresses[0][:2])
         return runner
 
     def run() -> None:
@@ -110,7 +117,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     thread.start()
     assert started.wait(30)
     try:
-        yield server
+        yield url
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(30)

@@ -3,11 +3,19 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from streamflow.cli.main import app
 
 _ROOT = Path(__file__).parent.parent.parent
 _MODULES = sorted(path for path in (_ROOT / "streamflow").rglob("*.py"))
+_DOCUMENTS = [
+    path for place in ("*.md", "docs/**/*.md", "helm/*.md", "topologies/**/*.md") for path in _ROOT.glob(place)
+]
+_CLI: Any = get_command(app)
 _FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager"}
 _TEXTS = [
     *_MODULES,
@@ -41,14 +49,42 @@ def test_nothing_is_left_over(path: Path) -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    documents = [
-        path for place in ("*.md", "docs/**/*.md", "helm/*.md", "topologies/**/*.md") for path in _ROOT.glob(place)
-    ]
     links = [
-        (path, link) for path in documents for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text())
+        (path, path.parent / link if link else path, anchor)
+        for path in _DOCUMENTS
+        for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)", path.read_text())
     ]
     assert len(links) > 100
-    assert [f"{path.name}: {link}" for path, link in links if not (path.parent / link).exists()] == []
+    assert [f"{path.name}: {to}" for path, to, _ in links if not to.exists()] == []
+    lost = [f"{path.name}: {to.name}#{anchor}" for path, to, anchor in links if anchor and anchor not in _anchors(to)]
+    assert lost == []
+
+
+def _anchors(path: Path) -> set[str]:
+    """Of the headings of a document, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_commands_that_documents_name_exist_with_their_options() -> None:
+    named = [
+        (path, line)
+        for path in _DOCUMENTS
+        for code in re.findall(r"^```.*?^```|^    [^\n]*|`[^`\n]+`", path.read_text(), re.MULTILINE | re.DOTALL)
+        for line in re.findall(r"(?:^ *|^`)streamflow ([a-z][^`#\n]*)", code, re.MULTILINE)
+    ]
+    assert len(named) > 100
+    assert [f"{path.name}: {line}" for path, line in named if not _is_command(line)] == []
+
+
+def _is_command(line: str) -> bool:
+    words = re.split(r"\s+", line.split("|")[0].strip())
+    command: Any = _CLI
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    given = {found[0] for word in words if (found := re.match(r"--[a-z-]+", word))}
+    return command is not _CLI and given <= known | {"--help"}
 
 
 def test_tests_that_documents_name_exist() -> None:
