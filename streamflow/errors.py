@@ -15,6 +15,8 @@
     │   ├── TableTooLarge            permanent: a table has outgrown its bound
     │   ├── ModelError               permanent: a model is missing, refused, or not what its card says
     │   │   └── ModelsUnreachable    transient: the store of model files does not answer; the worker restarts
+    │   ├── ObjectsRefused           permanent: an object store does not take the worker's credentials
+    │   ├── ObjectsUnreachable       transient: an object store does not answer
     │   ├── SinkRefused              permanent: a database does not take any row
     │   ├── SinkFailed               transient: a folder or database does not answer; the worker restarts
     │   ├── StateInUse               permanent: another process works with the same state folder
@@ -222,6 +224,18 @@ class ModelsUnreachable(ModelError):
 
     lasting = Lasting.TRANSIENT
     recovery = Recovery.RESTART
+
+
+class ObjectsRefused(ExternalError):
+    """An object store does not take the worker's credentials."""
+
+    recovery = Recovery.REFUSE
+
+
+class ObjectsUnreachable(ExternalError):
+    """An object store, or a folder in its place, does not answer."""
+
+    lasting = Lasting.TRANSIENT
 
 
 class SinkRefused(ExternalError):

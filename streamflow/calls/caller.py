@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Protocol
 
+from streamflow.calls.payload_store import Payloads
 from streamflow.calls.policy import CachePlan
 from streamflow.calls.result_cache import Tier
 from streamflow.errors import EventError
@@ -22,7 +23,8 @@ class Outside:
 
     hosts: patterns of host names that may be called, `*` in them stands for anything. networks: private ones that may
     be reached, which are refused otherwise; unencrypted http is for these alone. secrets: folder of files, one each.
-    results: opens the results that a node keeps on disk; None: they are in memory alone.
+    results: opens the results that a node keeps on disk; None: they are in memory alone. payloads: where large ones
+    lie, None: there is no such place.
     """
 
     hosts: tuple[str, ...] = ()
@@ -30,6 +32,7 @@ class Outside:
     secrets: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     results: Callable[[str, CachePlan], Tier | None] | None = None
+    payloads: Payloads | None = None
 
 
 @dataclass(frozen=True, slots=True)

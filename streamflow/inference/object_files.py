@@ -2,30 +2,23 @@
 
     read    folder/<digest> ─ not there ─► store/<digest> ─ digest is right ─► folder, whose least used files leave
 
-Credentials come from the environment, as the store's own tools take them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, a
-role of the pod, …): a URL that has some is refused. The only module that imports obstore.
+Where the store is, and its credentials: `objects/door.py`.
 """
 
 import logging
 import os
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from streamflow.errors import ModelError, ModelsUnreachable, SettingsError
+from streamflow.errors import ModelError, ModelsUnreachable, ObjectsRefused, ObjectsUnreachable
 from streamflow.inference.card import ModelCard
 from streamflow.inference.files import ModelFiles, digest_of
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+from streamflow.objects.door import check_url, open_store, translated
 
 log = logging.getLogger(__name__)
 
-_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
-#: A request, and a request with all of its repetitions.
-_REQUEST_S, _ALL_S = 60, 90
+_SETTING = "STREAMFLOW_MODELS_URL"
 _REPETITIONS = 3
 _DIGEST_CHARS = 64
 
@@ -35,7 +28,8 @@ class ObjectFiles:
 
     def __init__(self, folder: Path, url: str, max_bytes: int) -> None:
         self._cache, self._folder, self._url, self._max_bytes = ModelFiles(folder), folder, url.rstrip("/"), max_bytes
-        self._store = _store(self._url)
+        check_url(url, _SETTING)
+        self._store = open_store(self._url, _SETTING, _REPETITIONS)
 
     def place(self, digest: str) -> str:
         """URI of a file."""
@@ -94,42 +88,12 @@ class ObjectFiles:
 
     def _asked(self, ask: Any, what: str) -> Any:
         """What the store answers, None when there is no such object."""
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
         try:
-            return ask()
+            with translated(self._url, what):
+                return ask()
         except FileNotFoundError:
             return None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise ModelError(
-                f"{self._url} refuses to {what}: {_line(error)}; mind the credentials in the environment"
-            ) from error
-        except (BaseError, OSError) as error:
-            raise ModelsUnreachable(f"{self._url} does not {what}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    """Behind its first line an error has the client's whole structure."""
-    return str(error).partition("\n")[0]
-
-
-def _store(url: str) -> "ObjectStore":
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
-        known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise SettingsError(f"STREAMFLOW_MODELS_URL {url!r} is no place of an object store: begin it with {known}")
-    if parts.username or parts.password or parts.query:
-        raise SettingsError("STREAMFLOW_MODELS_URL has credentials in it: put them into the store's own variables")
-    try:
-        from obstore.store import from_url
-    except ImportError as error:
-        message = "obstore is not installed, which reads object stores: pip install 'streamflow[objects]'"
-        raise SettingsError(message) from error
-    return from_url(
-        url,
-        client_options={
-            "timeout": timedelta(seconds=_REQUEST_S),
-            "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",  # else these options hide it
-        },
-        retry_config={"max_retries": _REPETITIONS, "retry_timeout": timedelta(seconds=_ALL_S)},
-    )
+        except ObjectsRefused as error:
+            raise ModelError(str(error)) from error
+        except ObjectsUnreachable as error:
+            raise ModelsUnreachable(str(error)) from error

@@ -28,6 +28,7 @@ from streamflow.nodes.delay import Delay
 from streamflow.nodes.dependent import dependents_problem
 from streamflow.nodes.echo import Echo
 from streamflow.nodes.enrich import Enrich
+from streamflow.nodes.fetch_payload import FetchPayload
 from streamflow.nodes.file_sink import FileSink
 from streamflow.nodes.filter import Filter
 from streamflow.nodes.flat_map import FlatMap
@@ -53,6 +54,7 @@ from streamflow.nodes.sample import Sample
 from streamflow.nodes.sink import Sink
 from streamflow.nodes.source import Source
 from streamflow.nodes.sql_sink import SqlSink
+from streamflow.nodes.store_payload import StorePayload
 from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.tables_join import TablesJoin
@@ -99,6 +101,8 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Enrich,
     Webhook,
     Delay,
+    StorePayload,
+    FetchPayload,
     Model,
     FileSink,
     SqlSink,

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from streamflow.errors import UserError
-from streamflow.plan.plan import Plan, PlannedNode, Stage, TopicPlan, TopicRole
+from streamflow.plan.plan import Entry, Plan, PlannedNode, Stage, TopicPlan, TopicRole
 
 #: A topic name of 200 characters with a run behind it still fits into Kafka's 249.
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -50,12 +50,15 @@ def into_run(plan: Plan, run: str, *, outputs: str = "") -> Plan:
 
 
 def bounded(plan: Plan) -> Plan:
-    """The plan for a run that ends: nothing is idle, because everything is waited for."""
-    stages = tuple(
-        replace(stage, entries=tuple(replace(entry, idle_after_ms=_NEVER_MS) for entry in stage.entries))
-        for stage in plan.stages
-    )
+    """The plan for a run that ends: nothing is idle, because everything is waited for; but no event waits behind a dead
+    letter, as nobody would let it go: it is one too."""
+    stages = tuple(replace(stage, entries=tuple(_ending(entry) for entry in stage.entries)) for stage in plan.stages)
     return replace(plan, stages=stages)
+
+
+def _ending(entry: Entry) -> Entry:
+    parks = None if entry.parks is None else replace(entry.parks, max_waiting=0)
+    return replace(entry, idle_after_ms=_NEVER_MS, parks=parks)
 
 
 def _stage(stage: Stage, names: Mapping[str, str]) -> Stage:

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 from streamflow.calls.caller import Outside
+from streamflow.calls.payload_store import ObjectPayloads
 from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import Settings
 
 
 def outside_of(settings: Settings, results: Path | None = None) -> Outside:
-    """Hosts, networks and secrets for the calls of nodes. results: folder for what they keep."""
+    """Hosts, networks, secrets and payloads for the calls of nodes. results: folder for what they keep."""
     hosts = tuple(pattern.strip() for pattern in settings.outbound_hosts.split(",") if pattern.strip())
     opener = None if results is None else ResultFolders(results)
-    return Outside(hosts, settings.outbound_networks_parsed, settings.secrets_dir, os.environ, opener)
+    payloads = ObjectPayloads(settings.payloads_url) if settings.payloads_url else None
+    return Outside(hosts, settings.outbound_networks_parsed, settings.secrets_dir, os.environ, opener, payloads)

@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     models_max_bytes: int = Field(
         1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
     )
+    payloads_url: str = Field(
+        "",
+        description="where payload nodes keep payloads: an object store, such as `s3://bucket/payloads`, or a folder, "
+        "`file:///mnt/payloads`, that all workers share; credentials by the store's own variables (`AWS_…`)",
+    )
     files_dir: Path = Field(Path("files"), description="folder that file sinks write below; workers must share it")
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
     batch_max_events: int = Field(1_000, ge=1, le=100_000, description="events of one HTTP request to publish")

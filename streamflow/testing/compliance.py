@@ -29,6 +29,7 @@ from streamflow.plan.plan import Plan
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded
 from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.testing.payloads import MemoryPayloads
 from streamflow.testing.sample_models import samples
 from streamflow.topology.document import spec_of
 
@@ -51,8 +52,9 @@ SETTING = Schema(
 )
 #: The global table that examples look into.
 TABLE = "sensors"
-#: What examples that call to the outside find there: a secret called `example`, and no host that may be called.
-OUTSIDE = Outside(environment={"STREAMFLOW_SECRET_EXAMPLE": "example"})
+#: What examples that call to the outside find there: a secret called `example`, payloads in memory, and no host that
+#: may be called.
+OUTSIDE = Outside(environment={"STREAMFLOW_SECRET_EXAMPLE": "example"}, payloads=MemoryPayloads())
 _OUT = "compliance.out"
 _FAILED = "compliance.failed"
 _WITHOUT_INPUT = ("source", "global_table")

@@ -46,6 +46,7 @@ from streamflow.state.memory import MemoryStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.testing.global_tables import DriverTables
 from streamflow.testing.log import MemoryLog
+from streamflow.testing.payloads import MemoryPayloads
 from streamflow.testing.watched import Watch, watched
 
 #: Name of the bus in a driver.
@@ -66,7 +67,8 @@ class Driver:
     overlap: a checkpoint reaches the store only after one more chunk, as in production, where work goes on meanwhile.
     call_steps: how often async nodes hand over answers before a checkpoint may come while others are under way; all are
     waited for when left out.
-    outside: what async nodes may reach and know; nothing unless given. Their calls are real; `close` ends them.
+    outside: what async nodes may reach and know; nothing but payloads in memory unless given. Their calls are real;
+    `close` ends them.
     now_ms: the wall clock; raise it to let sources become idle. events: what goes to the topic EVENTS, where
     secret_fields are masked. models: what model nodes load theirs with. files_dir: folder of file sinks. watch: told of
     every row at every node, while the task waits.
@@ -107,7 +109,7 @@ class Driver:
         self._global = DriverTables(plan, self.log)
         self._stores: dict[tuple[str, int], MemoryStore] = {}
         self._tasks: dict[tuple[str, int], Task] = {}
-        self.calls = AsyncNodes(plan, outside or Outside())
+        self.calls = AsyncNodes(plan, outside or Outside(payloads=MemoryPayloads()))
         self._runner: asyncio.Runner | None = None
         self._entries: dict[tuple[str, int], Mapping[str, AsyncEntry]] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}

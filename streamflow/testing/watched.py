@@ -25,7 +25,10 @@ class WatchedProgram(Program):
         def walk(number: int, before: str, row: Any) -> None:
             self.watch(self.stage.name, nodes[number], before, row)
 
-        return {**Program.bind(self, names, self.usual), **Program.bind(self, {"walk": walk, **names}, code)}
+        bound = Program.bind(self, {"walk": walk, **names}, code)
+        for name, value in Program.bind(self, names, self.usual).items():
+            bound.setdefault(name, value)
+        return bound  # the namespace of the code itself: the task puts more into it
 
 
 def watched(program: Program, watch: Watch) -> Program:

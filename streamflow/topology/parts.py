@@ -18,8 +18,8 @@ from streamflow.topology.kinds import kind_of, rekeys
 from streamflow.topology.queues import awaits
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
-#: Names of stages become folders, and most file systems take no more.
-_NAME_MAX_CHARS = 255
+#: Names of stages, a dot and a partition behind them, become folders: most file systems take 255 bytes.
+_NAME_MAX_CHARS = 248
 _FIRST_CHARS = 100
 
 

@@ -158,7 +158,9 @@ def _add_cancel(router: Routes, service: Service, current: Callable[[], Awaitabl
         except BrokerUnavailable as error:
             raise broker_unavailable(error) from error
         data = {"execution": execution, "reason": given.reason}
-        service.events.emit(EventType.EXECUTION_CANCELLED, row["topology"], data, actor=actor, key=execution)
+        if not service.events.emit(EventType.EXECUTION_CANCELLED, row["topology"], data, actor=actor, key=execution):
+            detail = "it is ordered, but too many events wait for Kafka, so nobody is told by whom: order it again"
+            raise Refusal(503, "busy", detail, retry_after_s=2)
         until = time.monotonic() + timeout_ms / 1_000
         while True:
             state = ((await current()).row(execution) or row)["state"]

@@ -131,6 +131,8 @@ async def judged(service: Service, judge: Judge, published: Response, timeout_ms
     if outcome.dead:
         first = outcome.dead[0]
         raise Refusal(422, first["reason"] or "dead", f"{first['node']} put it aside: {first['error']}")
+    if outcome.is_cancelled:
+        raise Refusal(422, "cancelled", "its execution was cancelled before it was judged, so nothing was written")
     raise Refusal(422, "not_judged", f"a node before {judge.node} let the event go, so nothing was written")
 
 

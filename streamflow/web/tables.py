@@ -41,6 +41,8 @@ ASK_S = 2.0
 _REMOTE_WAIT_MS = 1_500
 #: Window starts beyond are outside of what a store key can hold.
 _TIME_MAX_MS = 2**61
+_PATH = "/v1/topologies/{topology}/tables/{table}"
+_FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/csv": {}}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,7 @@ def table_routes(service: Service) -> Routes:
     router = Routes()
     gather = Gather(service)
 
-    @router.get(
-        "/v1/topologies/{topology}/tables/{table}",
-        tags=["query"],
-        operation_id="query_table",
-        responses={200: {"content": {"application/json": {}, "text/csv": {}}}},
-    )
+    @router.get(_PATH, tags=["query"], operation_id="query_table", responses=_FORMS)
     async def query_table(
         topology: str,
         table: str,

@@ -27,7 +27,7 @@ def test_the_first_kinds_are_all_there() -> None:
         "process", "python", "deduplicate", "rate_limit",
         "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running", "normalize_window",
         "accept", "alert", "anomaly", "http_request", "enrich", "webhook", "delay", "model", "approval",
-        "file_sink", "sql_sink",
+        "file_sink", "sql_sink", "store_payload", "fetch_payload",
         "join", "table", "table_join", "tables_join", "foreign_join", "combine",
     }  # fmt: skip
 

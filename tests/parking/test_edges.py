@@ -9,6 +9,8 @@ from streamflow.bus.detail import Detail
 from streamflow.errors import TopologyError
 from streamflow.model.chunk import Record
 from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded
+from streamflow.testing.debugger import Debugger
 from streamflow.testing.driver import EVENTS, CrashPoint, Driver
 from streamflow.topology.yaml_file import parse_topology
 
@@ -167,6 +169,23 @@ def test_a_key_waits_no_more_behind_an_execution_that_was_cancelled(chunk_size: 
     driver.run()
     assert _done(driver) == [*waiting, 3, 4, 5, 6]
     assert driver.table("s.parked") == {}
+
+
+def test_nothing_waits_for_somebody_beyond_the_end_of_a_bounded_run() -> None:
+    """What would is a dead letter, so each event is in the results or there."""
+    driver = Driver(bounded(make_plan(parse_topology(_TOPOLOGY))))
+    driver.publish("in", [_order(1), _order(2, b=0), _order(3), _order(4, key=2), _order(5)])
+    driver.finish()
+    assert _done(driver) == [1, 4]
+    letters = [(orjson.loads(record.value or b"")["n"], headers["sf-reason"]) for record, headers in _letters(driver)]
+    assert letters == [(2, b"expression"), (3, b"parked_full"), (5, b"parked_full")]
+
+
+def test_a_debugged_topology_parks_too() -> None:
+    debugger = Debugger(make_plan(parse_topology(_TOPOLOGY)))
+    told = [debugger.feed("in", orjson.dumps(each), _NOW) for each in (_order(1, b=0), _order(2), _order(3, key=2))]
+    assert [each.outputs[0].get("reason") for each in told] == ["expression", "parked_full", None]
+    assert told[0].state[0]["table"] == "s.parked"
 
 
 def test_only_inputs_of_stages_that_have_a_key_and_call_nobody_can_park() -> None:

@@ -179,10 +179,19 @@ def test_too_much_in_one_stage_is_refused_and_a_thousand_nodes_in_many_are_not()
     plan = make_plan(declared(1_000, 20))
     assert len(plan.stages) == 51
     assert len({stage.name for stage in plan.stages}) == 51
-    assert max(len(stage.name) for stage in plan.stages) <= 255
     for spec, said in (
         (declared(201, 201), "201 topics and queues of async nodes meet in one stage, 200 may"),
         (declared(6, 6, ", order: unordered"), "6 unordered async nodes meet in one stage, 5 may"),
     ):
         with pytest.raises(TopologyError, match=said):
             make_plan(spec)
+
+
+@pytest.mark.parametrize("chars", [50, 60, 61, 62])
+def test_the_name_of_a_stage_with_a_partition_behind_it_can_be_a_folder(tmp_path: Path, chars: int) -> None:
+    names = [f"s{number}".ljust(chars, "x") for number in range(4)]
+    sources = [f"  {name}: {{kind: source, topic: in{name[:2]}, schema: Event}}" for name in names]
+    sink = f"  o: {{kind: sink, inputs: [{', '.join(names)}], topic: out}}"
+    head = "topology: t\nschemas: {Event: {id: int}}\nnodes:"
+    (stage,) = make_plan(parse_topology("\n".join([head, *sources, sink]))).stages
+    (tmp_path / f"{stage.name}.99999").mkdir()

@@ -15,10 +15,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 _SESSION_MS = 300_000
 
 
-async def _member(kafka: str, topic: str, name: str) -> AIOKafkaConsumer:
+async def _member(kafka: str, topic: str, name: str, heartbeat_ms: int = 200) -> AIOKafkaConsumer:
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=kafka, group_id=topic, group_instance_id=name, session_timeout_ms=_SESSION_MS,
-        heartbeat_interval_ms=200, rebalance_timeout_ms=60_000, request_timeout_ms=310_000,
+        heartbeat_interval_ms=heartbeat_ms, rebalance_timeout_ms=60_000, request_timeout_ms=310_000,
+        enable_auto_commit=False,
     )  # fmt: skip
     await consumer.start()
     return consumer
@@ -61,5 +62,25 @@ def test_a_member_that_said_when_it_returns_is_waited_for_and_one_that_leaves_is
         await _until(lambda: len(stays.assignment()) == 4)
         await stays.stop()
         await admin.close()
+
+    asyncio.run(main())
+
+
+def test_who_has_been_replaced_does_not_take_its_successor_out_of_the_group(kafka: str, unique: str) -> None:
+    async def joined() -> AIOKafkaConsumer:
+        member = await _member(kafka, unique, "same", heartbeat_ms=60_000)  # it hears of nothing before its stop
+        await _until(lambda: len(member.assignment()) == 2)
+        return member
+
+    async def main() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        await admin.create_topics([NewTopic(unique, 2, 1)])
+        await admin.close()
+        for return_within_ms in (0, 60_000):
+            old, new = await joined(), await joined()
+            await _stop(old, return_within_ms)
+            assert await new._coordinator._do_heartbeat(), "it is a member as before"
+            await _stop(new, 0)
 
     asyncio.run(main())

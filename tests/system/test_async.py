@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ nodes:
   shares: {{{{kind: map, input: sales, set: {{{{number: 100 // (number % 50)}}}}}}}}
   shared: {{{{kind: sink, input: shares, topic: {{name}}.shared}}}}
   none:   {{{{kind: sink, input: shares.failed, topic: {{name}}.none}}}}
+  light:  {{{{kind: store_payload, input: sales, field: path, reference: at, over: 5}}}}
+  whole:  {{{{kind: fetch_payload, input: light, reference: at, field: path}}}}
+  full:   {{{{kind: sink, input: whole, topic: {{name}}.full}}}}
   told:   {{{{kind: webhook, input: asked, url: "{url}/hook", concurrency: 10}}}}
 """
 
@@ -78,9 +82,14 @@ def _circuits(product: Product) -> dict[str, list[str]]:
 
 
 def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
-    product: Product, kafka: str, server: Server
+    product: Product, kafka: str, server: Server, tmp_path: Path
 ) -> None:
-    environment = {"STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8", "STREAMFLOW_SECRET_SHOP": "opensesame"}
+    (tmp_path / "payloads").mkdir()
+    environment = {
+        "STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8",
+        "STREAMFLOW_SECRET_SHOP": "opensesame",
+        "STREAMFLOW_PAYLOADS_URL": f"file://{tmp_path}/payloads",
+    }
     product.start(0, **environment)
     server.slow_s = 0.05
     product.publish(_sales(range(600)))
@@ -150,6 +159,15 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert sum(not row["kept"] for row in rates) <= 7
     none = [json.loads(record.value)["number"] for record in _read(kafka, f"{product.name}.none", 22, 1)]
     assert sorted(none) == [*range(0, 640, 50), *range(1_000, 1_200, 50), *range(2_000, 2_220, 50)]
+
+    # The one path that is long lay beside Kafka meanwhile, and each row has it again.
+    full = [json.loads(record.value) for record in _read(kafka, f"{product.name}.full", 1_060, 1)]
+    digest = sha256(b"status/404").hexdigest()
+    assert [each.name for each in (tmp_path / "payloads").iterdir()] == [digest]
+    assert sorted((row["number"], row["path"], (row["at"] or {}).get("digest")) for row in full) == sorted(
+        (n, *(("status/404", digest) if 600 <= n < 610 else ("ok", None)))
+        for n in [*range(640), *range(1_000, 1_200), *range(2_000, 2_220)]
+    )
     cache = product.client().get(f"/v1/topologies/{product.name}").json()["calls"]["rated"]["cache"]
     assert (cache["disk"]["entries"], cache["grade"]) == (7, "good")
     metrics = product.client().get("/metrics").text

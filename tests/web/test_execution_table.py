@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from streamflow.bus.detail import Detail
 from streamflow.bus.executions import ExecutionTable
+from streamflow.bus.log import QueuedEvents
 from streamflow.cli.main import app
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import EVENTS, Driver
@@ -113,6 +114,9 @@ async def _cancel() -> None:
         said = [event for event in worker.events.take(10) if event.type == "EXECUTION_CANCELLED"]  # type: ignore[attr-defined]
         assert {(event.actor, event.data["reason"]) for event in said} == {("ann", "twice")}
         assert (await client.post("/v1/executions/none/cancel")).status_code == 404
+        worker.events = QueuedEvents("w", max_events=0)  # who did it would not be in the log
+        untold = await client.post("/v1/executions/a/2/cancel")
+        assert (untold.status_code, untold.json()["title"]) == (503, "busy")
 
 
 def test_one_of_another_topology_is_not_cancelled_here() -> None:

@@ -107,6 +107,7 @@ def test_what_was_put_aside_or_let_go_is_no_write() -> None:
             for part, title in (
                 ({"dead": [{"node": "by_account", "reason": "null_key", "error": "no key"}]}, "null_key"),
                 ({}, "not_judged"),
+                ({"cancelled": "twice"}, "cancelled"),
             ):
                 asked = asyncio.create_task(_write(one))
                 await _told(one, **part)

@@ -53,15 +53,16 @@ class _LeaveStruct(RequestStruct):
 
 
 class _LeaveRequest(Request[_LeaveStruct]):
-    """LeaveGroup of a static member, whatever its member id is by now; Kafka 2.4 and newer."""
+    """LeaveGroup of a static member; Kafka 2.4 and newer. Without a member id it would be that of whoever has taken its
+    place."""
 
     API_KEY = 13
 
-    def __init__(self, group: str, instance: str) -> None:
-        self._group, self._instance = group, instance
+    def __init__(self, group: str, member: str, instance: str) -> None:
+        self._group, self._member, self._instance = group, member, instance
 
     def build(self, request_struct_class: type[_LeaveStruct]) -> _LeaveStruct:
-        return request_struct_class(self._group, [("", self._instance)])
+        return request_struct_class(self._group, [(self._member, self._instance)])
 
 
 def prepare(consumer: Any, settings: Settings) -> None:
@@ -77,8 +78,11 @@ def _parting(coordinator: Any, return_within_ms: int) -> Callable[[], Any]:
         if coordinator.generation <= 0:
             return  # not a member, or not one any more
         try:
-            if not (return_within_ms and await _promise(coordinator, return_within_ms)):
-                await _leave(coordinator)
+            leaves: str | None = coordinator.member_id
+            if return_within_ms:
+                leaves = await _promise(coordinator, return_within_ms)
+            if leaves is not None:
+                await _leave(coordinator, leaves)
         except KafkaError as error:
             log.warning("the group was not told of this stop, it waits for a whole session: %r", error)
         coordinator.reset_generation()
@@ -86,10 +90,11 @@ def _parting(coordinator: Any, return_within_ms: int) -> Callable[[], Any]:
     return part
 
 
-async def _promise(coordinator: Any, return_within_ms: int) -> bool:
-    """Be a member whose session ends then; whether the group has taken it."""
-    if not await _beats(coordinator, coordinator.member_id):
-        return False
+async def _promise(coordinator: Any, return_within_ms: int) -> str | None:
+    """Be a member whose session ends then. None when the group has taken it, else the member id that is to leave."""
+    member: str = coordinator.member_id
+    if not await _beats(coordinator, member):
+        return member
     topics = coordinator._subscription.topics
     metadata = [(assignor.name, assignor.metadata(topics).encode()) for assignor in coordinator._assignors]
     instance, rebalance_ms = coordinator._group_instance_id, coordinator._rebalance_timeout_ms
@@ -97,10 +102,11 @@ async def _promise(coordinator: Any, return_within_ms: int) -> bool:
         coordinator.group_id, return_within_ms, rebalance_ms, "", instance, ConsumerProtocol.PROTOCOL_TYPE, metadata
     )
     answer = await coordinator._send_req(join)
-    if for_code(answer.error_code) is not NoError or answer.generation_id != coordinator.generation:
-        return False
-    # The broker counts from here, by the new session.
-    return await _beats(coordinator, answer.member_id)
+    if for_code(answer.error_code) is not NoError:
+        return member
+    # The broker counts from the heartbeat, by the new session.
+    is_taken = answer.generation_id == coordinator.generation and await _beats(coordinator, answer.member_id)
+    return None if is_taken else str(answer.member_id)
 
 
 async def _beats(coordinator: Any, member: str) -> bool:
@@ -109,7 +115,8 @@ async def _beats(coordinator: Any, member: str) -> bool:
     return for_code(answer.error_code) is NoError
 
 
-async def _leave(coordinator: Any) -> None:
-    answer = await coordinator._send_req(_LeaveRequest(coordinator.group_id, coordinator._group_instance_id))
+async def _leave(coordinator: Any, member: str) -> None:
+    leave = _LeaveRequest(coordinator.group_id, member, coordinator._group_instance_id)
+    answer = await coordinator._send_req(leave)
     if (error := for_code(answer.error_code)) is not NoError:
         raise error(coordinator.group_id)
