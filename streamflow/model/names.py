@@ -1,7 +1,9 @@
-"""Names that may be used. Each check returns a problem with its remedy, or None."""
+"""Names that may be used. Each check returns a problem with its remedy, or None; and names that may have been meant."""
 
 import keyword
 import re
+from collections.abc import Collection
+from difflib import get_close_matches
 
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,199}")
 _NODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -29,3 +31,9 @@ def field_problem(name: str) -> str | None:
     if _FIELD.fullmatch(name) and not name.startswith("_"):
         return None
     return f"field name {name!r} is not allowed: a letter, then up to 127 letters, digits or underscores"
+
+
+def near_name(name: str, names: Collection[str], there_are: str) -> str:
+    """The remedy for an unknown name: the one of `names` that is like it, else all of them."""
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"{there_are} {', '.join(names) or 'none'}"

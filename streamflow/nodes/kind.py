@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Wit
 from streamflow.errors import ExpressionError, Problem
 from streamflow.model.durations import parse_duration_ms
 from streamflow.model.expression import Expression, compile_expression
-from streamflow.model.names import field_problem, node_problem, topic_problem
+from streamflow.model.names import field_problem, near_name, node_problem, topic_problem
 from streamflow.model.schema import FieldType, Schema
 from streamflow.nodes.dependent import Dependent
 from streamflow.nodes.operators import Operator
@@ -215,9 +214,7 @@ class Lowering:
         names = self.input.schema.names
         if name in names:
             return True
-        near = get_close_matches(name, names, 1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(names)}"
-        self.problem(f"unknown field {name!r}", remedy, key)
+        self.problem(f"unknown field {name!r}", near_name(name, names, "fields are"), key)
         return False
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic import Field as Option
 
-from streamflow.model.names import field_problem
+from streamflow.model.names import field_problem, near_name
 from streamflow.model.schema import Field, Schema
 from streamflow.nodes.dependent import Dependent, FormTables
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, NodeConfig, NodeKind
@@ -110,8 +110,7 @@ def _taken(config: LookupConfig, table: Flow, lowering: Lowering) -> dict[str, s
         lowering.problem(f"{config.table} has no field but its key", "name the fields to add", "take")
     for source in dict.fromkeys(wanted.values()):
         if source not in names:
-            near = get_close_matches(source, names, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(names)}"
+            remedy = near_name(source, names, "fields are")
             lowering.problem(f"{config.table} has no field {source!r}", remedy, "take")
     taken = {config.prefix + name: source for name, source in wanted.items()}
     for name in taken:

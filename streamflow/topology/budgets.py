@@ -1,8 +1,7 @@
 """Checks of error budgets: each is of a node that there is."""
 
-from difflib import get_close_matches
-
 from streamflow.errors import Problem
+from streamflow.model.names import near_name
 from streamflow.topology.spec import TopologySpec
 
 
@@ -13,9 +12,7 @@ def check_budgets(spec: TopologySpec) -> list[Problem]:
     for name, budget in spec.error_budgets.items():
         place = f"error_budgets.{name}"
         if name not in names:
-            near = get_close_matches(name, names, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"nodes are {', '.join(names)}"
-            problems.append(Problem(place, "there is no such node", remedy))
+            problems.append(Problem(place, "there is no such node", near_name(name, names, "nodes are")))
         if budget.failures is None and budget.percent is None:
             problems.append(Problem(place, "it has no bound", "give `failures`, `percent`, or both"))
     return problems

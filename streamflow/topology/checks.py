@@ -1,9 +1,7 @@
 """Checks of a topology's graph: names, edges, cycles, nodes that lead nowhere, parts that cannot run together."""
 
-from difflib import get_close_matches
-
 from streamflow.errors import Problem
-from streamflow.model.names import field_problem, node_problem
+from streamflow.model.names import field_problem, near_name, node_problem
 from streamflow.topology.graph import children_of, cycles
 from streamflow.topology.kinds import kind_of
 from streamflow.topology.outputs import outputs_of
@@ -57,9 +55,7 @@ def _check_edges(spec: TopologySpec) -> list[Problem]:
         for name in dict.fromkeys(node.inputs):
             if name not in kinds or (name in queues and name != f"{node.name}.queue"):
                 known = sorted(kinds.keys() - queues)
-                near = get_close_matches(name, known, 1)
-                remedy = f"did you mean {near[0]!r}?" if near else f"nodes are {', '.join(known)}"
-                problems.append(Problem(place, f"input {name!r} is no node", remedy))
+                problems.append(Problem(place, f"input {name!r} is no node", near_name(name, known, "nodes are")))
             elif name in parted and not node.output_of:
                 outputs = ", ".join(each.name for each in spec.nodes if each.output_of == name)
                 problems.append(Problem(place, f"input {name!r} has several outputs", f"name one of {outputs}"))

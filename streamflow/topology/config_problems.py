@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from streamflow.errors import Problem
+from streamflow.model.names import near_name
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.kind import NodeConfig
 from streamflow.nodes.source import SourceConfig
@@ -44,8 +45,7 @@ def problems_of(error: ValidationError, place: str, model: type[BaseModel]) -> l
                 problems[path] = Problem(path, "is missing", f"add `{last}: …`" + (f", {about}" if about else ""))
             case "union_tag_invalid":
                 tag, tags = each["ctx"]["tag"], each["ctx"]["expected_tags"].replace("'", "").split(", ")
-                near = get_close_matches(tag, tags, 1)
-                remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tags)}"
+                remedy = near_name(tag, tags, "there are")
                 problems[path] = Problem(f"{path}.type", f"unknown type {tag!r}", remedy)
             case "union_tag_not_found":
                 problems[path] = Problem(f"{path}.type", "is missing", "add `type: …`")

@@ -1,12 +1,12 @@
 """Lowers every node of a topology to operators, input by input, gathering every problem."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from pydantic import ValidationError
 
 from streamflow.errors import Problem
 from streamflow.model.expression import field_expression
+from streamflow.model.names import near_name
 from streamflow.model.schema import Field, FieldType, Schema, parse_fields
 from streamflow.nodes.global_table import GlobalTableConfig
 from streamflow.nodes.identity import identity_of
@@ -131,8 +131,7 @@ class TopologyLowering:
 
     def _topic_flow(self, node: NodeSpec, config: SourceConfig | GlobalTableConfig) -> Flow | None:
         if config.schema_name not in self._schemas:
-            near = get_close_matches(config.schema_name, self._schemas, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"schemas are {', '.join(self._schemas) or 'none'}"
+            remedy = near_name(config.schema_name, self._schemas, "schemas are")
             self.problems.append(Problem(f"nodes.{node.name}.schema", f"unknown schema {config.schema_name!r}", remedy))
             return None
         schema = self._schemas[config.schema_name]

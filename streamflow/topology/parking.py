@@ -1,9 +1,9 @@
 """Checks of `parking`: each is of a node at which a stage begins, has a key, and asks nobody outside."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from streamflow.errors import Problem
+from streamflow.model.names import near_name
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.parts import cut
 from streamflow.topology.queues import awaits
@@ -21,9 +21,7 @@ def check_parking(written: TopologySpec, spec: TopologySpec, nodes: Mapping[str,
     for name in written.parking:
         place, part = f"parking.{name}", parts.get(name)
         if name not in names:
-            near = get_close_matches(name, names, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"nodes are {', '.join(names)}"
-            problems.append(Problem(place, "there is no such node", remedy))
+            problems.append(Problem(place, "there is no such node", near_name(name, names, "nodes are")))
         elif part is None:
             begin = ", ".join(each for each in parts if each in names)
             remedy = f"name where the stage begins: {begin}; a key_by does when what is behind it keeps state"

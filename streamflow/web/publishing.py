@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from streamflow.errors import BrokerUnavailable, EventError
 from streamflow.model.codec import RowCodec
 from streamflow.model.keyed_publish import request_digest
+from streamflow.model.names import near_name
 from streamflow.model.outcome import CORRELATION, new_execution
 from streamflow.model.position import encode_token
 from streamflow.model.schema import Schema
@@ -167,8 +167,7 @@ class _Publishing:
 def _known_target(targets: Mapping[str, Target], topic: str) -> Target:
     target = targets.get(topic)
     if target is None:
-        near = get_close_matches(topic, targets, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"topics are {', '.join(sorted(targets))}"
+        hint = near_name(topic, sorted(targets), "topics are")
         raise Refusal(404, "unknown_topic", f"there is no topic {topic!r} to publish to: {hint}")
     return target
 

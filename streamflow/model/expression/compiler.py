@@ -16,6 +16,7 @@ from typing import Any
 
 from streamflow.errors import ExpressionError
 from streamflow.model.expression.functions import CATALOGUE, FUNCTIONS
+from streamflow.model.names import near_name
 from streamflow.model.schema import FieldType, Schema
 
 SOURCE_MAX_CHARS = 1_024
@@ -131,8 +132,7 @@ class _Compiler:
     def _name(self, node: ast.Name, known: frozenset[str]) -> _Typed:
         found = self._schema.field(node.id)
         if found is None:
-            near = get_close_matches(node.id, self._schema.names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(self._schema.names)}"
+            hint = near_name(node.id, self._schema.names, "fields are")
             raise ExpressionError(f"unknown field {node.id!r}: {hint}", node.col_offset)
         self.fields.add(node.id)
         nullable = (found.nullable or found.type is FieldType.JSON) and node.id not in known
