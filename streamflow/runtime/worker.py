@@ -23,7 +23,7 @@ from streamflow.bus.event_types import EventType, Severity
 from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.topics import data_path_bus
 from streamflow.checkpoint.checkpoint import Checkpoint
-from streamflow.checkpoint.pacing import Pacing, Rolling, Turns
+from streamflow.checkpoint.pacing import CHEAP_TURN_MS, TURN_MS, Pacing, Rolling, Turns
 from streamflow.clock.clock import SystemClock
 from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources, target_of
@@ -121,7 +121,7 @@ class Worker:
         self.assignor.kept = recovery.kept
         inputs = {stage.name: stage.input_topics for stage in plan.stages}
         self.host = TaskHost(inputs, self._make_task, recovery, self._seek, self.fail, budget_s)
-        self._turns = Turns()
+        self._turns = Turns(TURN_MS if plan.guarantee is Guarantee.EXACTLY_ONCE else CHEAP_TURN_MS)
         self.obedience = Obedience(self.control_topic, self.host)
         self.host.admit = self.obedience.admit
         self.host.events = TaskEvents(self.events, plan.topology, url)
