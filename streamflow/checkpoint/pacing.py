@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 #: Fewer pending records than this are committed without waiting for the interval.
 FEW_RECORDS = 1_000
-#: Time between two transactions of the tasks of a worker that are hurried, ms: 200 a second, a fifth of a core.
-TURN_MS = 5.0
-#: Of commits without a transaction, which cost a quarter.
+#: Time between two transactions of the tasks of a worker that are hurried, ms: 100 a second, a tenth of a core.
+TURN_MS = 10.0
+#: Of commits without a transaction, which cost little.
 CHEAP_TURN_MS = 1.25
 #: A task that has committed so lately takes its turns.
 _ACTIVE_MS = 1_000.0
