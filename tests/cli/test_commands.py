@@ -86,6 +86,7 @@ def test_what_few_topologies_need_is_not_imported_by_all() -> None:
         "opentelemetry.sdk",
         "jwt",
         "smtplib",
+        "wasmtime",
     ]
     code = f"import sys, streamflow.cli.main, streamflow.cli.service; print([n for n in {late} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
