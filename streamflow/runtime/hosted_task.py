@@ -35,6 +35,7 @@ from streamflow.engine.program import Program
 from streamflow.engine.slice import slice_records
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.logs.trace import PLACE
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -120,6 +121,7 @@ class HostedTask:
         self._changelogs = {t.name: Changelog(t.changelog_topic, partition, t.layout) for t in stage.tables}
         self._entries = {entry.topic: number for number, entry in enumerate(stage.entries)}
         self._slice = slice_records(stage, SLICE)
+        self._place = {**PLACE.get(), "stage": stage.name, "partition": partition}
 
     @property
     def name(self) -> str:
@@ -140,6 +142,7 @@ class HostedTask:
 
     async def open(self, recovery: Recovery) -> None:
         """Fence the predecessor, restore, be ready to run."""
+        PLACE.set(self._place)
         await self._producer.start()
         self.state = TaskState.RESTORING
         opened = await recovery.open(self.stage, self.partition, self.restore)
@@ -198,6 +201,7 @@ class HostedTask:
 
     async def work(self, chunk: Chunk) -> None:
         """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""
+        PLACE.set(self._place)
         if chunk.topic in self._waiting:
             self._waiting[chunk.topic].offer(chunk)
             return
@@ -281,6 +285,7 @@ class HostedTask:
 
     async def _close_quietly(self) -> None:
         """Close on when no chunk is there to do it."""
+        PLACE.set(self._place)
         try:
             await self._close_on()
         except BaseException as error:
@@ -337,6 +342,7 @@ class HostedTask:
         self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
 
     async def _run_commit(self, checkpoint: Checkpoint) -> None:
+        PLACE.set(self._place)
         started = time.monotonic()
         try:
             if faults.mistake() == "store_before_commit":

@@ -30,6 +30,7 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.logs.trace import PLACE
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
@@ -198,6 +199,7 @@ class Worker:
 
     async def run(self) -> None:
         """Run until `request_stop`, SIGTERM or SIGINT."""
+        PLACE.set({"topology": self.plan.topology})
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)

@@ -1,11 +1,11 @@
-"""Log lines know the trace that they belong to."""
+"""Log lines know the trace and the task that they belong to."""
 
 import asyncio
 import json
 import logging
 
 from streamflow.logs.setup import JsonFormatter
-from streamflow.logs.trace import in_trace
+from streamflow.logs.trace import PLACE, in_trace
 
 
 def _line() -> dict[str, str]:
@@ -26,3 +26,16 @@ def test_lines_of_a_trace_have_its_id_and_no_others_do() -> None:
     assert "trace_id" not in _line()
     assert asyncio.run(both()) == [("a", None), ("b", None)]
     assert set(_line()) == {"time", "level", "logger", "message"}
+
+
+def test_lines_of_a_task_say_where_they_come_from() -> None:
+    async def work() -> dict[str, str]:
+        PLACE.set({"topology": "shop", "stage": "orders", "partition": 3})
+        return _line()
+
+    async def main() -> dict[str, str]:
+        return await asyncio.create_task(work())
+
+    line = asyncio.run(main())
+    assert (line["topology"], line["stage"], line["partition"]) == ("shop", "orders", 3)
+    assert "topology" not in _line()
