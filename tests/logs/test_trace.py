@@ -3,12 +3,13 @@
 import asyncio
 import json
 import logging
+from typing import Any
 
 from streamflow.logs.setup import JsonFormatter
 from streamflow.logs.trace import PLACE, in_trace
 
 
-def _line() -> dict[str, str]:
+def _line() -> dict[str, Any]:
     record = logging.LogRecord("streamflow.x", logging.INFO, "x.py", 1, "said", None, None)
     return dict(json.loads(JsonFormatter().format(record)))
 
@@ -29,11 +30,11 @@ def test_lines_of_a_trace_have_its_id_and_no_others_do() -> None:
 
 
 def test_lines_of_a_task_say_where_they_come_from() -> None:
-    async def work() -> dict[str, str]:
+    async def work() -> dict[str, Any]:
         PLACE.set({"topology": "shop", "stage": "orders", "partition": 3})
         return _line()
 
-    async def main() -> dict[str, str]:
+    async def main() -> dict[str, Any]:
         return await asyncio.create_task(work())
 
     line = asyncio.run(main())
