@@ -19,7 +19,7 @@ from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
-from streamflow.cli.model_metrics import show_models
+from streamflow.cli.model_metrics import models_view, show_models
 from streamflow.cli.node_statistics import NodeStatistics, reduction
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
@@ -33,10 +33,12 @@ from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
 from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
+from streamflow.nodes.registry import KINDS
 from streamflow.plan.describe import describe
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.connection import connection
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
@@ -96,6 +98,8 @@ class WorkerService:
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
         self._metrics.declared.of = self.plan.topology, indicators
+        nodes = ((stage.name, node.name, node.kind) for stage in self.plan.stages for node in stage.nodes)
+        self._metrics.info.fill(self.plan.topology, ((*each, KINDS[each[2]].category) for each in nodes))
         self._performance = Performance()
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None
@@ -360,6 +364,7 @@ class WorkerService:
             "control": self.controls.standing(),
             "worker": self.url,
             "calls": self._calls(),
+            "models": models_view(self._worker),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
             "owners": {
@@ -481,6 +486,10 @@ class WorkerService:
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""
         return {name: guarded.view() for name, guarded in self._worker.calls.guarded.items()}
+
+    def waiting_tasks(self) -> list[dict[str, Any]]:
+        """What this worker's loop has to do, and where each of it stands."""
+        return waiting_tasks()
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """A look at this process for some seconds."""

@@ -3,23 +3,16 @@
 Counts are set from plain integers between chunks; nothing here is called per event.
 """
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.declared import DeclaredMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_info import NodeInfo
 from streamflow.metrics.node_rates import NodeRates
+from streamflow.metrics.process import add_process_metrics
 from streamflow.metrics.stream_families import StreamFamilies
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
@@ -87,8 +80,8 @@ class Metrics:
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
         self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
         self.alerts, self.declared = AlertMetrics(registry), DeclaredMetrics(registry)
-        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
-        _add_process(registry)
+        self.stream, self.rates, self.info = StreamFamilies(registry), NodeRates(registry), NodeInfo(registry)
+        add_process_metrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
@@ -111,9 +104,3 @@ class Metrics:
         if _OPENMETRICS in accept:
             return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
         return generate_latest(self.registry), _PLAIN
-
-
-def _add_process(registry: CollectorRegistry) -> None:
-    """CPU, memory, open files and garbage collections of this process, read when they are asked for."""
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
