@@ -40,6 +40,7 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.connection import connection
+from streamflow.runtime.dependencies import dependencies
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hosted_task import HostedTask, TaskState
@@ -425,6 +426,8 @@ class WorkerService:
             "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
+            "topologies": int(self.controls.state == "running"),
+            "dependencies": dependencies(self._worker),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
