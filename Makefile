@@ -22,7 +22,7 @@ check: $(STAMP) ## Style, types, layers
 	$(BIN)/lint-imports
 
 test: $(STAMP) ## All tests, on a real Kafka that starts by itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 demo: $(STAMP) ## The flights topology on 336,776 real departures; DEMO_ONCE=1 ends after the check
 	@$(BIN)/streamflow demo
