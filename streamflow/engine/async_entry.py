@@ -245,8 +245,9 @@ class AsyncEntry:
             call.cancel()
         if calls:
             await asyncio.wait(calls, timeout=1.0)
+        for row in (row for batch in self._batches if batch.decoded is not None for row in batch.decoded.rows):
+            self._answers.drop(row)
         self._batches.clear()
-        self._answers.clear()
         self._outstanding = self.waiting_count = self.waiting_bytes = 0
 
     def stuck(self) -> list[Origin]:

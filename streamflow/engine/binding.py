@@ -100,6 +100,11 @@ class Binding:
             topic = node.repartition_topic or getattr(node.operator, "topic", None)
             if topic is not None:
                 self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
+            if node.level_topics:
+                routers = {level: self.outputs.router(each) for level, each in (("", topic or ""), *node.level_topics)}
+                self.names[f"leveled_{number}"] = {
+                    level: (routes.get, route) for level, (routes, route) in routers.items()
+                }
         self.names[PLACE] = partial(self.program.place, self.names["task"].partition)
         return self.program.bind(self.names)
 
