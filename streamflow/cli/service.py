@@ -101,6 +101,8 @@ class WorkerService:
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
         self.samples: SampleReader | None = None
+        #: Moments of every source with a timer on this worker, by node.
+        self.timer_counts: Mapping[str, Mapping[str, int]] = {}
         self._readers: dict[str, TableReader] = {}
         self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
@@ -474,6 +476,7 @@ class WorkerService:
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
             families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
+        families.timers.fill(topology, self.timer_counts)
         if self.alerting is not None:
             alerts = self.alerting.table
             families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)

@@ -21,6 +21,7 @@ from streamflow.metrics.declared import DeclaredMetrics
 from streamflow.metrics.model_families import ModelFamilies
 from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.stream_families import StreamFamilies
+from streamflow.metrics.timers import TimerMetrics
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -87,7 +88,7 @@ class Metrics:
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
         self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
         self.alerts, self.declared = AlertMetrics(registry), DeclaredMetrics(registry)
-        self.stream, self.rates = StreamFamilies(registry), NodeRates(registry)
+        self.stream, self.rates, self.timers = StreamFamilies(registry), NodeRates(registry), TimerMetrics(registry)
         _add_process(registry)
 
     def forget_tasks(self) -> None:
