@@ -36,6 +36,7 @@ from streamflow.engine.program import Program
 from streamflow.engine.slice import slice_records
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.logs.place import at
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -348,7 +349,8 @@ class HostedTask:
                 self.moved_at = time.monotonic()
             elif stuck and not self._told_stuck:
                 self._told_stuck = True
-                log.error("a call for %s does not end although its time is over: it ignores its cancellation", stuck[0])
+                said = "a call for %s does not end although its time is over: it ignores its cancellation"
+                log.error(said, stuck[0], extra={"task": self.name, "node": waiting.node})
 
     def commit_if_due(self) -> None:
         """Start a commit when there is something to commit, none is on its way, and it is time."""
@@ -387,7 +389,8 @@ class HostedTask:
         self.moved_at = time.monotonic()  # a commit that begins is progress; one that does not end is none
         self._started_ms = self.moved_at * 1_000
         self._turns.take(self, self._started_ms)
-        self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
+        with at({"task": self.name}):
+            self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
 
     async def _run_commit(self, checkpoint: Checkpoint) -> None:
         started = time.monotonic()
@@ -466,7 +469,8 @@ class HostedTask:
         except TimeoutError:
             if self.state in (TaskState.RUNNING, TaskState.PAUSED):
                 self.state = TaskState.SUSPENDED
-            log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
+            said = "task %s: the last checkpoint did not fit into %.1f s; it is done again"
+            log.warning(said, self.name, budget_s, extra={"task": self.name})
 
     async def _end_calls(self, grace_s: float) -> None:
         """Calls under way may end; what is answered by then is processed, the rest is asked again later."""
@@ -567,7 +571,8 @@ class HostedTask:
             try:
                 task.close()
             except Exception:
-                log.exception("task %s: a node could not be closed; its state is safe", self.name)
+                said = "task %s: a node could not be closed; its state is safe"
+                log.exception(said, self.name, extra={"task": self.name})
 
 
 def _first_at(chunk: Chunk, position: int) -> int:

@@ -16,6 +16,7 @@ from functools import partial
 from streamflow.bus.log import NO_EVENTS
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.errors import BrokerUnavailable, Fenced
+from streamflow.logs.place import at
 from streamflow.model.chunk import Chunk
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import TaskId
@@ -99,17 +100,18 @@ class TaskHost:
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def _bring_up(self, task_id: TaskId) -> None:
-        try:
-            task = self.tasks.get(task_id)
-            if task is None or task.state is not TaskState.SUSPENDED:
-                task = await self._open(task_id)
-            await self.admit(task)
-        except asyncio.CancelledError:
-            raise
-        except Fenced as error:
-            log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
-        except BaseException as error:
-            self.fail(error)
+        with at({"task": "{}/{}".format(*task_id)}):
+            try:
+                task = self.tasks.get(task_id)
+                if task is None or task.state is not TaskState.SUSPENDED:
+                    task = await self._open(task_id)
+                await self.admit(task)
+            except asyncio.CancelledError:
+                raise
+            except Fenced as error:
+                log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
+            except BaseException as error:
+                self.fail(error)
 
     async def let_run(self, task: HostedTask, topics: Collection[str] | None = None) -> None:
         """Fetch for a task from where it stands, all of its inputs or these, unless it is taken away meanwhile."""
@@ -167,7 +169,8 @@ class TaskHost:
             return
         self.events.failed(task, error)
         if isinstance(error, Fenced):
-            log.warning("task %s: %s; dropping what was not committed", task.name, error)
+            said = "task %s: %s; dropping what was not committed"
+            log.warning(said, task.name, error, extra={"task": task.name})
             self.hold(task, task.stage.input_topics)
             asyncio.get_running_loop().create_task(self._fenced(task))
             return

@@ -30,6 +30,7 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.logs.place import place_raised
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
@@ -367,9 +368,9 @@ class Worker:
         error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
-        log.error(
-            "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
-        )
+        trace = error if code == EXIT_FAILED else None
+        said = "the worker ends: %s: %s"
+        log.error(said, type(error).__name__, error, exc_info=trace, extra=place_raised(error.__traceback__))
         _exit(code)
 
     @property

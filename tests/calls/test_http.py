@@ -178,6 +178,21 @@ def test_results_are_kept_and_cannot_be_changed_by_who_gets_them(server: Server)
     assert (cache.hits, cache.misses, cache.evictions, len(cache)) == (3, 4, 2, 2)
 
 
+def test_who_asks_for_the_same_at_once_shares_one_call(server: Server) -> None:
+    """But for a result that cannot be kept: then each asks for itself."""
+    cached = {**FAST, "cache": {"size": 10, "ttl": "1h", "mark": "kept"}}
+    node = request(server.url + "/{path}/{number}", resilience=cached)
+    seen: list[GuardedCaller] = []
+    answers = ask(node, [row(n % 3) for n in range(30)] + [row(404, "status")] * 4, see=seen.append)
+    assert [(answer.rows[0].double, answer.rows[0].kept) for answer in answers[:30]] == [
+        (n % 3 * 2, n >= 3) for n in range(30)
+    ]
+    assert [failure(answer)[0] for answer in answers[30:]] == ["status"] * 4
+    assert server.requests == {"/ok/0": 1, "/ok/1": 1, "/ok/2": 1, "/status/404": 4}
+    assert seen[0].cache is not None
+    assert (seen[0].cache.hits, seen[0].cache.misses) == (27, 7)
+
+
 def test_enrich_gives_null_for_what_the_service_does_not_have(server: Server) -> None:
     made, problems = lower("enrich", url=server.url + "/{path}/{number}", response={"double": "int"})
     assert made is not None, problems

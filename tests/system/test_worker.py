@@ -182,6 +182,7 @@ def test_the_views_metrics_and_documents(product: Product) -> None:
     assert product.client().get("/v1/topologies").json()["topologies"][0]["name"] == product.name
     metrics = product.client().get("/metrics").text
     assert 'streamflow_node_rows_out{node="known"' in metrics
+    assert 'streamflow_node_info{category="data_processing",kind="filter",node="known"' in metrics
     for family in ("checkpoint_seconds", "chunk_seconds", "chunk_records", "end_to_end_seconds"):
         assert f"streamflow_{family}_bucket" in metrics
     stream = [task["stream"] for task in view["tasks"] if task["stage"] == "sales"]
