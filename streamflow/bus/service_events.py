@@ -185,11 +185,13 @@ class ApprovalRequested(EventData):
 
 @data_of(EventType.APPROVAL_DECIDED)
 class ApprovalDecided(EventData):
-    """Somebody, or the deadline, decided."""
+    """Somebody, or the deadline, decided. The event's actor is whose word settled it, nobody's at a deadline."""
 
     approval: str
     decision: str
     comment: str = Field("", max_length=2_000)
+    votes: list[dict[str, Any]] = Field(default_factory=list, description="actor, decision, comment, at_ms; in order")
+    delegations: list[tuple[str, str]] = Field(default_factory=list, description="(who gave it on, to whom)")
 
 
 @data_of(EventType.SCALED)

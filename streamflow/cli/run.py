@@ -117,6 +117,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     from streamflow.cli.access import access_of, tls_of
     from streamflow.cli.alerting import alert_companions
     from streamflow.cli.service import WorkerService
+    from streamflow.logs.place import PROCESS
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
     from streamflow.runtime.run_end import RunEnd
@@ -135,6 +136,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url, tls_of(settings))
         access = access_of(settings, server.url)
+        PROCESS.update(topology=plan.identity, worker=server.url)
         ends = await ends_of(plan, settings) if which.bounded else None
         worker = Worker(plan, settings, server.url, spec, ends)
         service = WorkerService(spec, worker, server, access)

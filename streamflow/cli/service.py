@@ -40,6 +40,7 @@ from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
 from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.connection import connection
+from streamflow.runtime.dependencies import dependencies
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hosted_task import HostedTask, TaskState
@@ -403,7 +404,7 @@ class WorkerService:
 
     def _end(self, place: tuple[str, int]) -> int | None:
         """End of an input of an own task, as far as it is known."""
-        if place in self._worker.host.ready:
+        if self._worker.host.is_fetched(place):
             end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
             return end
         return self._worker.obedience.held_ends.get(place)
@@ -425,6 +426,8 @@ class WorkerService:
             "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
+            "topologies": int(self.controls.state == "running"),
+            "dependencies": dependencies(self._worker),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
@@ -457,7 +460,11 @@ class WorkerService:
                 else:
                     families.watermark_lag_seconds.remove(*labels)
             families.stream.fill(labels, stream_figures(task))
-            families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
+            lags = self._lags(task)
+            families.lag_records.labels(*labels).set(sum(lag or 0 for lag in lags.values()))
+            for entry in task.stage.leveled:
+                lag = lags.get((entry.topic, task.partition)) or 0
+                families.level_lag_records.labels(*labels, entry.node, entry.level).set(lag)
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead, each.dropped)):

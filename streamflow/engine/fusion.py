@@ -317,7 +317,9 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
+            if node.level_topics:
+                code.line(f"known_{number}, route_{number} = leveled_{number}[task.level]")
+            elif leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:

@@ -5,7 +5,8 @@ import sys
 
 import orjson
 
-from streamflow.logs.trace import PLACE, TRACE_ID
+from streamflow.logs.place import place_of
+from streamflow.logs.trace import TRACE_ID
 
 _HARMLESS = "NotEnoughReplicasError"
 
@@ -20,7 +21,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **PLACE.get(),
+            **place_of(record),
         }
         if trace_id := TRACE_ID.get():
             body["trace_id"] = trace_id

@@ -1,13 +1,11 @@
-"""What log lines belong to: a topology, and the task that is at work; the trace of a request or row meanwhile."""
+"""The trace that log lines belong to: of a traced request or row, while it is worked on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 #: Id of the trace, empty outside of one.
 TRACE_ID: ContextVar[str] = ContextVar("trace_id", default="")
-#: `topology` of the worker, and `stage` and `partition` of the task at work.
-PLACE: ContextVar[Mapping[str, str | int]] = ContextVar("place", default={})  # noqa: B039 — nobody changes it
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class Metrics:
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
+        said = "records not yet committed of each level of a node, the ordinary one without a name"
+        self.level_lag_records = Gauge(
+            "streamflow_level_lag_records", said, (*task, "node", "level"), registry=registry
+        )
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
         said = "how far a restore is, 1 when done"
         self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
@@ -83,7 +87,7 @@ class Metrics:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
-            self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+            self.watermark_lag_seconds, self.lag_records, self.level_lag_records, self.state_bytes, self.restore_ratio,
             *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()

@@ -91,6 +91,16 @@ class AsyncConfig(NodeConfig):
     resilience: ResilienceConfig | None = Option(None, description="what is done about failures")
 
 
+def needs_waiting(config: AsyncConfig) -> list[str]:
+    """Options that are not for a function that holds the loop."""
+    found = sorted(config.model_fields_set & {"concurrency", "order"})
+    if config.resilience is not None:
+        retry = config.resilience.retry
+        found += [f"resilience.{name}" for name in sorted(config.resilience.model_fields_set - {"retry", "fallback"})]
+        found += [f"resilience.retry.{name}" for name in sorted(retry.model_fields_set - {"attempts", "on"})]
+    return found
+
+
 def is_ordered(config: AsyncConfig, lowering: Lowering) -> bool:
     """Whether rows leave in the order of the input; where they must, anything else is a problem."""
     if config.order == "unordered" and lowering.input.repeats:

@@ -1,12 +1,16 @@
 """source: reads a topic. The only kind without an input; the planner makes it an entry of a stage."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from streamflow.model.durations import format_duration
 from streamflow.nodes.kind import Category, DurationMs, Flow, Lowered, Lowering, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Pass
+
+LevelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,29}$")]
+Share = Annotated[int, Field(ge=2, le=1_000)]
 
 
 class FarTime(NodeConfig):
@@ -48,6 +52,17 @@ class SourceConfig(NodeConfig):
     partitions: int | None = Field(
         None, ge=1, le=10_000, description="partitions of the topic when it has to be created"
     )
+    priorities: Mapping[LevelName, Share] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="levels of events that go first, each in a topic `<topic>.<level>`, with its share of the work "
+        "while others wait too; ordinary events have 1",
+    )
+
+    @property
+    def level_topics(self) -> dict[str, str]:
+        """Topics of the levels, by level."""
+        return {level: f"{self.topic}.{level}" for level in self.priorities}
 
 
 class Source(NodeKind):

@@ -95,6 +95,7 @@ class Entry:
     parks: whether and how its keys are parked. releases: for topics of releases the entry whose keys they are about.
     execution_id, execution_header: field with the id of an event's execution, and whether any record may have one in
     its header; of sources.
+    level, share: of a topic of events that go before others of the same node (nodes/source.py), which have the share 1.
     """
 
     topic: str
@@ -116,6 +117,8 @@ class Entry:
     releases: str = ""
     execution_id: str | None = None
     execution_header: bool = False
+    level: str = ""
+    share: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,8 @@ class PlannedNode:
     """A node of a stage. `inputs` are names of nodes in the same stage or of entries; outputs follow from them.
 
     A key_by whose rows leave through a repartition topic has `repartition_topic`; its operator is Rekey, and the
-    nodes behind it live in another stage, whose entry has the same node name.
+    nodes behind it live in another stage, whose entry has the same node name. Rows of level l leave through the topic
+    that `level_topics` has for l.
     """
 
     name: str
@@ -134,6 +138,14 @@ class PlannedNode:
     key_name: str | None
     key: Expression | None
     repartition_topic: str | None = None
+    level_topics: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def onward_topics(self) -> tuple[str, ...]:
+        """Topics by which its rows go to another stage."""
+        if self.repartition_topic is None:
+            return ()
+        return (self.repartition_topic, *(topic for _, topic in self.level_topics))
 
     @property
     def key_type(self) -> FieldType:
@@ -196,6 +208,12 @@ class Stage:
     def input_topics(self) -> tuple[str, ...]:
         """Topics it reads, in entry order."""
         return tuple(entry.topic for entry in self.entries)
+
+    @property
+    def leveled(self) -> tuple[Entry, ...]:
+        """Entries of nodes whose rows come by several levels."""
+        nodes = {entry.node for entry in self.entries if entry.level}
+        return tuple(entry for entry in self.entries if entry.node in nodes)
 
     def keeper(self, table: TablePlan) -> Operator | ParkedKeys:
         """What keeps a table of the stage: the operator of a node, or an entry that parks."""

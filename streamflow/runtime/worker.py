@@ -30,7 +30,7 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
-from streamflow.logs.trace import PLACE
+from streamflow.logs.place import place_raised
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
@@ -199,7 +199,6 @@ class Worker:
 
     async def run(self) -> None:
         """Run until `request_stop`, SIGTERM or SIGINT."""
-        PLACE.set({"topology": self.plan.topology})
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
@@ -362,9 +361,9 @@ class Worker:
         error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
-        log.error(
-            "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
-        )
+        trace = error if code == EXIT_FAILED else None
+        said = "the worker ends: %s: %s"
+        log.error(said, type(error).__name__, error, exc_info=trace, extra=place_raised(error.__traceback__))
         _exit(code)
 
     @property

@@ -182,7 +182,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", tags=["health"], operation_id="readyz", responses={503: json_answer("It is not ready.")})
     async def readyz() -> Response:
-        """200 when assigned, restored and serving, else 503."""
+        """200 when assigned, restored and serving, else 503. Also how many topologies run here, and whether what they
+        need of others is there: `dependencies`, which make nobody unready."""
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 

@@ -58,7 +58,7 @@ PLAN: Plan = make_plan(
         schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
           shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
-          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
+          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop, priorities: {urgent: 8}}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
     )
