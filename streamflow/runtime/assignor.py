@@ -6,8 +6,8 @@ members and what they owned; the class below adapts it to aiokafka's group proto
     member  ──JoinGroup user data──►  {"url": own address, "owned": {stage: [p, …]}, "generation": g,
                                        "kept": {stage: {p: second in which its store was written last}},
                                        "has": [what nodes may require, …]}
-    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}, "workers": {url: [what it has, …]}}
-                                       the same to every member
+    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}, "workers": n,
+                                       "having": {url: [what it has, …]}}       the same to every member
 
 A stage that requires what no member has is nobody's; its rows wait in Kafka until one joins that has it.
 """
@@ -155,9 +155,12 @@ class StageAssignor(AbstractPartitionAssignor):
     generation: int = -1
     #: Address per task, as the leader said last.
     owners: dict[TaskId, str] = field(default_factory=dict)
+    #: How many the group has, 0 before anybody said so; and, of who led a change, the number before and after it.
+    workers: int = 0
+    scaled: tuple[int, int] | None = None
     #: What this worker has that nodes may require; what every member has, by address, as the leader said last.
     has: frozenset[str] = frozenset()
-    workers: dict[str, list[str]] = field(default_factory=dict)
+    having: dict[str, list[str]] = field(default_factory=dict)
 
     name = "streamflow"
 
@@ -185,7 +188,9 @@ class StageAssignor(AbstractPartitionAssignor):
         for member, mine in given.items():
             for stage, partition in sorted(mine):
                 owners.setdefault(stage, {}).setdefault(known[member].url, []).append(partition)
-        data = orjson.dumps({"owners": owners, "workers": {each.url: sorted(each.has) for each in known.values()}})
+        self.scaled = (self.workers, len(members)) if self.workers not in (0, len(members)) else None
+        having = {each.url: sorted(each.has) for each in known.values()}
+        data = orjson.dumps({"owners": owners, "workers": len(members), "having": having})
         return {member: self._assignment(mine, data) for member, mine in given.items()}
 
     @staticmethod
@@ -202,14 +207,15 @@ class StageAssignor(AbstractPartitionAssignor):
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Remember where everybody is."""
         body = orjson.loads(assignment.user_data or b"{}")
+        self.workers = body.get("workers", 0)
         self.owners = {
             (stage, partition): url
             for stage, urls in body.get("owners", {}).items()
             for url, partitions in urls.items()
             for partition in partitions
         }
-        self.workers = body.get("workers", {})
-        others = {url: has for url, has in self.workers.items() if url != self.url}
+        self.having = body.get("having", {})
+        others = {url: has for url, has in self.having.items() if url != self.url}
         for each in placed(self.plan, self.has, others):
             if each.where is Where.NOBODY:
                 log.error("stage %s waits: %s: %s", each.stage.name, each.reason, each.remedy)

@@ -142,6 +142,12 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     two.on_assignment(decided["m2"])
     assert len(two.owners) == 4 * len(plan.stages)
     assert set(two.owners.values()) == {"http://one", "http://two"}
+    assert (one.scaled, two.workers) == (None, 2), "nobody knows what was before"
+    one.on_assignment(decided["m1"])
+    one.assign(cluster, metadata)
+    assert one.scaled is None
+    one.assign(cluster, {"m1": metadata["m1"]})
+    assert one.scaled == (2, 1)
 
 
 def test_a_node_that_requires_a_gpu_goes_to_the_worker_that_has_one(caplog: pytest.LogCaptureFixture) -> None:
@@ -167,7 +173,7 @@ def test_a_node_that_requires_a_gpu_goes_to_the_worker_that_has_one(caplog: pyte
         each.on_assignment(decided[member])
         assert {url for (stage, _), url in each.owners.items() if stage == "heavy.queue"} == {"http://able"}
         assert {url for (stage, _), url in each.owners.items() if stage == "events"} == {"http://able", "http://plain"}
-        assert each.workers == {"http://able": ["gpu"], "http://plain": []}
+        assert each.having == {"http://able": ["gpu"], "http://plain": []}
     assert not caplog.records
     alone = plain.assign(cluster, {"m1": plain.metadata(topics)})
     plain.on_assignment(alone["m1"])
