@@ -99,6 +99,7 @@ class Binding:
             topic = node.repartition_topic or getattr(node.operator, "topic", None)
             if topic is not None:
                 self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
+                self.names[f"texts_{number}"], self.names[f"text_{number}"] = self.outputs.texts(topic)
         return self.program.bind(self.names)
 
     def _bind_node(self, number: int, node: PlannedNode) -> None:
