@@ -1,8 +1,8 @@
 """Clients of a live table that read and forget: half over server-sent events, half over WebSockets.
 
-    python -m bench.live_readers PORT TOPOLOGY COUNT key|all
+    python -m bench.live_readers PORT TOPOLOGY COUNT key|two|all
 
-Says `connected` when every one has had its snapshot. Plain sockets, so that they cost little beside what they measure.
+Each follows a key, or the whole table; `two`: two of them do the latter. Says `connected` when every one has had its snapshot. Plain sockets, so that they cost little beside what they measure.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def _masked(text: bytes) -> bytes:
 
 
 def _requests(topology: str, number: int, how: str) -> tuple[bytes, bytes]:
-    key = f"s{number}" if how == "key" else ""
+    key = "" if how == "all" or (how == "two" and number < 2) else f"s{number}"
     if number % 2:
         asked = {"type": "subscribe", "id": "a", "table": "newest"} | ({"key": key} if key else {})
         nonce = base64.b64encode(os.urandom(16)).decode()
