@@ -99,6 +99,7 @@ PERMISSIONS = {
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
+    "list_tasks": "operate",
     "list_kinds": "view",
     "show_kind": "view",
     "kind_options": "query",  # they are read from tables
@@ -149,7 +150,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     control_routes(service).add_to(app)
     approval_routes(service).add_to(app)
     node_routes(service).add_to(app)
-    profiling_routes(service.profile).add_to(app)
+    profiling_routes(service.profile, service.waiting_tasks).add_to(app)
     _add_looks(app, service)
     _add_health(app, service)
     _add_documents(app)
@@ -192,7 +193,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", tags=["health"], operation_id="readyz", responses={503: json_answer("It is not ready.")})
     async def readyz() -> Response:
-        """200 when assigned, restored and serving, else 503."""
+        """200 when assigned, restored and serving, else 503. Also how many topologies run here, and whether what they
+        need of others is there: `dependencies`, which make nobody unready."""
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
