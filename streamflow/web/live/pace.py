@@ -30,17 +30,18 @@ _TURN_S = 0.000_05
 _SCHEDULED = Path("/proc/self/schedstat")
 
 
-def _scheduled() -> Callable[[], float]:
-    """Tells the seconds that the loop ran or wanted to; where the system does not say, that the process ran."""
+def _scheduled() -> Callable[[], tuple[float, float]]:
+    """Tells the seconds that the loop ran, and those that it ran or wanted to; where the system does not say, both are
+    those that the process ran."""
     if not _SCHEDULED.exists():
-        return time.process_time
+        return lambda: (time.process_time(),) * 2
     file = _SCHEDULED.open("rb", buffering=0)
 
-    def wanted_s() -> float:
+    def seconds() -> tuple[float, float]:
         ran, waited, _ = os.pread(file.fileno(), 64, 0).split()
-        return (int(ran) + int(waited)) / 1e9
+        return int(ran) / 1e9, (int(ran) + int(waited)) / 1e9
 
-    return wanted_s
+    return seconds
 
 
 class Pace:
@@ -51,18 +52,21 @@ class Pace:
         self._worked_s = worked_s()
         self._free_at = self._looked_at = time.monotonic()
         self._now_s = _scheduled()
-        self._wanted_s = self._now_s()
+        self._ran_s, self._wanted_s = self._now_s()
         self.is_busy = False
+        #: How long the loop takes for a second's work, while others want its core too.
+        self._stretch = 1.0
 
     def _look(self, now: float) -> None:
         if now - self._looked_at >= _LOOK_S:
-            wanted_s, worked_s, span_s = self._now_s(), self._tasks_s(), now - self._looked_at
+            (ran_s, wanted_s), worked_s, span_s = self._now_s(), self._tasks_s(), now - self._looked_at
             self.is_busy = wanted_s - self._wanted_s >= BUSY * span_s and worked_s - self._worked_s >= WORKED * span_s
-            self._looked_at, self._wanted_s, self._worked_s = now, wanted_s, worked_s
+            self._stretch = (wanted_s - self._wanted_s) / max(ran_s - self._ran_s, 1e-6)
+            self._looked_at, self._ran_s, self._wanted_s, self._worked_s = now, ran_s, wanted_s, worked_s
 
     def sent(self, seconds: float) -> None:
         """Something was sent, which took so long."""
-        self.worked(min(seconds, _SEND_S) + _TURN_S)
+        self.worked(min(seconds, _SEND_S) + _TURN_S * self._stretch)
 
     def worked(self, seconds: float) -> None:
         """Work was done for readers."""
