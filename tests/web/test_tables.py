@@ -65,6 +65,7 @@ def test_a_partition_that_nobody_has_is_waited_for() -> None:
             del one.owners[1]
             answer = await one.get()
             assert (answer.status_code, answer.json()["title"]) == (503, "not_assigned")
+            assert answer.json()["error_class"] == "transient"
 
     asyncio.run(main())
 
