@@ -35,6 +35,7 @@ from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.nodes.registry import KINDS
 from streamflow.plan.describe import describe
+from streamflow.plan.placement import placed
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
@@ -106,6 +107,8 @@ class WorkerService:
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
         self.samples: SampleReader | None = None
+        #: Moments of every source with a timer on this worker, by node.
+        self.timer_counts: Mapping[str, Mapping[str, int]] = {}
         self._readers: dict[str, TableReader] = {}
         self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
@@ -368,9 +371,20 @@ class WorkerService:
             "models": models_view(self._worker),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
+            "placement": self._placement(),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        """Who can run which stage, and why, as seen from this worker."""
+        assignor = self._worker.assignor
+        others = {url: has for url, has in assignor.having.items() if url != self.url}
+        return {
+            "capabilities": sorted(assignor.has),
+            "others": others,
+            "stages": [each.shown() for each in placed(self.plan, assignor.has, others)],
         }
 
     def _table_view(self, name: str) -> dict[str, Any]:
@@ -464,7 +478,7 @@ class WorkerService:
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in lags.values()))
             for entry in task.stage.leveled:
                 lag = lags.get((entry.topic, task.partition)) or 0
-                families.level_lag_records.labels(*labels, entry.node, entry.level).set(lag)
+                families.level_lag.labels(*labels, entry.node, entry.level).set(lag)
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead, each.dropped)):
@@ -482,6 +496,7 @@ class WorkerService:
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
             families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
+        families.timers.fill(topology, self.timer_counts)
         if self.alerting is not None:
             alerts = self.alerting.table
             families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)

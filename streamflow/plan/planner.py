@@ -33,6 +33,7 @@ from streamflow.plan.plan import (
     Stage,
     TablePlan,
     TimeBound,
+    TimerPlan,
 )
 from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
@@ -81,6 +82,7 @@ def make_plan(spec: TopologySpec) -> Plan:
             ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
             for node, each in spec.error_budgets.items()
         ),
+        timers=tuple(_timers(resolved.nodes)),
     )
 
 
@@ -143,7 +145,10 @@ class _Stages:
             for node, each in zip(nodes, planned, strict=True)
             if node.lowered.table is not None
         )
-        return Stage(part.name, entries, planned, (*tables, *parked))
+        own = [name for name in part.entries if isinstance(self._nodes[name].config, SourceConfig)]  # others write it
+        specs = [self._nodes[name].spec for name in (*own, *part.nodes)]
+        requires = tuple((spec.name, spec.requires) for spec in specs if spec.requires)
+        return Stage(part.name, entries, planned, (*tables, *parked), requires)
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name
@@ -219,6 +224,15 @@ class _Stages:
             retention_ms=shape.retention_ms and shape.retention_ms + lag_ms,
             passing=shape.passing,
         )
+
+
+def _timers(nodes: Mapping[str, LoweredNode]) -> Iterator[TimerPlan]:
+    for name, node in nodes.items():
+        source = node.config
+        if isinstance(source, SourceConfig) and source.timer is not None and source.event_time is not None:
+            timer, makes_up = source.timer, source.timer.missed == "all"
+            rows = tuple(timer.rows)
+            yield TimerPlan(name, source.topic, source.event_time, source.key, timer.every, rows, makes_up)
 
 
 def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:

@@ -36,6 +36,7 @@ from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
+from streamflow.runtime.capabilities import capabilities_of, refuse_idleness
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.error_budgets import ErrorBudgets
@@ -104,7 +105,8 @@ class Worker:
         self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
-        self.assignor = StageAssignor(plan, url)
+        self.assignor = StageAssignor(plan, url, has=capabilities_of(settings, plan))
+        refuse_idleness(plan, self.assignor.has)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
         self.models = models_of(plan, settings)
@@ -350,6 +352,13 @@ class Worker:
     def _is_behind(task: HostedTask, place: tuple[str, int], end: int | None) -> bool:
         # The last offset may be a transaction's marker, which is never handed out.
         return (end or 0) - 1 > task.read_position(place)
+
+    def has_caught_up(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether a task has come to the end of an input that is fetched, as far as that was ever known."""
+        if place not in self.host.ready:
+            return False
+        end: int | None = self.app.consumer.highwater(TopicPartition(*place))
+        return end is not None and task.read_position(place) >= end
 
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))
