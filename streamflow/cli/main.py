@@ -17,6 +17,7 @@ from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
 from streamflow.cli.executions import executions
 from streamflow.cli.keys import keys
+from streamflow.cli.load import load
 from streamflow.cli.mirror import mirror
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
@@ -68,6 +69,7 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)
+app.command()(load)
 app.command()(doctor)
 app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
