@@ -410,6 +410,9 @@ class _HostWithOwnership:
 
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         self._assignor.generation = generation
+        scaled, self._assignor.scaled = self._assignor.scaled, None
+        if scaled is not None:
+            self._host.events.scaled(*scaled)
         await self._host.on_assigned(assigned, generation)
 
     def on_full(self, topic: str, partition: int) -> None:

@@ -97,6 +97,15 @@ def test_a_server_that_does_not_end_is_left_at_the_time_out(server: Server, path
     assert sum(server.requests.values()) == 2
 
 
+def test_who_finds_no_connection_waits_no_longer_than_its_time(server: Server) -> None:
+    node = request(
+        f"{server.url}/hang/{{number}}", connections=2, resilience={"timeout": "300ms", "retry": {"attempts": 1}}
+    )
+    answers = ask(node, [row(number) for number in range(3)])
+    assert [failure(answer)[0] for answer in answers] == ["timeout"] * 3
+    assert sum(server.requests.values()) == 2
+
+
 def test_a_failure_that_passes_is_tried_again_and_retry_after_is_honoured(server: Server) -> None:
     node = request(f"{server.url}/fail/503/2/{{number}}", resilience=FAST)
     (answer,) = ask(node, [row(7)])
