@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -69,10 +71,11 @@ def test_an_urgent_event_overtakes_a_backlog_and_nothing_is_lost_doubled_or_late
     _order(product, "pause", "a backlog")
     for start in range(0, _BACKLOG, 1_000):
         product.publish(_sales(range(start, start + 1_000), 1_000))
-    urgent = product.client().post(
-        path, params={"priority": "urgent"}, content=json.dumps(_sales(range(_BACKLOG, _BACKLOG + 1), 5_000))
-    )
-    assert urgent.json()["accepted"] == 1
+    urgent = json.dumps(_sales(range(_BACKLOG, _BACKLOG + 1), 5_000)[0]).encode()
+    command = [sys.executable, "-m", "streamflow", "publish", f"{product.name}.sales", "--priority", "urgent"]
+    command += ["--url", f"http://127.0.0.1:{product.ports[0]}"]
+    done = subprocess.run(command, input=urgent, capture_output=True, timeout=60)
+    assert b"1 accepted, 0 rejected" in done.stdout, done.stderr
     _order(product, "resume", "let it go")
     time.sleep(0.05)
     assert product.stop(0, signal.SIGKILL) != 0
