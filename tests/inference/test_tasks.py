@@ -94,7 +94,7 @@ def test_likeliest_classes_and_a_floor_of_confidence() -> None:
 
 
 def test_a_batch_is_one_call() -> None:
-    """N-60: 100 items in batches of 16 are 7 calls."""
+    """100 items in batches of 16 are 7 calls."""
     trained, files = MODELS["sequence"](), MemoryFiles()
     rows = [((float(place), 1.0, 2.0, 3.0),) for place in range(117)]  # 100 pass the filter
     trained = Trained(trained.task, trained.data, trained.inputs, rows, trained.truth)
