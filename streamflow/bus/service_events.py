@@ -122,6 +122,8 @@ class DeadLetterAdded(EventData):
     reason: str
     count: int
     topic: str = Field(description="of the dead letters")
+    error_class: str = Field("", description="of the first: transient, permanent, system or user")
+    attempts: int = Field(1, description="how often the first has failed, this time included")
 
 
 @data_of(EventType.DEAD_LETTER_EDITED)
@@ -196,7 +198,8 @@ class ApprovalDecided(EventData):
 
 @data_of(EventType.SCALED)
 class Scaled(EventData):
-    """The group has another number of workers."""
+    """The group has another number of workers: some were added or ended, or one has died. Told by who leads the group;
+    not when nobody is left who knew the number before."""
 
     old: int
     new: int

@@ -39,6 +39,7 @@ class CallCounts:
     answered: int = 0
     retried: int = 0
     fallbacks: int = 0
+    expired: int = 0
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -62,6 +63,10 @@ class GuardedCaller:
 
     async def answer(self, row: object, origin: Origin) -> Answer:
         """The rows of a row, or why there are none."""
+        expires_ms = self._policy.expires_ms
+        if expires_ms and time.time() * 1_000 - origin.time_ms > expires_ms:
+            self.counts.expired += 1
+            return Answer(recovered="expired")
         if self.cache is None:
             return await self._asked(row, origin, None)
         try:
@@ -247,6 +252,7 @@ class GuardedCaller:
             "answered": counts.answered,
             "retried": counts.retried,
             "fallbacks": counts.fallbacks,
+            "expired": counts.expired,
             "seconds": round(counts.seconds, 3),
             "under_way": self.under_way,
             "failed": dict(counts.faults),

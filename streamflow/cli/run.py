@@ -123,6 +123,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     from streamflow.runtime.run_end import RunEnd
     from streamflow.runtime.sealer import Sealer
     from streamflow.runtime.state_lock import lock_state
+    from streamflow.runtime.timers import Timers
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
     from streamflow.web.app import HttpServer
@@ -145,6 +146,10 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
             worker.companions.append(Sealer(settings))
         if settings.alerts and not which.name:
             worker.companions += alert_companions(service, settings)
+        if plan.timers and not which.name and not which.bounded:
+            timers = Timers(worker)
+            service.timer_counts = timers.counts
+            worker.companions.append(timers)
         if which.bounded:
             worker.companions.append(RunEnd(worker))
         if leash:

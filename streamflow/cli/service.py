@@ -106,6 +106,8 @@ class WorkerService:
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
         self.samples: SampleReader | None = None
+        #: Moments of every source with a timer on this worker, by node.
+        self.timer_counts: Mapping[str, Mapping[str, int]] = {}
         self._readers: dict[str, TableReader] = {}
         self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
@@ -464,7 +466,7 @@ class WorkerService:
             families.lag_records.labels(*labels).set(sum(lag or 0 for lag in lags.values()))
             for entry in task.stage.leveled:
                 lag = lags.get((entry.topic, task.partition)) or 0
-                families.level_lag_records.labels(*labels, entry.node, entry.level).set(lag)
+                families.level_lag.labels(*labels, entry.node, entry.level).set(lag)
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead, each.dropped)):
@@ -482,6 +484,7 @@ class WorkerService:
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
             families.rates.fill((topology, stage, node), *rates)
         families.calls.fill(topology, self._calls())
+        families.timers.fill(topology, self.timer_counts)
         if self.alerting is not None:
             alerts = self.alerting.table
             families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)

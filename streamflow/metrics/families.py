@@ -14,6 +14,7 @@ from streamflow.metrics.node_info import NodeInfo
 from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.process import add_process_metrics
 from streamflow.metrics.stream_families import StreamFamilies
+from streamflow.metrics.timers import TimerMetrics
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -64,9 +65,7 @@ class Metrics:
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
         said = "records not yet committed of each level of a node, the ordinary one without a name"
-        self.level_lag_records = Gauge(
-            "streamflow_level_lag_records", said, (*task, "node", "level"), registry=registry
-        )
+        self.level_lag = Gauge("streamflow_level_lag_records", said, (*task, "node", "level"), registry=registry)
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
         said = "how far a restore is, 1 when done"
         self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
@@ -81,13 +80,14 @@ class Metrics:
         self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
         self.alerts, self.declared = AlertMetrics(registry), DeclaredMetrics(registry)
         self.stream, self.rates, self.info = StreamFamilies(registry), NodeRates(registry), NodeInfo(registry)
+        self.timers = TimerMetrics(registry)
         add_process_metrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
-            self.watermark_lag_seconds, self.lag_records, self.level_lag_records, self.state_bytes, self.restore_ratio,
+            self.watermark_lag_seconds, self.lag_records, self.level_lag, self.state_bytes, self.restore_ratio,
             *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()

@@ -71,6 +71,9 @@ class ResilienceConfig(NodeConfig):
     """What an async node does about failures. What is left out is off, but for the time-out and three attempts."""
 
     timeout: DurationMs = Option(30_000, ge=1, le=3_600_000, description="of one attempt")
+    expires: DurationMs | None = Option(
+        None, ge=1, description="rows whose event time is longer ago when their turn comes are left out, and counted"
+    )
     retry: RetryConfig = Option(default_factory=RetryConfig, description="how failed attempts are repeated")
     breaker: BreakerConfig | None = Option(None, description="leaves a target alone that fails, one circuit per host")
     bulkhead: int | None = Option(None, ge=1, le=100_000, description="attempts under way in one worker, of all tasks")
@@ -119,6 +122,7 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     on = frozenset(ErrorClass(each) for each in retry.on)
     return Policy(
         timeout_ms=config.timeout,
+        expires_ms=config.expires or 0,
         retry=Retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.jitter, on),
         breaker=_breaker(breaker) if breaker else None,
         bulkhead=config.bulkhead or 0,

@@ -9,8 +9,10 @@ topology ──plan──► Plan
                    └── topics: TopicPlan     what must exist before start
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType, Schema
@@ -251,6 +253,22 @@ class ErrorBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerPlan:
+    """Rows that workers publish into a source topic every so often: JSON objects, `time` is filled in.
+
+    key: field with their key, None: they have none. makes_up: whether moments that were missed are made up for.
+    """
+
+    node: str
+    topic: str
+    time: str
+    key: str | None
+    every_ms: int
+    rows: tuple[Mapping[str, Any], ...]
+    makes_up: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything the runtime needs to know of a topology.
 
@@ -278,6 +296,7 @@ class Plan:
     global_tables: tuple[GlobalTablePlan, ...] = ()
     repairs: tuple[str, ...] = ()
     error_budgets: tuple[ErrorBudget, ...] = ()
+    timers: tuple[TimerPlan, ...] = ()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -33,6 +33,7 @@ from streamflow.plan.plan import (
     Stage,
     TablePlan,
     TimeBound,
+    TimerPlan,
 )
 from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
@@ -81,6 +82,7 @@ def make_plan(spec: TopologySpec) -> Plan:
             ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
             for node, each in spec.error_budgets.items()
         ),
+        timers=tuple(_timers(resolved.nodes)),
     )
 
 
@@ -219,6 +221,15 @@ class _Stages:
             retention_ms=shape.retention_ms and shape.retention_ms + lag_ms,
             passing=shape.passing,
         )
+
+
+def _timers(nodes: Mapping[str, LoweredNode]) -> Iterator[TimerPlan]:
+    for name, node in nodes.items():
+        source = node.config
+        if isinstance(source, SourceConfig) and source.timer is not None and source.event_time is not None:
+            timer, makes_up = source.timer, source.timer.missed == "all"
+            rows = tuple(timer.rows)
+            yield TimerPlan(name, source.topic, source.event_time, source.key, timer.every, rows, makes_up)
 
 
 def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:

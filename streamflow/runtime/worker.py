@@ -351,6 +351,13 @@ class Worker:
         # The last offset may be a transaction's marker, which is never handed out.
         return (end or 0) - 1 > task.read_position(place)
 
+    def has_caught_up(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether a task has come to the end of an input that is fetched, as far as that was ever known."""
+        if place not in self.host.ready:
+            return False
+        end: int | None = self.app.consumer.highwater(TopicPartition(*place))
+        return end is not None and task.read_position(place) >= end
+
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))
 
@@ -403,6 +410,9 @@ class _HostWithOwnership:
 
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         self._assignor.generation = generation
+        scaled, self._assignor.scaled = self._assignor.scaled, None
+        if scaled is not None:
+            self._host.events.scaled(*scaled)
         await self._host.on_assigned(assigned, generation)
 
     def on_full(self, topic: str, partition: int) -> None:

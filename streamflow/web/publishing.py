@@ -64,10 +64,9 @@ class Target:
     is_table: bool = False
 
 
-def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
+def publishing_routes(service: Service, publishing: "Publishing") -> Routes:
     """Routes that publish events to source topics, and rows to global tables."""
     router = Routes()
-    publishing = _Publishing(service, limits, buckets)
     bodies = request_body({topic: target.schema for topic, target in publishing.targets.items()})
 
     @router.post(_PATH, tags=["publish"], operation_id="publish", responses=RESPONSES, openapi_extra=bodies)
@@ -121,8 +120,8 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
     return router
 
 
-class _Publishing:
-    """What the routes share."""
+class Publishing:
+    """What the routes share, and `plain_publish.py`."""
 
     def __init__(self, service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> None:
         self._service, self._limits, self._buckets = service, limits, buckets

@@ -1,6 +1,7 @@
 """The product as its user runs it: worker processes, curl-like clients, a real Kafka."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -245,6 +246,12 @@ def test_two_workers_answer_for_each_other_and_survive_each_other(product: Produ
         assert [row["value"]["n"] for row in rows] == [count] * 30
         if how is signal.SIGTERM:
             product.start(1, **named[1], **(patient if count == 2 else {}))
+    changes, deadline = list[tuple[int, int]](), time.monotonic() + 60
+    while changes.count((2, 1)) < 3:
+        assert time.monotonic() < deadline, changes
+        page = product.client().get("/v1/events", params={"type": "SCALED", "topology": product.name}).json()
+        changes = [(each["data"]["old"], each["data"]["new"]) for each in page["events"]]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(changes))
 
 
 def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_disk(
