@@ -27,7 +27,7 @@ from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.leaving_code import leave
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.lookup_code import look_up, widened
-from streamflow.engine.run_shape import ends_run, leaves, needs_time
+from streamflow.engine.run_shape import ends_run, leaves, needs_time, too_deep
 from streamflow.engine.source_code import GuardedLoop, SourceCode
 from streamflow.engine.time_code import follow_time
 from streamflow.model.approval import Outcome
@@ -80,7 +80,7 @@ class Fusion:
     ) -> None:
         self._stage, self._probed = stage, probed
         self._layouts = layouts
-        self._fused = fused
+        self._fused, self._too_deep = fused, too_deep(stage.nodes)
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
         self._children: dict[str, list[PlannedNode]] = {}
         #: Per node the one that takes the rows that fail there, or are too many.
@@ -119,7 +119,8 @@ class Fusion:
         return self._numbers[node.name]
 
     def _inline(self, node: PlannedNode) -> bool:
-        return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        single = len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        return self._fused and single and node.name not in self._too_deep
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
         """Nodes whose statements stand in the same function as `name`'s, in order. See `ends_run`."""
@@ -134,7 +135,7 @@ class Fusion:
     def _rescued_below(self, name: str) -> list[PlannedNode]:
         """Nodes for rows that fail at `name` whose statements stand beside it."""
         rescued = self._rescued.get(name)
-        return [] if rescued is None or not self._fused else [rescued, *self._inline_below(rescued.name)]
+        return [] if rescued is None or not self._inline(rescued) else [rescued, *self._inline_below(rescued.name)]
 
     # -- functions ----------------------------------------------------------------------------------------------------
 

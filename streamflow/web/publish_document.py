@@ -19,7 +19,7 @@ _VALUES: dict[FieldType, Any] = {
 
 def example_event(schema: Schema) -> dict[str, Any]:
     """An event that the schema takes."""
-    return {field.name: _VALUES[field.type] for field in schema.fields}
+    return {field.name: field.choices[0] if field.choices else _VALUES[field.type] for field in schema.fields}
 
 
 def request_body(topics: dict[str, Schema], *, one: bool = False, lines: bool = True) -> dict[str, Any]:
