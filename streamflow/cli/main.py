@@ -19,6 +19,7 @@ from streamflow.cli.executions import executions
 from streamflow.cli.keys import keys
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
+from streamflow.cli.placement import placement
 from streamflow.cli.profile import profile
 from streamflow.cli.replay import replay
 from streamflow.cli.run import run
@@ -50,6 +51,7 @@ app.command()(demo)
 app.command()(debug)
 app.command()(look.check)
 app.command()(look.plan)
+app.command()(placement)
 app.command()(look.topics)
 app.command()(client.publish)
 app.command()(client.query)

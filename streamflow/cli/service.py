@@ -35,6 +35,7 @@ from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.nodes.registry import KINDS
 from streamflow.plan.describe import describe
+from streamflow.plan.placement import placed
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
@@ -370,9 +371,20 @@ class WorkerService:
             "models": models_view(self._worker),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
+            "placement": self._placement(),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        """Who can run which stage, and why, as seen from this worker."""
+        assignor = self._worker.assignor
+        others = {url: has for url, has in assignor.having.items() if url != self.url}
+        return {
+            "capabilities": sorted(assignor.has),
+            "others": others,
+            "stages": [each.shown() for each in placed(self.plan, assignor.has, others)],
         }
 
     def _table_view(self, name: str) -> dict[str, Any]:

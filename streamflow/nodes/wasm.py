@@ -73,6 +73,7 @@ class Wasm(NodeKind):
     tags = ("stateless", "wasm", "sandbox")
     modes = (Mode.SYNC, Mode.ASYNC)
     config_type = WasmConfig
+    parts_off = True
     example = {"module": "streamflow/kit/sample.wat", "function": "above", "arguments": ["value", "20.0"]}
 
     @classmethod

@@ -199,12 +199,21 @@ class GlobalTablePlan:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
+    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition.
+
+    requires: of its nodes that require something of workers, the name and what.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     nodes: tuple[PlannedNode, ...]
     tables: tuple[TablePlan, ...]
+    requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a worker must have to run it."""
+        return frozenset(name for _, names in self.requires for name in names)
 
     @property
     def input_topics(self) -> tuple[str, ...]:

@@ -145,7 +145,10 @@ class _Stages:
             for node, each in zip(nodes, planned, strict=True)
             if node.lowered.table is not None
         )
-        return Stage(part.name, entries, planned, (*tables, *parked))
+        own = [name for name in part.entries if isinstance(self._nodes[name].config, SourceConfig)]  # others write it
+        specs = [self._nodes[name].spec for name in (*own, *part.nodes)]
+        requires = tuple((spec.name, spec.requires) for spec in specs if spec.requires)
+        return Stage(part.name, entries, planned, (*tables, *parked), requires)
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name
