@@ -22,7 +22,7 @@ check: $(STAMP) ## Style, types, layers
 	$(BIN)/lint-imports
 
 test: $(STAMP) ## All tests, on a real Kafka that starts by itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 demo: $(STAMP) ## The flights topology on 336,776 real departures; DEMO_ONCE=1 ends after the check
 	@$(BIN)/streamflow demo
@@ -48,7 +48,7 @@ lock: $(STAMP) ## Write requirements.lock: every package of the image by version
 	$(BIN)/pip install --quiet 'uv>=0.9,<1'
 	$(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --universal --python-version 3.11 --upgrade \
 		--custom-compile-command 'make lock' --output-file requirements.lock
-	for each in cron models objects parquet postgres tracing; do $(BIN)/uv pip compile --quiet pyproject.toml --extra $$each \
+	for each in cron models objects parquet postgres tracing wasm; do $(BIN)/uv pip compile --quiet pyproject.toml --extra $$each \
 		--constraint requirements.lock --generate-hashes --universal --python-version 3.11 \
 		--custom-compile-command 'make lock' --output-file requirements/$$each.lock || exit 1; done
 

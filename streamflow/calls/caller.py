@@ -95,7 +95,7 @@ class Action(Protocol):
 class Answer:
     """What became of a row: rows, or an error. attempts: calls that were made for it, 0: the result had been kept.
 
-    recovered: what stood in when all calls had failed, `fallback`.
+    recovered: what stood in when all calls had failed, `fallback`; `expired` when it was too late for any.
     """
 
     rows: list[Any] = field(default_factory=list)

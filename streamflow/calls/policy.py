@@ -80,6 +80,7 @@ class Policy:
     """Everything about the calls of one node.
 
     timeout_ms: of one attempt. bulkhead: attempts under way per worker, 0: as many as tasks × capacity.
+    expires_ms: how old a row's event time may be by the wall clock when its turn comes, 0: as old as it is.
     fallback: values of what the call would have given, when all fails; None: there are none.
     """
 
@@ -88,5 +89,6 @@ class Policy:
     breaker: BreakerPlan | None = None
     bulkhead: int = 0
     rate: RatePlan | None = None
+    expires_ms: int = 0
     fallback: Mapping[str, Any] | None = None
     cache: CachePlan | None = None

@@ -27,16 +27,18 @@ def publish(
     topic: Annotated[str, typer.Argument(help="source topic")],
     file: Annotated[Path | None, typer.Argument(help="NDJSON file; standard input when left out")] = None,
     key: Annotated[str | None, typer.Option(help="key of all events")] = None,
+    priority: Annotated[str | None, typer.Option(help="level of the source, to go before others")] = None,
     url: Url = URL,
 ) -> None:
     """Publish events, one JSON object per line."""
+    given = {"key": key, "priority": priority}
+    parameters = {name: value for name, value in given.items() if value is not None}
     lines = (file.read_bytes() if file else sys.stdin.buffer.read()).splitlines()
     accepted, rejected, start = 0, 0, 0
     with connect(url) as client, Progress(console=error_console) as progress:
         bar = progress.add_task(topic, total=len(lines))
         for batch in batches(lines):
-            body, parameters = b"\n".join(batch), {"key": key} if key else {}
-            answer = ask(client, f"/v1/topics/{topic}/events", parameters, body)
+            answer = ask(client, f"/v1/topics/{topic}/events", parameters, b"\n".join(batch))
             accepted += answer["accepted"]
             rejected += len(answer["rejected"])
             for each in answer["rejected"][:5]:

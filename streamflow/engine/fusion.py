@@ -80,10 +80,11 @@ class Fusion:
         self._fused = fused
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
         self._children: dict[str, list[PlannedNode]] = {}
-        #: Per node the one that takes the rows that fail there.
+        #: Per node the one that takes the rows that fail there, or are too many.
         self._rescued: dict[str, PlannedNode] = {}
+        limits = {node.name for node in stage.nodes if isinstance(node.operator, Limit)}
         for node in stage.nodes:
-            if isinstance(node.operator, Rescued):
+            if isinstance(node.operator, Rescued) or (isinstance(node.operator, Output) and node.inputs[0] in limits):
                 self._rescued[node.inputs[0]] = node
                 continue
             for name in node.inputs:
@@ -316,7 +317,9 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
+            if node.level_topics:
+                code.line(f"known_{number}, route_{number} = leveled_{number}[task.level]")
+            elif leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
@@ -369,7 +372,7 @@ class Fusion:
             case Apply() | Await() | Process() | Park():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
-                self._gate(node, operator, row, key, key_of, root)
+                self._gate(node, row, key, key_of, root)
             case Upsert() | Subscribe() | Settle():
                 self._table(node, operator, row, key, key_of, root)
             case Emit() | Hand() | Deliver():
@@ -417,31 +420,25 @@ class Fusion:
         with code.block("else:"):
             yield
 
-    def _gate(
-        self,
-        node: PlannedNode,
-        operator: Distinct | Limit,
-        row: str,
-        key: str,
-        key_of: Expression | None,
-        root: str,
-    ) -> None:
+    def _gate(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """A row passes or not, by what its key has seen."""
         code, number = self.source, self.number(node)
+        limit = node.operator if isinstance(node.operator, Limit) else None
         with code.block(self._keyed_head(node, key, key_of, root)):
-            if isinstance(operator, Limit):
-                head = f"if w_{number}.take({key}, t):"
-            else:
-                identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
-                code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
+            if isinstance(node.operator, Distinct):
+                identity = ", ".join([key, *(part.python(row) for part in node.operator.parts)])
+                code.line(f"x{number} = w_{number}.judge({f'({identity})' if node.operator.parts else key}, t)")
                 code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
-                head = f"elif x{number}:"
-            with code.block(head):
+            with code.block(f"elif x{number}:" if limit is None else f"if w_{number}.take({key}, t):"):
                 code.line(f"n_{number} += 1")
                 self._forward(node.name, row, key, None, root)
-            if isinstance(operator, Limit) and operator.topic is not None:
+            aside = self._rescued.get(node.name)
+            if limit is not None and (limit.topic is not None or aside is not None):
                 with code.block("else:"):
-                    self._leave(number, key, f"encode({row})")
+                    if aside is not None:
+                        self._enter(aside, node.name, row, key, None, root)
+                    if limit.topic is not None:
+                        self._leave(number, key, f"encode({row})")
 
     def _redirect(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """Rows go on elsewhere: under another key, to one of several outputs, or as others."""

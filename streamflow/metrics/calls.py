@@ -11,6 +11,7 @@ _COUNTS = {
     "answered": "rows whose call was answered",
     "retried": "attempts that were repeated",
     "fallbacks": "rows that became the fallback",
+    "expired": "rows that were left out, as it was too late for them",
     "seconds": "time spent in attempts",
     "under_way": "attempts that have not ended",
 }

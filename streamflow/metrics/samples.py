@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from streamflow.metrics.performance import Point
 
-_LEFT_OUT = ("_bucket", "_created")
+_LEFT_OUT = ("_bucket", "_created", "_info")
 
 
 def points_of(registry: CollectorRegistry) -> list[Point]:

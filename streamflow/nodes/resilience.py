@@ -71,6 +71,9 @@ class ResilienceConfig(NodeConfig):
     """What an async node does about failures. What is left out is off, but for the time-out and three attempts."""
 
     timeout: DurationMs = Option(30_000, ge=1, le=3_600_000, description="of one attempt")
+    expires: DurationMs | None = Option(
+        None, ge=1, description="rows whose event time is longer ago when their turn comes are left out, and counted"
+    )
     retry: RetryConfig = Option(default_factory=RetryConfig, description="how failed attempts are repeated")
     breaker: BreakerConfig | None = Option(None, description="leaves a target alone that fails, one circuit per host")
     bulkhead: int | None = Option(None, ge=1, le=100_000, description="attempts under way in one worker, of all tasks")
@@ -91,6 +94,16 @@ class AsyncConfig(NodeConfig):
     resilience: ResilienceConfig | None = Option(None, description="what is done about failures")
 
 
+def needs_waiting(config: AsyncConfig) -> list[str]:
+    """Options that are not for a function that holds the loop."""
+    found = sorted(config.model_fields_set & {"concurrency", "order"})
+    if config.resilience is not None:
+        retry = config.resilience.retry
+        found += [f"resilience.{name}" for name in sorted(config.resilience.model_fields_set - {"retry", "fallback"})]
+        found += [f"resilience.retry.{name}" for name in sorted(retry.model_fields_set - {"attempts", "on"})]
+    return found
+
+
 def is_ordered(config: AsyncConfig, lowering: Lowering) -> bool:
     """Whether rows leave in the order of the input; where they must, anything else is a problem."""
     if config.order == "unordered" and lowering.input.repeats:
@@ -109,6 +122,7 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     on = frozenset(ErrorClass(each) for each in retry.on)
     return Policy(
         timeout_ms=config.timeout,
+        expires_ms=config.expires or 0,
         retry=Retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.jitter, on),
         breaker=_breaker(breaker) if breaker else None,
         bulkhead=config.bulkhead or 0,

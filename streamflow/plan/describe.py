@@ -46,6 +46,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "key": entry.key.source if entry.key else None,
         "event_time": entry.event_time,
         "watermark_delay_ms": entry.watermark_delay_ms,
+        **({"level": entry.level, "share": entry.share} if entry.level else {}),
     }
 
 

@@ -82,6 +82,7 @@ def _node(node: PlannedNode, names: Mapping[str, str]) -> PlannedNode:
         node,
         operator=replace(operator, **changed) if changed else operator,
         repartition_topic=None if topic is None else _renamed(topic, names),
+        level_topics=tuple((level, _renamed(each, names)) for level, each in node.level_topics),
     )
 
 

@@ -5,7 +5,7 @@ members and what they owned; the class below adapts it to aiokafka's group proto
 
     member  ──JoinGroup user data──►  {"url": own address, "owned": {stage: [p, …]}, "generation": g,
                                        "kept": {stage: {p: second in which its store was written last}}}
-    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}}       the same map to every member
+    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}, "workers": n}       the same to every member
 """
 
 from collections import Counter
@@ -127,6 +127,9 @@ class StageAssignor(AbstractPartitionAssignor):
     generation: int = -1
     #: Address per task, as the leader said last.
     owners: dict[TaskId, str] = field(default_factory=dict)
+    #: How many the group has, 0 before anybody said so; and, of who led a change, the number before and after it.
+    workers: int = 0
+    scaled: tuple[int, int] | None = None
 
     name = "streamflow"
 
@@ -153,7 +156,8 @@ class StageAssignor(AbstractPartitionAssignor):
         for member, mine in given.items():
             for stage, partition in sorted(mine):
                 owners.setdefault(stage, {}).setdefault(known[member].url, []).append(partition)
-        data = orjson.dumps({"owners": owners})
+        self.scaled = (self.workers, len(members)) if self.workers not in (0, len(members)) else None
+        data = orjson.dumps({"owners": owners, "workers": len(members)})
         return {member: self._assignment(mine, data) for member, mine in given.items()}
 
     @staticmethod
@@ -170,6 +174,7 @@ class StageAssignor(AbstractPartitionAssignor):
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Remember where everybody is."""
         body = orjson.loads(assignment.user_data or b"{}")
+        self.workers = body.get("workers", 0)
         self.owners = {
             (stage, partition): url
             for stage, urls in body.get("owners", {}).items()

@@ -25,10 +25,10 @@ class ResultFolders:
         try:
             return KeptResults(path, plan.disk_bytes, plan.identity)
         except StoreFailed as error:
-            log.warning("%s; they begin anew", error)
+            log.warning("%s; they begin anew", error, extra={"node": node})
         try:
             KeptResults.discard(path)
             return KeptResults(path, plan.disk_bytes, plan.identity)
         except StoreFailed as error:
-            log.warning("results of node %s are kept in memory alone: %s", node, error)
+            log.warning("results of node %s are kept in memory alone: %s", node, error, extra={"node": node})
             return None

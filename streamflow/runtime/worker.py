@@ -30,6 +30,7 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.logs.place import place_raised
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
@@ -350,6 +351,13 @@ class Worker:
         # The last offset may be a transaction's marker, which is never handed out.
         return (end or 0) - 1 > task.read_position(place)
 
+    def has_caught_up(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether a task has come to the end of an input that is fetched, as far as that was ever known."""
+        if place not in self.host.ready:
+            return False
+        end: int | None = self.app.consumer.highwater(TopicPartition(*place))
+        return end is not None and task.read_position(place) >= end
+
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))
 
@@ -360,9 +368,9 @@ class Worker:
         error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
-        log.error(
-            "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
-        )
+        trace = error if code == EXIT_FAILED else None
+        said = "the worker ends: %s: %s"
+        log.error(said, type(error).__name__, error, exc_info=trace, extra=place_raised(error.__traceback__))
         _exit(code)
 
     @property
@@ -402,6 +410,9 @@ class _HostWithOwnership:
 
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         self._assignor.generation = generation
+        scaled, self._assignor.scaled = self._assignor.scaled, None
+        if scaled is not None:
+            self._host.events.scaled(*scaled)
         await self._host.on_assigned(assigned, generation)
 
     def on_full(self, topic: str, partition: int) -> None:

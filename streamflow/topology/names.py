@@ -11,6 +11,11 @@ def repartition_topic(topology: str, node: str) -> str:
     return f"{topology}.{node}" if "." in node else f"{topology}.{node}.repartition"
 
 
+def level_topic(topic: str, level: str) -> str:
+    """Topic of the rows that go before those of another one."""
+    return f"{topic}.{level}"
+
+
 #: No name that people give has a dot.
 _PARKED = ".parked"
 

@@ -246,5 +246,9 @@ class Service(Protocol):
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """Prometheus or OpenMetrics text, whichever is accepted, and its media type."""
 
+    def waiting_tasks(self) -> list[dict[str, Any]]:
+        """Tasks of this worker's loop: `task`, `count` and `at`."""
+        ...
+
     def profile(self, seconds: float) -> dict[str, Any]:
         """Where processor time goes, see `web/profiling.py`; blocks its thread. Raises UserError where it cannot."""

@@ -1,6 +1,7 @@
 """Publishing from the command line: requests that fit, and patience."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -76,3 +77,15 @@ def test_a_table_shows_what_strangers_wrote_and_does_nothing_that_it_says(capsys
     assert "[red]shop[/]" in said
     assert not set("\x1b\x07\x9b\u202e") & set(said)
     assert "two" in said.splitlines()[-3]
+
+
+def test_a_table_leaves_nothing_out_and_an_empty_one_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    name, row = "3-1a200f1838a97758c2ce5c49eaf", {"n": None, "shop": "rome " * 60}
+    print_table("waiting", ["id", "row", "until"], [[name, row, None]])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if name in line]
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells[0] == name
+    assert json.loads(cells[1]) == row
+    assert cells[2] == ""
+    print_table("waiting", ["id"], [])
+    assert capsys.readouterr().out == "waiting: none\n"

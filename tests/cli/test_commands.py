@@ -46,6 +46,7 @@ def test_plan_shows_stages_topics_and_the_picture() -> None:
     ]
 
 
+@pytest.mark.kafka
 def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) -> None:
     text = Path("topologies/flights/topology.yaml").read_text().replace("topology: flights", f"topology: {unique}")
     (tmp_path / "topology.yaml").write_text(text.replace("flights.", f"{unique}."))
@@ -56,6 +57,7 @@ def test_topics_are_listed_and_created(kafka: str, tmp_path: Path, unique: str) 
     assert again.stdout == created.stdout
 
 
+@pytest.mark.kafka
 def test_doctor_names_what_is_missing(kafka: str, tmp_path: Path) -> None:
     settings = {"STREAMFLOW_STATE_DIR": str(tmp_path), "STREAMFLOW_HTTP_PORT": "0"}
     good = _streamflow("doctor", "--json", STREAMFLOW_BROKERS=kafka, **settings)
@@ -84,6 +86,7 @@ def test_what_few_topologies_need_is_not_imported_by_all() -> None:
         "opentelemetry.sdk",
         "jwt",
         "smtplib",
+        "wasmtime",
     ]
     code = f"import sys, streamflow.cli.main, streamflow.cli.service; print([n for n in {late} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
-from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_files
+from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_binaries, topology_files
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import ChartValues
 from streamflow.errors import UserError
@@ -62,6 +63,13 @@ def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:
 def test_what_a_config_map_cannot_hold_is_refused(tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text("#" * (FILES_MAX_BYTES + 1))
     with pytest.raises(UserError, match=r"900 KiB.*topology\.path"):
+        topology_files(tmp_path)
+    (tmp_path / "topology.yaml").write_text("topology: sales\n")
+    (tmp_path / "own.wasm").write_bytes(b"\0asm" + bytes(1_000))
+    assert topology_files(tmp_path) == {"topology.yaml": "topology: sales\n"}
+    assert b64decode(topology_binaries(tmp_path)["own.wasm"]) == b"\0asm" + bytes(1_000)
+    (tmp_path / "own.wasm").write_bytes(bytes(FILES_MAX_BYTES))
+    with pytest.raises(UserError, match=r"1200 KiB.*topology\.path"):
         topology_files(tmp_path)
     (tmp_path / "nodes").mkdir()
     (tmp_path / "nodes" / "own.py").write_text("")

@@ -115,3 +115,9 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     two.on_assignment(decided["m2"])
     assert len(two.owners) == 4 * len(plan.stages)
     assert set(two.owners.values()) == {"http://one", "http://two"}
+    assert (one.scaled, two.workers) == (None, 2), "nobody knows what was before"
+    one.on_assignment(decided["m1"])
+    one.assign(cluster, metadata)
+    assert one.scaled is None
+    one.assign(cluster, {"m1": metadata["m1"]})
+    assert one.scaled == (2, 1)

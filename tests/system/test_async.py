@@ -140,6 +140,8 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     assert sum(row["value"]["count"] for row in counts) == 1_060
     _wait(lambda: sum(server.requests[f"/ok/{n}"] for n in range(1_000, 1_200)) > 4, "nobody asked")
     _wait(lambda: "open" in _circuits(product)["asked"], "the circuit of a host that is down was not opened")
+    health = lambda: product.client().get("/readyz").json()["dependencies"]["node asked"]  # noqa: E731
+    _wait(lambda: health() == "down", "health does not tell of it")
     server.down = False
     rows = [json.loads(record.value) for record in _read(kafka, f"{product.name}.out", len(expected) + 200, 1)]
     numbers = Counter(row["number"] for row in rows)

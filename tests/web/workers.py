@@ -31,6 +31,7 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.traces import Traces
 from streamflow.state.keys import window_key
@@ -57,7 +58,7 @@ PLAN: Plan = make_plan(
         schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
           shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
-          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
+          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop, priorities: {urgent: 8}}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
     )
@@ -352,6 +353,9 @@ class StoredWorker:
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """None."""
         return b"", "text/plain"
+
+    def waiting_tasks(self) -> list[dict[str, Any]]:
+        return waiting_tasks()
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Of this process."""

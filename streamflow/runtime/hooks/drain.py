@@ -153,15 +153,17 @@ class _Columns:
             if first is None:
                 return
             ours, records = bool(first.headers), chain((first,), records)
-        headed = ours or (self._traces and not self._split_marks)
-        whole = base >= position and self.timestamps is None and not headed
-        if whole:
+        strange = self._traces and not self._split_marks
+        whole = base >= position and self.timestamps is None and not ours
+        if whole and strange:
+            self.values += [record.value for record in records if not record.headers]
+        elif whole:
             self.values += [record.value for record in records]
         if not whole or len(self.values) - start != batch.next_offset - base:
-            # Cut by the position, or thinned by compaction: offsets are no longer base, base + 1, …
+            # Cut by the position, thinned by compaction (offsets are no longer base, base + 1, …), or with headers.
             del self.values[start:]
             again = _again(self._data, base) if whole else records
-            self._add_singly(again, position, newest, headed=headed, ours=ours, alone=alone)
+            self._add_singly(again, position, newest, headed=ours or strange, ours=ours, alone=alone)
         elif len(self.values) > start:
             self.runs.append(Run(start, base, newest))
         if self._split_marks and len(self.values) > start:
