@@ -21,6 +21,7 @@ from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import models_view, show_models
 from streamflow.cli.node_statistics import NodeStatistics, reduction
+from streamflow.cli.snapshot_desk import WorkerSnapshots
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -60,7 +61,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader, Snapshots
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -96,6 +97,7 @@ class WorkerService:
         self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self.controls: Controls = WorkerControls(worker)
+        self.snapshots: Snapshots = WorkerSnapshots(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics, self._statistics = Metrics(self.plan.unmetered), NodeStatistics(worker.calls.guarded)

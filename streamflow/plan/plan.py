@@ -51,6 +51,7 @@ class TopicRole(StrEnum):
     OUTCOMES = "outcomes"
     CONTROL = "control"
     GLOBAL_TABLE = "global_table"
+    KEPT_RESULTS = "kept_results"
     EVENTS = "events"
 
 
