@@ -51,6 +51,7 @@ class TopicRole(StrEnum):
     OUTCOMES = "outcomes"
     CONTROL = "control"
     GLOBAL_TABLE = "global_table"
+    KEPT_RESULTS = "kept_results"
     EVENTS = "events"
 
 
@@ -282,7 +283,7 @@ class Plan:
     """Everything the runtime needs to know of a topology.
 
     run: name of a run of its own (plan/runs.py), empty for the live one. repairs: notes on repartitions that were not
-    declared.
+    declared. unmetered: nodes without series in the metrics.
     """
 
     topology: str
@@ -306,6 +307,7 @@ class Plan:
     repairs: tuple[str, ...] = ()
     error_budgets: tuple[ErrorBudget, ...] = ()
     timers: tuple[TimerPlan, ...] = ()
+    unmetered: frozenset[str] = frozenset()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

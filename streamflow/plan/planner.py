@@ -37,6 +37,7 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
+from streamflow.topology.emission import unmetered
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
     changelog_topic,
@@ -83,6 +84,7 @@ def make_plan(spec: TopologySpec) -> Plan:
             for node, each in spec.error_budgets.items()
         ),
         timers=tuple(_timers(resolved.nodes)),
+        unmetered=unmetered(resolved.spec),
     )
 
 

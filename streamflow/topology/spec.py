@@ -85,6 +85,10 @@ class TopologySpec(BaseModel):
         default_factory=dict, description="by source or key_by: keys wait behind what has failed, until it is settled"
     )
 
+    metrics: Mapping[str, bool] = Field(
+        default_factory=dict, description="by node: false leaves its series out of the metrics"
+    )
+
     @property
     def digest(self) -> str:
         """SHA-256 of everything that was declared, hexadecimal."""

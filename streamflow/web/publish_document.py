@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from streamflow.model.schema import FieldType, Schema
-from streamflow.web.problems import PROBLEM
+from streamflow.web.problems import PROBLEM, problem_body
 
 _VALUES: dict[FieldType, Any] = {
     FieldType.STR: "text",
@@ -40,7 +40,7 @@ def request_body(topics: dict[str, Schema], *, one: bool = False, lines: bool = 
 
 
 def _problem(description: str, status: int, title: str, detail: str, **headers: str) -> dict[str, Any]:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body = problem_body(status, title, detail)
     answer: dict[str, Any] = {
         "description": description,
         "content": {"application/problem+json": {"example": body}},
