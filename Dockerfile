@@ -3,7 +3,7 @@
 ARG BASE=python:3.12.13-slim-bookworm@sha256:4766d8b510c428e595d74b9cc5bbb2fae8e26316fffb4adc89908d79aacd58a2
 
 FROM ${BASE} AS build
-# What topologies need besides, of cron, models, objects, parquet, postgres and tracing: --build-arg EXTRAS="models tracing"
+# What topologies need besides, of cron, models, objects, parquet, postgres, tracing and wasm: --build-arg EXTRAS="models tracing"
 ARG EXTRAS=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/streamflow

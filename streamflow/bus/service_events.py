@@ -122,6 +122,8 @@ class DeadLetterAdded(EventData):
     reason: str
     count: int
     topic: str = Field(description="of the dead letters")
+    error_class: str = Field("", description="of the first: transient, permanent, system or user")
+    attempts: int = Field(1, description="how often the first has failed, this time included")
 
 
 @data_of(EventType.DEAD_LETTER_EDITED)
@@ -185,16 +187,19 @@ class ApprovalRequested(EventData):
 
 @data_of(EventType.APPROVAL_DECIDED)
 class ApprovalDecided(EventData):
-    """Somebody, or the deadline, decided."""
+    """Somebody, or the deadline, decided. The event's actor is whose word settled it, nobody's at a deadline."""
 
     approval: str
     decision: str
     comment: str = Field("", max_length=2_000)
+    votes: list[dict[str, Any]] = Field(default_factory=list, description="actor, decision, comment, at_ms; in order")
+    delegations: list[tuple[str, str]] = Field(default_factory=list, description="(who gave it on, to whom)")
 
 
 @data_of(EventType.SCALED)
 class Scaled(EventData):
-    """The group has another number of workers."""
+    """The group has another number of workers: some were added or ended, or one has died. Told by who leads the group;
+    not when nobody is left who knew the number before."""
 
     old: int
     new: int
@@ -226,6 +231,23 @@ class RunReset(EventData):
     run: str
     topics: list[str]
     groups: list[str]
+
+
+@data_of(EventType.SNAPSHOT_TAKEN)
+class SnapshotTaken(EventData):
+    """The state of a topology was kept."""
+
+    snapshot: str
+    records: int
+    size_bytes: int
+
+
+@data_of(EventType.SNAPSHOT_RESTORED)
+class SnapshotRestored(EventData):
+    """A run was made that goes on from a snapshot."""
+
+    snapshot: str
+    run: str
 
 
 @data_of(EventType.EVENTS_LOST)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from streamflow.calls.payload_store import Payloads
 from streamflow.calls.policy import CachePlan
@@ -84,6 +84,14 @@ class Caller(Protocol):
         """What the result is a function of, for the cache."""
 
 
+@runtime_checkable
+class HasMemory(Protocol):
+    """A caller whose work is done in processes of its own."""
+
+    def peak_bytes(self) -> int | None:
+        """Most memory that one of them has had; None where that is not known."""
+
+
 class Action(Protocol):
     """What an async node does, as data: hashable by identity, and safe to look at without running anything."""
 
@@ -95,7 +103,7 @@ class Action(Protocol):
 class Answer:
     """What became of a row: rows, or an error. attempts: calls that were made for it, 0: the result had been kept.
 
-    recovered: what stood in when all calls had failed, `fallback`.
+    recovered: what stood in when all calls had failed, `fallback`; `expired` when it was too late for any.
     """
 
     rows: list[Any] = field(default_factory=list)

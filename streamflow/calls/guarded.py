@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from streamflow.calls.breaker import Breaker, Circuit, Pass
-from streamflow.calls.caller import Answer, Caller, Now, Origin
+from streamflow.calls.caller import Answer, Caller, HasMemory, Now, Origin
 from streamflow.calls.faults import failure_of
 from streamflow.calls.policy import CachePlan, Policy
 from streamflow.calls.rate import RateLimit
@@ -39,6 +39,7 @@ class CallCounts:
     answered: int = 0
     retried: int = 0
     fallbacks: int = 0
+    expired: int = 0
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -55,18 +56,40 @@ class GuardedCaller:
         self._breakers: dict[str, Breaker] = {}
         self._attempts: dict[int, tuple[float, Origin]] = {}
         self._number = 0
+        #: Calls under way whose results will be kept: who wants the same waits for them.
+        self._asking: dict[bytes, asyncio.Event] = {}
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(caller.result_type).decode
 
     async def answer(self, row: object, origin: Origin) -> Answer:
         """The rows of a row, or why there are none."""
-        key = None
+        expires_ms = self._policy.expires_ms
+        if expires_ms and time.time() * 1_000 - origin.time_ms > expires_ms:
+            self.counts.expired += 1
+            return Answer(recovered="expired")
+        if self.cache is None:
+            return await self._asked(row, origin, None)
         try:
-            if self.cache is not None:
-                key = self.caller.digest(row)
-                kept = self.cache.get(key)
-                if kept is not None:
-                    return Answer(self._marked(self.caller.rows(row, self._decode(kept))), attempts=0)
+            key = self.caller.digest(row)
+            if key in self._asking:
+                await self._asking[key].wait()
+            kept = self.cache.get(key)
+            if kept is not None:
+                return Answer(self._marked(self.caller.rows(row, self._decode(kept))), attempts=0)
+        except Exception as error:
+            return self._failed(row, failure_of(error), 0, "")
+        if key in self._asking:  # the one before had nothing to keep
+            return await self._asked(row, origin, key)
+        self._asking[key] = done = asyncio.Event()
+        try:
+            return await self._asked(row, origin, key)
+        finally:
+            del self._asking[key]
+            done.set()
+
+    async def _asked(self, row: object, origin: Origin, key: bytes | None) -> Answer:
+        """Ask the target. key: of what is kept of the result."""
+        try:
             target = self.caller.target(row)
         except Exception as error:
             return self._failed(row, failure_of(error), 0, "")
@@ -229,11 +252,13 @@ class GuardedCaller:
             "answered": counts.answered,
             "retried": counts.retried,
             "fallbacks": counts.fallbacks,
+            "expired": counts.expired,
             "seconds": round(counts.seconds, 3),
             "under_way": self.under_way,
             "failed": dict(counts.faults),
             "circuits": {target: circuit.value for target, circuit in self.circuits.items()},
             "cache": None if cache is None else cache.view(),
+            "peak_bytes": self.caller.peak_bytes() if isinstance(self.caller, HasMemory) else None,
         }
 
     def stuck(self) -> list[Origin]:

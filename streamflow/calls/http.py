@@ -109,7 +109,8 @@ class HttpCaller:
         """Scheme, host and port."""
         parts = urlsplit(self._url(row))
         if not parts.hostname or not host_allowed(parts.hostname, self._outside.hosts):
-            raise CallFailed("host", f"{parts.hostname!r} is no host that this worker lets nodes call", ErrorClass.USER)
+            message = f"{parts.hostname!r} is no host that this worker lets nodes call (STREAMFLOW_OUTBOUND_HOSTS)"
+            raise CallFailed("host", message, ErrorClass.USER)
         return f"{parts.scheme}://{parts.netloc}"
 
     def digest(self, row: Any) -> bytes:

@@ -62,7 +62,8 @@ class RatePlan:
 class CachePlan:
     """Results kept per worker: at most `max_entries` and `max_bytes` in memory, each for `ttl_ms`.
 
-    disk_bytes: of those on disk, 0: none are; identity: digest of all that a result depends on beside its input.
+    disk_bytes: of those on disk, 0: none are; shared: those are told to the other workers.
+    identity: digest of all that a result depends on beside its input.
     min_took_ms: results of quicker calls are not kept. mark: bool field of rows whose result had been kept.
     """
 
@@ -73,6 +74,7 @@ class CachePlan:
     identity: bytes = b""
     min_took_ms: int = 0
     mark: str | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Policy:
     """Everything about the calls of one node.
 
     timeout_ms: of one attempt. bulkhead: attempts under way per worker, 0: as many as tasks × capacity.
+    expires_ms: how old a row's event time may be by the wall clock when its turn comes, 0: as old as it is.
     fallback: values of what the call would have given, when all fails; None: there are none.
     """
 
@@ -88,5 +91,6 @@ class Policy:
     breaker: BreakerPlan | None = None
     bulkhead: int = 0
     rate: RatePlan | None = None
+    expires_ms: int = 0
     fallback: Mapping[str, Any] | None = None
     cache: CachePlan | None = None

@@ -15,8 +15,8 @@ import typer
 from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.cli.show import AsJson, console, plain, refusals
 from streamflow.errors import UserError
-from streamflow.nodes.operators import Score
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.nodes.operators import Await, Score
+from streamflow.plan.plan import Entry, EntryKind, Plan
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import Settings, load_settings
 
@@ -35,7 +35,7 @@ class _Quit(BaseException):
 def debug(
     topology: Annotated[Path, typer.Argument(help="folder or file of the topology")],
     events: Annotated[
-        Path | None, typer.Option(help='JSON lines: events, or {"topic", "event"} where there are several sources')
+        Path | None, typer.Option(help='JSON lines: events of the one source, or {"topic", "event"}')
     ] = None,
     start: Annotated[
         str | None,
@@ -69,9 +69,13 @@ def debug(
         person = _Person(tests, step=step)
         debugger = Debugger(plan, person.on_step, **_reach(plan, settings, calls))
         person.debugger = debugger
-        given = (
-            _of_file(plan, events) if events is not None else _of_kafka(debugger, plan, settings, start or "", count)
-        )
+        if not (calls or as_json) and _calls_services(plan):
+            console.print("services are not called: all their rows fail (--calls lets them be called)", style="yellow")
+        if events is not None:
+            _load(debugger, settings, _registries(plan))
+            given = _of_file(plan, events)
+        else:
+            given = _of_kafka(debugger, plan, settings, start or "", count)
         try:
             for number, (topic, event, written_ms) in enumerate(given):
                 if number == count:
@@ -83,6 +87,13 @@ def debug(
             return
         finally:
             debugger.close()
+
+
+def _calls_services(plan: Plan) -> bool:
+    from streamflow.calls.http import HttpAction
+
+    operators = [node.operator for stage in plan.stages for node in stage.nodes]
+    return any(isinstance(each, Await) and isinstance(each.action, HttpAction) for each in operators)
 
 
 def _reach(plan: Plan, settings: Settings, calls: bool) -> dict[str, Any]:
@@ -154,7 +165,7 @@ class _Person:
 
 def _of_file(plan: Plan, path: Path) -> Iterator[Event]:
     """Events of a file. Raises UserError with the line that cannot be one."""
-    topics = _inputs(plan)
+    topics, sources = _inputs(plan), _sources(plan)
     try:
         lines = sys.stdin.buffer.read().splitlines() if str(path) == "-" else path.read_bytes().splitlines()
     except OSError as error:
@@ -170,8 +181,8 @@ def _of_file(plan: Plan, path: Path) -> Iterator[Event]:
             if body["topic"] not in topics:
                 raise UserError(f"{path}, line {number}: no topic {body['topic']!r}; there are {', '.join(topics)}")
             yield body["topic"], json.dumps(body["event"]).encode(), int(time.time() * 1_000)
-        elif len(topics) == 1:
-            yield topics[0], line, int(time.time() * 1_000)
+        elif len(sources) == 1:
+            yield sources[0], line, int(time.time() * 1_000)
         else:
             raise UserError(
                 f'{path}, line {number}: write {{"topic": …, "event": {{…}}}}; topics are {", ".join(topics)}'
@@ -180,21 +191,38 @@ def _of_file(plan: Plan, path: Path) -> Iterator[Event]:
 
 def _inputs(plan: Plan) -> list[str]:
     """Topics that events come from, those of global tables too."""
-    return [*_sources(plan), *(table.topic for table in plan.global_tables)]
+    sources = dict.fromkeys(entry.topic for entry in _entries(plan))
+    return [*sources, *(table.topic for table in plan.global_tables)]
 
 
 def _sources(plan: Plan) -> list[str]:
-    entries = [each for stage in plan.stages for each in stage.entries if each.kind is EntryKind.SOURCE]
-    return list(dict.fromkeys(entry.topic for entry in entries))
+    """Topics of sources, without those of their levels."""
+    return list(dict.fromkeys(entry.topic for entry in _entries(plan) if not entry.level))
+
+
+def _entries(plan: Plan) -> list[Entry]:
+    return [each for stage in plan.stages for each in stage.entries if each.kind is EntryKind.SOURCE]
 
 
 def _of_kafka(debugger: "Debugger", plan: Plan, settings: Settings, start: str, count: int) -> Iterator[Event]:
     """The first events of all sources from a place on, as they were written; global tables are there as of now."""
-    from streamflow.runtime.shadow import read_events, read_rows
+    from streamflow.runtime.shadow import read_events
 
-    for table in plan.global_tables:
-        debugger.load(table.topic, asyncio.run(read_rows(settings, table.topic)))
+    _load(debugger, settings, [table.topic for table in plan.global_tables])
     return iter(asyncio.run(read_events(settings, _sources(plan), start, count)))
+
+
+def _registries(plan: Plan) -> list[str]:
+    """Topics of the models that nodes ask: nobody writes cards by hand."""
+    operators = [node.operator for stage in plan.stages for node in stage.nodes]
+    return sorted({each.registry for each in operators if isinstance(each, Score)})
+
+
+def _load(debugger: "Debugger", settings: Settings, topics: list[str]) -> None:
+    from streamflow.runtime.shadow import read_rows
+
+    for topic in topics:
+        debugger.load(topic, asyncio.run(read_rows(settings, topic)))
 
 
 def _show(told: "Told", as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from streamflow.cli.client import URL, Url
 from streamflow.cli.connect import connect
-from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, plain, print_json, print_table
+from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, plain, print_json, print_table, text
 from streamflow.query.why_text import moment
 
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
@@ -72,7 +72,7 @@ def show(topology: Topology, number: Number, url: Url = URL, as_json: AsJson = F
         return
     stack, headers = letter.pop("stack"), letter.pop("headers")
     for name, value in [*letter.items(), *headers.items()]:
-        console.print(f"{name:>18}  {value}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{name:>18}  {text(value)}", highlight=False, markup=False, soft_wrap=True)
     for frame in stack:
         console.print(f"{'':>18}  {frame}", highlight=False, markup=False, soft_wrap=True)
 

@@ -117,11 +117,13 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     from streamflow.cli.access import access_of, tls_of
     from streamflow.cli.alerting import alert_companions
     from streamflow.cli.service import WorkerService
+    from streamflow.logs.place import PROCESS
     from streamflow.logs.setup import set_up_logs
     from streamflow.runtime.leash import hold
     from streamflow.runtime.run_end import RunEnd
     from streamflow.runtime.sealer import Sealer
     from streamflow.runtime.state_lock import lock_state
+    from streamflow.runtime.timers import Timers
     from streamflow.runtime.worker import Worker
     from streamflow.topology.load import load_topology
     from streamflow.web.app import HttpServer
@@ -135,6 +137,7 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
     async def main() -> None:
         server = HttpServer(settings.http_host, settings.http_port, settings.advertised_url, tls_of(settings))
         access = access_of(settings, server.url)
+        PROCESS.update(topology=plan.identity, worker=server.url)
         ends = await ends_of(plan, settings) if which.bounded else None
         worker = Worker(plan, settings, server.url, spec, ends)
         service = WorkerService(spec, worker, server, access)
@@ -143,6 +146,10 @@ def work(topology: Path, settings: Settings, which: Run = LIVE, *, leash: bool =
             worker.companions.append(Sealer(settings))
         if settings.alerts and not which.name:
             worker.companions += alert_companions(service, settings)
+        if plan.timers and not which.name and not which.bounded:
+            timers = Timers(worker)
+            service.timer_counts = timers.counts
+            worker.companions.append(timers)
         if which.bounded:
             worker.companions.append(RunEnd(worker))
         if leash:

@@ -19,8 +19,9 @@ from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME
 from streamflow.cli.access import AsWorker
 from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
-from streamflow.cli.model_metrics import show_models
+from streamflow.cli.model_metrics import models_view, show_models
 from streamflow.cli.node_statistics import NodeStatistics, reduction
+from streamflow.cli.snapshot_desk import WorkerSnapshots
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -33,11 +34,15 @@ from streamflow.metrics.samples import points_of
 from streamflow.model.keyed_publish import Published
 from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
+from streamflow.nodes.registry import KINDS
 from streamflow.plan.describe import describe
+from streamflow.plan.placement import placed
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.connection import connection
+from streamflow.runtime.dependencies import dependencies
 from streamflow.runtime.event_feed import KafkaEventFeed
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.hosted_task import HostedTask, TaskState
@@ -56,7 +61,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader, Snapshots
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -92,15 +97,20 @@ class WorkerService:
         self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self.controls: Controls = WorkerControls(worker)
+        self.snapshots: Snapshots = WorkerSnapshots(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
-        self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
+        self._metrics, self._statistics = Metrics(self.plan.unmetered), NodeStatistics(worker.calls.guarded)
         self._metrics.declared.of = self.plan.topology, indicators
+        nodes = ((stage.name, node.name, node.kind) for stage in self.plan.stages for node in stage.nodes)
+        self._metrics.info.fill(self.plan.topology, ((*each, KINDS[each[2]].category) for each in nodes))
         self._performance = Performance()
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None
         self.alerting: Alerting | None = None
         self.samples: SampleReader | None = None
+        #: Moments of every source with a timer on this worker, by node.
+        self.timer_counts: Mapping[str, Mapping[str, int]] = {}
         self._readers: dict[str, TableReader] = {}
         self._worked_s = 0.0
         self._admin = AIOKafkaAdminClient(**connection(worker.settings))
@@ -360,11 +370,23 @@ class WorkerService:
             "control": self.controls.standing(),
             "worker": self.url,
             "calls": self._calls(),
+            "models": models_view(self._worker),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
+            "placement": self._placement(),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        """Who can run which stage, and why, as seen from this worker."""
+        assignor = self._worker.assignor
+        others = {url: has for url, has in assignor.having.items() if url != self.url}
+        return {
+            "capabilities": sorted(assignor.has),
+            "others": others,
+            "stages": [each.shown() for each in placed(self.plan, assignor.has, others)],
         }
 
     def _table_view(self, name: str) -> dict[str, Any]:
@@ -398,7 +420,7 @@ class WorkerService:
 
     def _end(self, place: tuple[str, int]) -> int | None:
         """End of an input of an own task, as far as it is known."""
-        if place in self._worker.host.ready:
+        if self._worker.host.is_fetched(place):
             end: int | None = self._worker.app.consumer.highwater(TopicPartition(*place))
             return end
         return self._worker.obedience.held_ends.get(place)
@@ -420,6 +442,8 @@ class WorkerService:
             "state": self.controls.state,
             "assigned": self._worker.host.assigned,
             "tasks": len(tasks),
+            "topologies": int(self.controls.state == "running"),
+            "dependencies": dependencies(self._worker),
             "restoring": opening | {name: ratio for name, ratio in reading.items() if ratio < 1},
         }
 
@@ -431,7 +455,7 @@ class WorkerService:
     def points(self) -> list[Point]:
         """The same as points for the metrics stream, and what follows from them."""
         self._fill_metrics()
-        found = points_of(self._metrics.registry)
+        found = points_of(self._metrics.shown)
         return [*found, *self._performance.points(self.plan.topology, found)]
 
     def _fill_metrics(self) -> None:
@@ -452,7 +476,11 @@ class WorkerService:
                 else:
                     families.watermark_lag_seconds.remove(*labels)
             families.stream.fill(labels, stream_figures(task))
-            families.lag_records.labels(*labels).set(sum(lag or 0 for lag in self._lags(task).values()))
+            lags = self._lags(task)
+            families.lag_records.labels(*labels).set(sum(lag or 0 for lag in lags.values()))
+            for entry in task.stage.leveled:
+                lag = lags.get((entry.topic, task.partition)) or 0
+                families.level_lag.labels(*labels, entry.node, entry.level).set(lag)
             for node, each in task.task.counters.by_node().items():
                 counts = sums.setdefault((task.stage.name, node), [0, 0, 0, 0, 0])
                 for place, number in enumerate((each.rows_in, each.rows_out, each.late, each.dead, each.dropped)):
@@ -467,9 +495,13 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+            # What failed went to the dead letters, or on to who takes such rows.
+            failed = counts[3] + sums.get((stage, f"{node}.failed"), (0, 0))[1]
+            last_s = self._statistics.last_s(stage, node, counts[0])
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
-            families.rates.fill((topology, stage, node), *rates)
+            families.rates.fill((topology, stage, node), *rates, counts[0] - failed, failed, last_s)
         families.calls.fill(topology, self._calls())
+        families.timers.fill(topology, self.timer_counts)
         if self.alerting is not None:
             alerts = self.alerting.table
             families.alerts.fill(None if alerts is None else alerts.counts, self.alerting.telling.counts)
@@ -477,6 +509,10 @@ class WorkerService:
     def _calls(self) -> dict[str, dict[str, Any]]:
         """Calls to the outside, by node."""
         return {name: guarded.view() for name, guarded in self._worker.calls.guarded.items()}
+
+    def waiting_tasks(self) -> list[dict[str, Any]]:
+        """What this worker's loop has to do, and where each of it stands."""
+        return waiting_tasks()
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """A look at this process for some seconds."""
@@ -499,6 +535,7 @@ class WorkerService:
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:
             self.traces.tell(checkpoint.spans)
+        self._statistics.committed(task.stage.name, checkpoint.record_count)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

@@ -20,6 +20,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 console = Console()
 error_console = Console(stderr=True)
 
+#: Columns that running text has at least, and that a table has where nobody looks at a screen.
+_TEXT_LEAST = 12
+_WIDE = 10_000
+
 EXIT_USER = 2
 EXIT_FAILED = 1
 
@@ -65,11 +69,33 @@ def moment(time_ms: int | None) -> str:
     return "" if time_ms is None else datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat(timespec="seconds")
 
 
+def text(value: Any) -> str:
+    """A value for people: nothing for None, JSON on one line for what has parts."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else str(value)
+
+
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table for people. Cells are data, which strangers may have written: no markup, nothing that moves a cursor."""
+    """A table for people. Cells are data, which strangers may have written: no markup, nothing that moves a cursor.
+
+    Nothing is left out: what finds no room goes on below, words that are ids or moments last of all; into a file or a
+    pipe the table is as wide as it needs.
+    """
+    if not rows:
+        console.print(f"{plain(title)}: none", highlight=False)
+        return
+    cells = [[plain(text(cell)) for cell in row] for row in rows]
+    by_column = [[column, *(row[number] for row in cells)] for number, column in enumerate(columns)]
+    are_words = [not any(set(cell) & {" ", "\n"} for cell in column[1:]) for column in by_column]
+    widths = [max(map(len, column)) for column in by_column]
+    least = sum(3 + (width if is_word else _TEXT_LEAST) for width, is_word in zip(widths, are_words, strict=True))
     table = Table(title=plain(title), title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(plain(cell) for cell in row))
-    console.print(table)
+    for column, is_word in zip(columns, are_words, strict=True):
+        table.add_column(column, overflow="fold", no_wrap=is_word and least < console.width)
+    for row in cells:
+        table.add_row(*row)
+    if console.is_terminal:
+        console.print(table)
+    else:
+        Console(width=_WIDE).print(table)

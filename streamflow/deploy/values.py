@@ -52,6 +52,7 @@ class Topology(_Values):
     name: str = Field("", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="name of the topology, as in its file")
     path: str = Field("", description="its folder in the image, when it is there and not in `files`")
     files: dict[str, str] = Field({}, description="its files by name, at most 900 KiB in all")
+    binaries: dict[str, str] = Field({}, description="others, in base64; they count among the 900 KiB")
     partitions: int = Field(4, ge=1, le=10_000, description="most partitions of an input; more workers would idle")
     input_topics: list[Text] = Field([], description="topics the workers read, for scaling by lag")
     topics: list[Topic] = Field([], description="all topics it needs, for Strimzi")
@@ -71,6 +72,7 @@ class Resources(_Values):
 
     cpu: Quantity = Field("1", description="request; one worker uses one core")
     memory: Quantity = Field("1Gi", description="request and limit; `streamflow deploy values` estimates it")
+    extended: dict[str, Quantity] = Field({}, description="others, as `nvidia.com/gpu: 1`; what nodes require")
 
 
 class Service(_Values):

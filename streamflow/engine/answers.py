@@ -20,10 +20,6 @@ class Answers:
         """A row will not be asked for."""
         self._by_row.pop(id(row), None)
 
-    def clear(self) -> None:
-        """Forget what is left of rows that will be asked for again."""
-        self._by_row.clear()
-
     def told(self) -> dict[str, Any]:
         """What the bus is told of the answer that was taken last: calls that were made, and what helped."""
         last = self._last

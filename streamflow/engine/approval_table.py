@@ -33,8 +33,8 @@ from streamflow.windows.layout import ROW_MAX_BYTES
 _WORDS_BYTES = 1 << 20
 #: Rows of one approval leave: (key, event time, rows, what left).
 Give = Callable[[Any, int, list[Any], Left], None]
-#: Something to say on the bus: (is it a request, data).
-Say = Callable[[bool, dict[str, Any]], None]
+#: Something to say on the bus: (is it a request, data, whose word it is).
+Say = Callable[[bool, dict[str, Any], str], None]
 
 
 class ApprovalTable:
@@ -117,7 +117,7 @@ class ApprovalTable:
         self._register(approval, parked)
         if self._say is not None:
             deadline = "" if deadline_ms is None else str(deadline_ms)
-            self._say(True, {"approval": approval, "deadline": deadline, "approvers": approvers})
+            self._say(True, {"approval": approval, "deadline": deadline, "approvers": approvers}, "")
 
     def _new_id(self, now_ms: int, key: Any, time_ms: int, fields: bytes) -> str:
         """Of the row and the moment, so that the same events give the same ids; equal rows of a moment are counted."""
@@ -157,10 +157,11 @@ class ApprovalTable:
     def _leave(self, approval: str, parked: Parked, outcome: Outcome, at_ms: int, watermark_ms: int) -> None:
         del self._live[approval]
         self._changed[approval] = None
+        votes = [msgspec.structs.asdict(vote) for vote in parked.votes]
         account = {
             "id": approval,
             "outcome": outcome.value,
-            "votes": [msgspec.structs.asdict(vote) for vote in parked.votes],
+            "votes": votes,
             "delegations": parked.delegations,
             "escalated": parked.escalated,
             "parked_at_ms": parked.parked_at_ms,
@@ -169,7 +170,9 @@ class ApprovalTable:
         time_ms = parked.time_ms if self._operator.keeps_time else max(parked.time_ms, watermark_ms)
         if self._say is not None:
             comments = "; ".join(vote.comment for vote in parked.votes if vote.comment)
-            self._say(False, {"approval": approval, "decision": outcome.value, "comment": comments[:2_000]})
+            said = {"approval": approval, "decision": outcome.value, "comment": comments[:2_000]}
+            actor = "" if outcome is Outcome.EXPIRED else parked.votes[-1].actor
+            self._say(False, {**said, "votes": votes, "delegations": parked.delegations}, actor)
         left = Left(approval, outcome.value, at_ms, tuple(parked.headers))
         self._give(parked.key, time_ms, [self._row_type(*self._decode_row(parked.row), account)], left)
 
@@ -213,7 +216,7 @@ class ApprovalTable:
                 parked = self._live.pop(approval)
                 self._changed[approval] = None
                 if self._say is not None:
-                    self._say(False, {"approval": approval, "decision": State.CANCELLED.value, "comment": reason})
+                    self._say(False, {"approval": approval, "decision": State.CANCELLED.value, "comment": reason}, "")
                 left = Left(approval, State.CANCELLED, now_ms, tuple(parked.headers))
                 self._give(parked.key, parked.time_ms, [], left)
         return any(reason is not None for reason in found.values())

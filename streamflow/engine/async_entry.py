@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from streamflow.calls.caller import Origin
 from streamflow.calls.guarded import GuardedCaller
 from streamflow.engine.task import Rows, Task
+from streamflow.logs.place import at
+from streamflow.logs.trace import in_trace
 from streamflow.model.chunk import Chunk
 from streamflow.model.codec import Decoded
 from streamflow.nodes.operators import Await
@@ -62,6 +64,7 @@ class AsyncEntry:
 
     def __init__(self, task: Task, number: int, node: str, guarded: GuardedCaller, operator: Await, owner: str) -> None:
         self._task, self._number, self._owner = task, number, owner
+        self.node = node
         self._guarded, self._capacity, self._ends_soon = guarded, operator.capacity, operator.ends_soon
         self._answers = task.answers[node]
         self._batches: deque[Batch] = deque()
@@ -73,6 +76,7 @@ class AsyncEntry:
         self.waiting_count = self.waiting_bytes = 0
         entry = task.stage.entries[number]
         self._place = entry.topic, task.partition
+        self._at = {"task": f"{task.stage.name}/{task.partition}", "node": node}
         self.next_offset = task.positions.get(self._place, 0)
 
     def offer(self, chunk: Chunk) -> None:
@@ -170,8 +174,11 @@ class AsyncEntry:
         offset = run.offset + place - run.index
         time_ms = batch.times[row] if batch.times is not None else run.max_timestamp_ms
         origin = Origin(self._owner, *self._place, offset, run.max_timestamp_ms, time_ms)
+        traced = chunk.traces.get(place)
         try:
-            self._answers.put(value, await self._guarded.answer(value, origin))
+            with at(self._at), in_trace(traced.trace_id if traced else ""):
+                answer = await self._guarded.answer(value, origin)
+            self._answers.put(value, answer)
             self._answered(batch, row)
         except Exception as error:
             self._error = error
@@ -238,8 +245,9 @@ class AsyncEntry:
             call.cancel()
         if calls:
             await asyncio.wait(calls, timeout=1.0)
+        for row in (row for batch in self._batches if batch.decoded is not None for row in batch.decoded.rows):
+            self._answers.drop(row)
         self._batches.clear()
-        self._answers.clear()
         self._outstanding = self.waiting_count = self.waiting_bytes = 0
 
     def stuck(self) -> list[Origin]:

@@ -45,14 +45,13 @@ class AsyncNodes:
 
     def entries(self, stage: Stage, task: Task) -> Mapping[str, AsyncEntry]:
         """The async entries of a task, by topic."""
-        numbers = {entry.node: number for number, entry in enumerate(stage.entries)}
         found: dict[str, AsyncEntry] = {}
         for node in stage.nodes:
             operator = node.operator
             if isinstance(operator, Await):
-                number = numbers[node.inputs[0]]
                 guarded = self.guarded[node.name]
-                entry = AsyncEntry if operator.ordered else UnorderedEntry
-                made = entry(task, number, node.name, guarded, operator, self._owner)
-                found[stage.entries[number].topic] = made
+                made = AsyncEntry if operator.ordered else UnorderedEntry
+                for number, entry in enumerate(stage.entries):
+                    if entry.node == node.inputs[0]:
+                        found[entry.topic] = made(task, number, node.name, guarded, operator, self._owner)
         return found

@@ -31,6 +31,7 @@ from streamflow.engine.task_hooks import TaskHooks
 from streamflow.engine.versioned_table import VersionedTable
 from streamflow.engine.watermarks import EntryClock
 from streamflow.kit.run import applied
+from streamflow.logs.place import PLACE
 from streamflow.nodes.foreign_operators import Settle, Subscribe
 from streamflow.nodes.join_operators import Apart, Upsert
 from streamflow.nodes.operators import (
@@ -100,7 +101,16 @@ class Binding:
             if topic is not None:
                 self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
                 self.names[f"texts_{number}"], self.names[f"text_{number}"] = self.outputs.texts(topic)
+            if node.level_topics:
+                self.names[f"leveled_{number}"] = {
+                    level: self._ways_out(each) for level, each in (("", topic or ""), *node.level_topics)
+                }
+        self.names[PLACE] = partial(self.program.place, self.names["task"].partition)
         return self.program.bind(self.names)
+
+    def _ways_out(self, topic: str) -> tuple[Any, ...]:
+        (routes, route), (texts, text) = self.outputs.router(topic), self.outputs.texts(topic)
+        return routes.get, route, texts.get, text
 
     def _bind_node(self, number: int, node: PlannedNode) -> None:
         names, operator = self.names, node.operator
@@ -167,7 +177,8 @@ class Binding:
             self.untold.append(made.untold_count)
         if isinstance(made, ProcessTable):
             self.processes.append(made)
-            bus = self.names["task"].bus
+            task = self.names["task"]
+            bus, made.place = task.bus, {"task": f"{task.stage.name}/{task.partition}", "node": node.name}
             if isinstance(made.node, Watch) and bus is not None:
                 made.node.say = partial(bus.alert, node.name)
             elif isinstance(made.node, VersionedWrites):

@@ -67,8 +67,7 @@ class Correlator:
         self._probed: dict[str, Any] | None = None
         self._events = None if bus is None else WalkEvents(bus, program, partition, outputs)
         self._entries = {entry.topic: (number, entry) for number, entry in enumerate(stage.entries)}
-        onward = [node.repartition_topic for node in stage.nodes]
-        self._onward = frozenset(topic for topic in onward if topic is not None)
+        self._onward = frozenset(topic for node in stage.nodes for topic in node.onward_topics)
         self.cancelled = cancelled
         #: What is handed to a sink, or scored, in the order of the rows cannot leave one of them out.
         self._in_step = any(isinstance(node.operator, Deliver | Score) for node in stage.nodes)

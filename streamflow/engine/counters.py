@@ -110,7 +110,7 @@ class TaskCounters:
 
     def with_dead(self, flat: tuple[int, ...], node: str, count: int) -> tuple[int, ...]:
         """`flat` with so many more dead letters of a node."""
-        place = len(self.events_in) + 2 * len(self.passed) + list(dict.fromkeys(self._names())).index(node)
+        place = len(self.events_in) + 2 * len(self.passed) + self._names().index(node)
         return (*flat[:place], flat[place] + count, *flat[place + 1 :])
 
     def resume(self, flat: tuple[int, ...]) -> None:
@@ -124,7 +124,8 @@ class TaskCounters:
 
     def _names(self) -> list[str]:
         stage = self.program.stage
-        return [*(entry.node for entry in stage.entries), *(node.name for node in stage.nodes)]
+        entries = (entry.node for entry in stage.entries if not entry.level)
+        return [*entries, *(node.name for node in stage.nodes)]
 
     def by_node(self) -> dict[str, NodeCounts]:
         """Rows in and out of every node, the entries included.
@@ -144,6 +145,8 @@ class TaskCounters:
             dead[name] = dead.get(name, 0) + count
         for entry, rows in zip(self.program.stage.entries, self.events_in, strict=True):
             lost = dead.get(entry.node, 0)
+            if entry.level:  # one of the topics of a node that was counted
+                rows += counts[entry.node].rows_in
             counts[entry.node] = NodeCounts(rows, rows - lost, 0, lost)
         for node in self.program.stage.nodes:
             number = self.program.numbers[node.name]

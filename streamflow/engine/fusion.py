@@ -27,7 +27,7 @@ from streamflow.engine.join_code import Below, JoinCode
 from streamflow.engine.leaving_code import leave
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.lookup_code import look_up, widened
-from streamflow.engine.run_shape import ends_run, leaves, needs_time
+from streamflow.engine.run_shape import ends_run, leaves, needs_time, too_deep
 from streamflow.engine.source_code import GuardedLoop, SourceCode
 from streamflow.engine.time_code import follow_time
 from streamflow.model.approval import Outcome
@@ -80,13 +80,14 @@ class Fusion:
     ) -> None:
         self._stage, self._probed = stage, probed
         self._layouts = layouts
-        self._fused = fused
+        self._fused, self._too_deep = fused, too_deep(stage.nodes)
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
         self._children: dict[str, list[PlannedNode]] = {}
-        #: Per node the one that takes the rows that fail there.
+        #: Per node the one that takes the rows that fail there, or are too many.
         self._rescued: dict[str, PlannedNode] = {}
+        limits = {node.name for node in stage.nodes if isinstance(node.operator, Limit)}
         for node in stage.nodes:
-            if isinstance(node.operator, Rescued):
+            if isinstance(node.operator, Rescued) or (isinstance(node.operator, Output) and node.inputs[0] in limits):
                 self._rescued[node.inputs[0]] = node
                 continue
             for name in node.inputs:
@@ -118,7 +119,8 @@ class Fusion:
         return self._numbers[node.name]
 
     def _inline(self, node: PlannedNode) -> bool:
-        return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        single = len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        return self._fused and single and node.name not in self._too_deep
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
         """Nodes whose statements stand in the same function as `name`'s, in order. See `ends_run`."""
@@ -133,7 +135,7 @@ class Fusion:
     def _rescued_below(self, name: str) -> list[PlannedNode]:
         """Nodes for rows that fail at `name` whose statements stand beside it."""
         rescued = self._rescued.get(name)
-        return [] if rescued is None or not self._fused else [rescued, *self._inline_below(rescued.name)]
+        return [] if rescued is None or not self._inline(rescued) else [rescued, *self._inline_below(rescued.name)]
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
@@ -303,7 +305,10 @@ class Fusion:
                     self._fold_code(node, node.operator).prologue()
                 case _:
                     pass
-            if leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
+            if node.level_topics:
+                names = ", ".join(f"{name}_{number}" for name in ("known", "route", "sent", "text"))
+                code.line(f"{names} = leveled_{number}[task.level]")
+            elif leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
                 code.line(f"known_{number} = routes_{number}.get; sent_{number} = texts_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
@@ -360,7 +365,7 @@ class Fusion:
             case Apply() | Await() | Process() | Park():
                 self._python_code(node, row, key, key_of, root)
             case Distinct() | Limit():
-                self._gate(node, operator, row, key, key_of, root)
+                self._gate(node, row, key, key_of, root)
             case Upsert() | Subscribe() | Settle():
                 self._table(node, operator, row, key, key_of, root)
             case Emit() | Hand() | Deliver():
@@ -421,31 +426,25 @@ class Fusion:
         with code.block("else:"):
             yield
 
-    def _gate(
-        self,
-        node: PlannedNode,
-        operator: Distinct | Limit,
-        row: str,
-        key: str,
-        key_of: Expression | None,
-        root: str,
-    ) -> None:
+    def _gate(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """A row passes or not, by what its key has seen."""
         code, number = self.source, self.number(node)
+        limit = node.operator if isinstance(node.operator, Limit) else None
         with code.block(self._keyed_head(node, key, key_of, root)):
-            if isinstance(operator, Limit):
-                head = f"if w_{number}.take({key}, t):"
-            else:
-                identity = ", ".join([key, *(part.python(row) for part in operator.parts)])
-                code.line(f"x{number} = w_{number}.judge({f'({identity})' if operator.parts else key}, t)")
+            if isinstance(node.operator, Distinct):
+                identity = ", ".join([key, *(part.python(row) for part in node.operator.parts)])
+                code.line(f"x{number} = w_{number}.judge({f'({identity})' if node.operator.parts else key}, t)")
                 code.line(f"if x{number} is None: task.late({number}, t, {key}, {row})")
-                head = f"elif x{number}:"
-            with code.block(head):
+            with code.block(f"elif x{number}:" if limit is None else f"if w_{number}.take({key}, t):"):
                 code.line(f"n_{number} += 1")
                 self._forward(node.name, row, key, None, root)
-            if isinstance(operator, Limit) and operator.topic is not None:
+            aside = self._rescued.get(node.name)
+            if limit is not None and (limit.topic is not None or aside is not None):
                 with code.block("else:"):
-                    leave(self.source, number, key, key_of, f"encode({row})")
+                    if aside is not None:
+                        self._enter(aside, node.name, row, key, None, root)
+                    if limit.topic is not None:
+                        leave(self.source, number, key, key_of, f"encode({row})")
 
     def _redirect(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """Rows go on elsewhere: under another key, to one of several outputs, or as others."""

@@ -18,7 +18,7 @@ class Marks:
         self._outputs, self._partition = outputs, partition
         held_ms = held_back_ms(stage.nodes)
         #: Topics, and how far the rows there may be behind.
-        self.topics = {node.repartition_topic: held_ms[node.name] for node in stage.nodes if node.repartition_topic}
+        self.topics = {topic: held_ms[node.name] for node in stage.nodes for topic in node.onward_topics}
         self._sent: ProducerMark | None = None
 
     def add(self, watermark_ms: int, idle: bool, data_end: Callable[[], int]) -> None:

@@ -67,9 +67,9 @@ def port_watermark(
 
 def _entries_before(stage: Stage, name: str) -> set[int] | None:
     """Numbers of the entries that a node's rows come from; None when they do not keep their time on the way."""
-    for number, entry in enumerate(stage.entries):
-        if entry.node == name:
-            return {number}
+    own = {number for number, entry in enumerate(stage.entries) if entry.node == name}
+    if own:
+        return own
     node = next(each for each in stage.nodes if each.name == name)
     if not isinstance(node.operator, _KEEPS_TIME):
         return None

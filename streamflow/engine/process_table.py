@@ -15,6 +15,7 @@ from streamflow.errors import Problem, TopologyError
 from streamflow.kit.keystate import KeyState
 from streamflow.kit.process import Process
 from streamflow.kit.run import Fail, Give, KeyedRun
+from streamflow.logs.place import at
 from streamflow.model.schema import FieldType
 from streamflow.nodes import operators
 from streamflow.state.keys import checked_key_bytes, key_from_bytes
@@ -62,6 +63,8 @@ class ProcessTable:
         now: Callable[[], int],
     ) -> None:
         self.name = operator.table
+        #: Task and node, for log lines of timers.
+        self.place: dict[str, str] = {}
         self.node = node
         self._store, self._give, self._fail = store, give, fail
         self._integer_keys = key_type is FieldType.INT
@@ -117,12 +120,14 @@ class ProcessTable:
         last = watermark_ms >= END_OF_TIME
         if last and not self.node.fires_at_end:
             watermark_ms, last = self._data_end(), False
-        self._run.fire(watermark_ms, self._give, self._fail, last=last)
+        with at(self.place):
+            self._run.fire(watermark_ms, self._give, self._fail, last=last)
 
     def tick(self, now_ms: int, watermark_ms: int) -> bool:
         """Fire the clock timers that are due; whether there was one. watermark_ms: the task's, which this table may be
         behind."""
-        fired = self._run.fire_clock(now_ms, self._watermark_now(), self._give, self._fail)
+        with at(self.place):
+            fired = self._run.fire_clock(now_ms, self._watermark_now(), self._give, self._fail)
         if self.overdue:
             self.settle()
         return fired

@@ -46,6 +46,11 @@ class Program:
     ahead: tuple[tuple[str, ...], ...]
     probed: Callable[[], tuple[SourceCode, CodeType]]
 
+    def place(self, partition: int, code: CodeType, line: int) -> dict[str, str]:
+        """Where a line of generated code of a task stands, for the log."""
+        source = self.source if code.co_filename == self.source.filename else self.probed()[0]
+        return {"task": f"{self.stage.name}/{partition}", "node": source.owner_of(line)}
+
     def bind(self, names: dict[str, Any], code: CodeType | None = None) -> dict[str, Any]:
         """Run a module, the usual one unless given, in a namespace with these names; it has the functions."""
         namespace: dict[str, Any] = {**FUNCTIONS, **names}

@@ -137,14 +137,16 @@ class Scorer:
         try:
             return self._models.is_ready(self._card(self._wanted))
         except ModelError as error:
-            log.error("version %s of model %s is not used: %s", self._wanted, self._operator.model, error)
+            said = "version %s of model %s is not used: %s"
+            log.error(said, self._wanted, self._operator.model, error, extra={"node": self.node})
             self._wanted = self.version
             return False
 
     def swap(self) -> None:
         """At a checkpoint: from now on use the newest version that is loaded."""
         if self.is_stale():
-            log.info("node %s: model %s %s → %s", self.node, self._operator.model, self.version, self._wanted)
+            said = "node %s: model %s %s → %s"
+            log.info(said, self.node, self._operator.model, self.version, self._wanted, extra={"node": self.node})
             self.version = self._wanted
         self._memo.clear()
 
@@ -222,7 +224,7 @@ class Scorer:
             if len(rows) > 1:
                 return [self._shadows([each])[0] for each in rows]
             self._count(version).failed += 1
-            log.debug("shadow %s of node %s: %s", version, self.node, error)
+            log.debug("shadow %s of node %s: %s", version, self.node, error, extra={"node": self.node})
             found = [None]
         return [self._absent if answer is None else answer for answer in found]
 

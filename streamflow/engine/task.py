@@ -67,6 +67,9 @@ class Task(Failing):
     its nodes use of the process. bus: where events go, in the checkpoints; None: there are none.
     """
 
+    #: Of the rows at hand; those of windows and timers have none. Read by the fused code.
+    level = ""
+
     def __init__(
         self,
         program: Program,
@@ -251,6 +254,7 @@ class Task(Failing):
     ) -> None:
         times, decoded = given
         entry, rows = clock.entry, decoded.rows
+        self.level = entry.level
         self._slice = current = Slice(entry, chunk, start, rows, decoded.kept)
         function = self._function(number, current, bad)
         if entry.kind is EntryKind.SOURCE:
@@ -399,21 +403,21 @@ class Task(Failing):
     def _emit(self, number: int, node: str, start: int, end: int, rows: Any, final: bool) -> None:
         if self.bus is not None and final and end > start:
             rows = self.bus.closing(node, start, end, rows)
-        before, self._closing = self._closing, node
+        before, self._closing, self.level = (self._closing, self.level), node, ""
         try:
             with self._correlator.apart(node):
                 self.functions[f"close_{number}"](start, end, rows, final)
         finally:
-            self._closing = before
+            self._closing, self.level = before
 
     def _give(self, number: int, node: str, key: Any, time_ms: int, rows: list[Any], left: Left | None = None) -> None:
         """Rows of a timer, or that have waited, go on."""
-        before, self._closing = self._closing, node
+        before, self._closing, self.level = (self._closing, self.level), node, ""
         try:
             with self._correlator.apart(node, left) as probed:
                 (self.functions if probed is None else probed)[f"emit_{number}"](rows, key, time_ms, None)
         finally:
-            self._closing = before
+            self._closing, self.level = before
 
     def _timer_failed(self, node: str, key: Any, timer: Timer, error: EventError) -> None:
         """A timer has no record: its dead letter says which it was."""

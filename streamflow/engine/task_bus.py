@@ -40,7 +40,7 @@ class TaskBus:
         ]
         self._late_told, self._dropped_told = list(counters.late), list(counters.dropped)
         self._closed: list[tuple[str, int, int, int]] = []
-        self._approvals: list[tuple[str, bool, dict[str, Any]]] = []
+        self._approvals: list[tuple[str, bool, dict[str, Any], str]] = []
         self._alerts: list[tuple[str, bool, dict[str, Any]]] = []
         self._parking: list[tuple[EventType, str, dict[str, Any], str]] = []
         self._secret_fields = bus.secret_fields
@@ -56,9 +56,9 @@ class TaskBus:
         self._closed.append((node, start, end, len(counted)))
         return counted
 
-    def approval(self, node: str, is_request: bool, data: dict[str, Any]) -> None:
-        """A row waits for people from now on, or waits no more."""
-        self._approvals.append((node, is_request, data))
+    def approval(self, node: str, is_request: bool, data: dict[str, Any], actor: str) -> None:
+        """A row waits for people from now on, or waits no more, by the word of `actor`."""
+        self._approvals.append((node, is_request, data, actor))
 
     def parking(self, kind: EventType, node: str, data: dict[str, Any], position: str) -> None:
         """A key is parked at a node, or released."""
@@ -79,9 +79,9 @@ class TaskBus:
             if node is not None and each.changes:
                 changed = {"view": each.table, "count": len(each.changes)}
                 self._say(EventType.WIDGET_UPDATE_REQUESTED, node, changed, Severity.DEBUG, placed=False)
-        for node, is_request, data in self._approvals:
+        for node, is_request, data, actor in self._approvals:
             kind = EventType.APPROVAL_REQUESTED if is_request else EventType.APPROVAL_DECIDED
-            self._say(kind, node, data, placed=False)
+            self._say(kind, node, data, placed=False, actor=actor)
         self._approvals.clear()
         for node, is_raised, data in self._alerts:
             kind = EventType.ALERT_RAISED if is_raised else EventType.ALERT_CLEARED
@@ -138,6 +138,7 @@ class TaskBus:
             first = found[0]
             position = "/".join(first[name] for name in ("sf-topic", "sf-partition", "sf-offset") if name in first)
             data = {"reason": reason, "count": len(found), "topic": self._dead_topic}
+            data |= {"error_class": first["sf-class"], "attempts": int(first["sf-attempts"])}
             self._say(EventType.DEAD_LETTER_ADDED, node, data, Severity.WARNING, position)
 
     def _say(
@@ -150,12 +151,21 @@ class TaskBus:
         *,
         placed: bool = True,
         key: str = "",
+        actor: str = "",
     ) -> None:
         subject = f"{self._topology}/{node}"
         schema, body = checked(kind, {**self._place, **data} if placed else data)
         together = key or subject
         event = new_event(
-            self._source, kind, subject, schema, body, severity=severity, partitionkey=together, position=position
+            self._source,
+            kind,
+            subject,
+            schema,
+            body,
+            severity=severity,
+            partitionkey=together,
+            position=position,
+            actor=actor,
         )
         place, lists = together.encode(), self._outputs.lists(self.topic)
         lists[partition_of(place, len(lists))].append((place, event.encode(), HEADERS))

@@ -48,7 +48,7 @@ class WalkEvents:
         self.source = f"urn:streamflow:task:{plan.identity}/{stage.name}/{partition}"
         self.place: dict[str, Any] = {"stage": stage.name, "partition": partition, "worker": bus.worker}
         self._lists = outputs.lists(bus.topic)
-        self._onward = {node.repartition_topic for node in stage.nodes}
+        self._onward = {topic for node in stage.nodes for topic in node.onward_topics}
         self._names, self._numbers = [node.name for node in stage.nodes], program.numbers
         self._rescues = [isinstance(node.operator, Rescued) for node in stage.nodes]
         #: Nodes that get the rows of each entry first.

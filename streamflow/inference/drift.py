@@ -20,6 +20,8 @@ else:
 
 #: Rows that are remembered: at twice as many all counts are halved, so that the index follows what comes now.
 WINDOW_ROWS = 10_000
+#: Fewer rows say nothing: the index of so many that are just like the training data is 0.02, of ten it is 1.
+LEAST_ROWS = 500
 _LEAST = 1e-4
 
 
@@ -45,12 +47,12 @@ class Drift:
                 counts /= 2
 
     def index(self) -> dict[str, float]:
-        """The index of every watched input; empty before rows came."""
+        """The index of every watched input of which enough values came."""
         found = {}
         for _, each in self._watched:
             counts = self._counts[each.name]
             total = float(counts.sum())
-            if total:
+            if total >= LEAST_ROWS:
                 pairs = zip((counts / total).tolist(), each.shares, strict=True)
                 clipped = [(max(share, _LEAST), max(trained, _LEAST)) for share, trained in pairs]
                 found[each.name] = sum((p - q) * math.log(p / q) for p, q in clipped)

@@ -5,6 +5,7 @@ import sys
 
 import orjson
 
+from streamflow.logs.place import place_of
 from streamflow.logs.trace import TRACE_ID
 
 _HARMLESS = "NotEnoughReplicasError"
@@ -20,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **place_of(record),
         }
         if trace_id := TRACE_ID.get():
             body["trace_id"] = trace_id

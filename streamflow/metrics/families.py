@@ -3,34 +3,30 @@
 Counts are set from plain integers between chunks; nothing here is called per event.
 """
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from streamflow.metrics.alerts import AlertMetrics
 from streamflow.metrics.calls import CallMetrics
 from streamflow.metrics.declared import DeclaredMetrics
 from streamflow.metrics.model_families import ModelFamilies
+from streamflow.metrics.node_info import NodeInfo
 from streamflow.metrics.node_rates import NodeRates
+from streamflow.metrics.process import add_process_metrics
+from streamflow.metrics.shown import Shown
 from streamflow.metrics.stream_families import StreamFamilies
+from streamflow.metrics.timers import TimerMetrics
 
 _OPENMETRICS, _PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """Metric families with their labels. One registry per worker process."""
+    """Metric families with their labels. One registry per worker process. hidden: nodes whose series are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: frozenset[str] = frozenset()) -> None:
         self.registry = registry = CollectorRegistry()
+        self.shown = Shown(registry, hidden)
         stage, table = ("topology", "stage"), ("topology", "table")
         node, task = (*stage, "node"), (*stage, "partition")
         said = "rows that came to a node since its tasks opened"
@@ -70,6 +66,8 @@ class Metrics:
         self.lag_records = Gauge(
             "streamflow_lag_records", "records of the inputs not yet committed", task, registry=registry
         )
+        said = "records not yet committed of each level of a node, the ordinary one without a name"
+        self.level_lag = Gauge("streamflow_level_lag_records", said, (*task, "node", "level"), registry=registry)
         self.state_bytes = Gauge("streamflow_state_bytes", "bytes of a task's store", task, registry=registry)
         said = "how far a restore is, 1 when done"
         self.restore_ratio = Gauge("streamflow_restore_ratio", said, task, registry=registry)
@@ -83,18 +81,15 @@ class Metrics:
         self.live_clients = Gauge("streamflow_live_clients", "followers of tables", ("topology",), registry=registry)
         self.models, self.calls = ModelFamilies(registry), CallMetrics(registry)
         self.alerts, self.declared = AlertMetrics(registry), DeclaredMetrics(registry)
-        self.stream, self.rates, self.declared = (
-            StreamFamilies(registry),
-            NodeRates(registry),
-            DeclaredMetrics(registry),
-        )
-        _add_process(registry)
+        self.stream, self.rates, self.info = StreamFamilies(registry), NodeRates(registry), NodeInfo(registry)
+        self.timers = TimerMetrics(registry)
+        add_process_metrics(registry)
 
     def forget_tasks(self) -> None:
         """Before gauges are filled: what a task that has moved away showed last is not true any more."""
         for gauge in (
             self.rows_in, self.rows_out, self.rows_late, self.rows_dead, self.rows_dropped, self.watermark_seconds,
-            self.watermark_lag_seconds, self.lag_records, self.state_bytes, self.restore_ratio,
+            self.watermark_lag_seconds, self.lag_records, self.level_lag, self.state_bytes, self.restore_ratio,
             *self.models.of_tasks, *self.stream.of_tasks, *self.rates.of_tasks,
         ):  # fmt: skip
             gauge.clear()
@@ -109,11 +104,5 @@ class Metrics:
     def render(self, accept: str) -> tuple[bytes, str]:
         """Exposition in what the scraper accepts, and its media type; examples are in OpenMetrics only."""
         if _OPENMETRICS in accept:
-            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
-        return generate_latest(self.registry), _PLAIN
-
-
-def _add_process(registry: CollectorRegistry) -> None:
-    """CPU, memory, open files and garbage collections of this process, read when they are asked for."""
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
+            return openmetrics.generate_latest(self.shown), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+        return generate_latest(self.shown), _PLAIN

@@ -11,7 +11,9 @@ from streamflow.kit.rows import schema_of
 from streamflow.nodes.kind import NodeConfig, NodeKind
 
 #: Options that change how a result is had, and not which.
-_HOW = frozenset({"resilience", "concurrency", "order", "processes", "memory_bytes", "connections", "connect_timeout"})
+_HOW = frozenset(
+    {"resilience", "concurrency", "order", "processes", "threads", "memory_bytes", "connections", "connect_timeout"}
+)
 
 
 def identity_of(kind: NodeKind, config: NodeConfig) -> str:

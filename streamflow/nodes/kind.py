@@ -249,8 +249,12 @@ class NodeKind(ABC):
     rekeys: ClassVar[bool] = False
     #: Whether of the results of a key only the last one follows from the events alone, and not those on the way to it.
     settles: ClassVar[bool] = False
+    #: Outputs that others may read as `node.output`, beside the rows that are read by the node's name.
+    asides: ClassVar[tuple[str, ...]] = ()
     #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.
     inputs_apart: ClassVar[tuple[int, int] | None] = None
+    #: Whether a node that `requires` what those before do not gets its rows by a topic of its own, for other workers.
+    parts_off: ClassVar[bool] = False
     #: Whether a single `on` is meant for the first of such inputs only.
     on_first_only: ClassVar[bool] = False
 

@@ -17,7 +17,7 @@ from streamflow.nodes.call import Call, declared, output_schema
 from streamflow.nodes.identity import code_of
 from streamflow.nodes.kind import Category, Flow, Lowered, Lowering, Mode, NodeKind
 from streamflow.nodes.operators import Apply, Await, Operator
-from streamflow.nodes.resilience import AsyncConfig, is_ordered, mark_of, policy_of
+from streamflow.nodes.resilience import AsyncConfig, is_ordered, mark_of, needs_waiting, policy_of
 
 
 class PythonConfig(AsyncConfig):
@@ -54,6 +54,7 @@ class Python(NodeKind):
         Mode.ASYNC,
     )
     config_type = PythonConfig
+    parts_off = True
     example = {"call": "streamflow.kit.samples:in_fahrenheit"}
 
     @classmethod
@@ -100,7 +101,7 @@ def _check_way(found: Declaration, config: PythonConfig, lowering: Lowering) -> 
         lowering.problem("an `async def` is awaited, it needs no processes", "leave this out", "processes")
     elif not found.is_async and config.processes is None:
         remedy = "write `async def`, give `processes`, or leave this out"
-        for option in _needs_waiting(config):
+        for option in needs_waiting(config):
             lowering.problem("the function is called in the worker, which does not wait for it", remedy, option)
     elif config.processes is not None:
         if found.input_type is None:
@@ -121,16 +122,6 @@ def _check_mark(found: Declaration, config: PythonConfig, lowering: Lowering) ->
     if mark is not None and (field is None or field.type is not FieldType.BOOL):
         remedy = f"add `{mark}: bool = False` to the row class"
         lowering.problem(f"the function's rows have no bool {mark!r}", remedy, "resilience.cache.mark")
-
-
-def _needs_waiting(config: PythonConfig) -> list[str]:
-    """Options that are not for a function that holds the loop."""
-    found = sorted(config.model_fields_set & {"concurrency", "order"})
-    if config.resilience is not None:
-        retry = config.resilience.retry
-        found += [f"resilience.{name}" for name in sorted(config.resilience.model_fields_set - {"retry", "fallback"})]
-        found += [f"resilience.retry.{name}" for name in sorted(retry.model_fields_set - {"attempts", "on"})]
-    return found
 
 
 def _path(found: Declaration) -> str:

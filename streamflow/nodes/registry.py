@@ -59,6 +59,7 @@ from streamflow.nodes.table import Table
 from streamflow.nodes.table_join import TableJoin
 from streamflow.nodes.tables_join import TablesJoin
 from streamflow.nodes.threshold import Threshold
+from streamflow.nodes.wasm import Wasm
 from streamflow.nodes.webhook import Webhook
 from streamflow.nodes.window import Window
 
@@ -71,6 +72,7 @@ _BUILT_IN: tuple[type[NodeKind], ...] = (
     Window,
     Process,
     Python,
+    Wasm,
     Deduplicate,
     RateLimit,
     Join,

@@ -61,6 +61,9 @@ class CacheConfig(NodeConfig):
     disk_bytes: int = Option(
         0, ge=0, le=1 << 40, description="bytes of results on the worker's disk, where they outlive it; 0: none"
     )
+    shared: bool = Option(
+        False, description="results on disk are told to the other workers through a topic, so that none asks again"
+    )
     min_took: DurationMs = Option(0, ge=0, description="results of calls that took less are not worth keeping")
     mark: FieldName | None = Option(
         None, description="bool field that says whether a result had been kept; a function's row class must have it"
@@ -71,6 +74,9 @@ class ResilienceConfig(NodeConfig):
     """What an async node does about failures. What is left out is off, but for the time-out and three attempts."""
 
     timeout: DurationMs = Option(30_000, ge=1, le=3_600_000, description="of one attempt")
+    expires: DurationMs | None = Option(
+        None, ge=1, description="rows whose event time is longer ago when their turn comes are left out, and counted"
+    )
     retry: RetryConfig = Option(default_factory=RetryConfig, description="how failed attempts are repeated")
     breaker: BreakerConfig | None = Option(None, description="leaves a target alone that fails, one circuit per host")
     bulkhead: int | None = Option(None, ge=1, le=100_000, description="attempts under way in one worker, of all tasks")
@@ -91,6 +97,16 @@ class AsyncConfig(NodeConfig):
     resilience: ResilienceConfig | None = Option(None, description="what is done about failures")
 
 
+def needs_waiting(config: AsyncConfig) -> list[str]:
+    """Options that are not for a function that holds the loop."""
+    found = sorted(config.model_fields_set & {"concurrency", "order"})
+    if config.resilience is not None:
+        retry = config.resilience.retry
+        found += [f"resilience.{name}" for name in sorted(config.resilience.model_fields_set - {"retry", "fallback"})]
+        found += [f"resilience.retry.{name}" for name in sorted(retry.model_fields_set - {"attempts", "on"})]
+    return found
+
+
 def is_ordered(config: AsyncConfig, lowering: Lowering) -> bool:
     """Whether rows leave in the order of the input; where they must, anything else is a problem."""
     if config.order == "unordered" and lowering.input.repeats:
@@ -106,9 +122,13 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     if config.fallback is not None:
         _check_fallback(config.fallback, result, lowering)
     retry, breaker, rate, cache = config.retry, config.breaker, config.rate_limit, config.cache
+    if cache is not None and cache.shared and not cache.disk_bytes:
+        message = "results of other workers are kept on disk, and none are"
+        lowering.problem(message, "add disk_bytes", "resilience.cache.shared")
     on = frozenset(ErrorClass(each) for each in retry.on)
     return Policy(
         timeout_ms=config.timeout,
+        expires_ms=config.expires or 0,
         retry=Retry(retry.attempts, retry.base, retry.factor, retry.cap, retry.jitter, on),
         breaker=_breaker(breaker) if breaker else None,
         bulkhead=config.bulkhead or 0,
@@ -120,7 +140,16 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
 
 def _cache(config: CacheConfig, identity: str) -> CachePlan:
     digest = sha256(identity.encode()).digest()[:_IDENTITY_BYTES]
-    return CachePlan(config.size, config.max_bytes, config.ttl, config.disk_bytes, digest, config.min_took, config.mark)
+    return CachePlan(
+        config.size,
+        config.max_bytes,
+        config.ttl,
+        config.disk_bytes,
+        digest,
+        config.min_took,
+        config.mark,
+        config.shared,
+    )
 
 
 def mark_of(config: ResilienceConfig | None) -> str | None:

@@ -1,12 +1,18 @@
 """source: reads a topic. The only kind without an input; the planner makes it an entry of a stage."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import Field, StringConstraints
 
+from streamflow.model.codec import RowCodec
 from streamflow.model.durations import format_duration
 from streamflow.nodes.kind import Category, DurationMs, Flow, Lowered, Lowering, NodeConfig, NodeKind, TopicName
 from streamflow.nodes.operators import Pass
+
+LevelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,29}$")]
+Share = Annotated[int, Field(ge=2, le=1_000)]
 
 
 class FarTime(NodeConfig):
@@ -15,6 +21,21 @@ class FarTime(NodeConfig):
     limit: DurationMs = Field(ge=0, description="how far is allowed")
     policy: Literal["dead_letter", "clamp", "accept"] = Field(
         "dead_letter", description="put the event aside, take the record's time instead, or let it be"
+    )
+
+
+class TimerConfig(NodeConfig):
+    """Rows that the worker itself publishes into the topic, again and again; what polls stands behind them."""
+
+    every: DurationMs = Field(ge=100, description="time between two events of a row")
+    rows: list[dict[str, Any]] = Field(
+        [{}],
+        min_length=1,
+        max_length=10_000,
+        description="an event each, without its event time; spread evenly over `every`",
+    )
+    missed: Literal["skip", "all"] = Field(
+        "skip", description="of moments that nobody was there for only the last is made up for, or up to 1,000"
     )
 
 
@@ -48,6 +69,19 @@ class SourceConfig(NodeConfig):
     partitions: int | None = Field(
         None, ge=1, le=10_000, description="partitions of the topic when it has to be created"
     )
+    priorities: Mapping[LevelName, Share] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="levels of events that go first, each in a topic `<topic>.<level>`, with its share of the work "
+        "while others wait too; ordinary events have 1",
+    )
+
+    timer: TimerConfig | None = Field(None, description="events that come at an interval, for polling")
+
+    @property
+    def level_topics(self) -> dict[str, str]:
+        """Topics of the levels, by level."""
+        return {level: f"{self.topic}.{level}" for level in self.priorities}
 
 
 class Source(NodeKind):
@@ -81,6 +115,8 @@ class Source(NodeKind):
             what = "is no field" if field is None else f"is {field.type}"
             lowering.problem(f"an id is a field of str or int, {config.execution_id!r} {what}", key="execution_id")
         _check_time(config, lowering)
+        if config.timer is not None:
+            _check_timer(config, config.timer, lowering)
         return None if lowering.failed else Lowered(Pass(), Flow(schema, key, config.key))
 
 
@@ -96,3 +132,22 @@ def _check_time(config: SourceConfig, lowering: Lowering) -> None:
         lowering.problem(
             f"{format_duration(config.past.limit)} is less than watermark_delay", "raise it, or lower the delay", "past"
         )
+
+
+def _check_timer(config: SourceConfig, timer: TimerConfig, lowering: Lowering) -> None:
+    """Events of a timer are told from each other by row and event time."""
+    if config.event_time is None:
+        lowering.problem("the events of a timer need an event time", "name a timestamp field: event_time: at", "timer")
+        return
+    codec, seen = RowCodec(lowering.input.schema, reject_unknown=True), set[bytes]()
+    for number, row in enumerate(timer.rows):
+        value, place = orjson.dumps({**row, config.event_time: 0}), f"timer.rows.{number}"
+        for _, error in codec.decode([value]).bad:
+            lowering.problem(str(error), key=place)
+        if config.event_time in row:
+            lowering.problem(f"{config.event_time!r} is filled in", "leave it out", place)
+        if config.key is not None and row.get(config.key) is None:
+            lowering.problem(f"the key {config.key!r} is null", "give it a value", place)
+        if value in seen:
+            lowering.problem("this row is there already", "leave one out, or give rows a name", place)
+        seen.add(value)

@@ -18,6 +18,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             {
                 "name": stage.name,
                 "reads": list(stage.input_topics),
+                "requires": {node: list(names) for node, names in stage.requires},
                 "entries": [_entry(entry) for entry in stage.entries],
                 "nodes": [_node(node) for node in stage.nodes],
                 "tables": [_table(table) for table in stage.tables],
@@ -46,6 +47,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "key": entry.key.source if entry.key else None,
         "event_time": entry.event_time,
         "watermark_delay_ms": entry.watermark_delay_ms,
+        **({"level": entry.level, "share": entry.share} if entry.level else {}),
     }
 
 

@@ -9,8 +9,10 @@ topology ──plan──► Plan
                    └── topics: TopicPlan     what must exist before start
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from streamflow.model.expression import Expression
 from streamflow.model.schema import FieldType, Schema
@@ -49,6 +51,7 @@ class TopicRole(StrEnum):
     OUTCOMES = "outcomes"
     CONTROL = "control"
     GLOBAL_TABLE = "global_table"
+    KEPT_RESULTS = "kept_results"
     EVENTS = "events"
 
 
@@ -95,6 +98,7 @@ class Entry:
     parks: whether and how its keys are parked. releases: for topics of releases the entry whose keys they are about.
     execution_id, execution_header: field with the id of an event's execution, and whether any record may have one in
     its header; of sources.
+    level, share: of a topic of events that go before others of the same node (nodes/source.py), which have the share 1.
     """
 
     topic: str
@@ -116,6 +120,8 @@ class Entry:
     releases: str = ""
     execution_id: str | None = None
     execution_header: bool = False
+    level: str = ""
+    share: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,8 @@ class PlannedNode:
     """A node of a stage. `inputs` are names of nodes in the same stage or of entries; outputs follow from them.
 
     A key_by whose rows leave through a repartition topic has `repartition_topic`; its operator is Rekey, and the
-    nodes behind it live in another stage, whose entry has the same node name.
+    nodes behind it live in another stage, whose entry has the same node name. Rows of level l leave through the topic
+    that `level_topics` has for l.
     """
 
     name: str
@@ -134,6 +141,14 @@ class PlannedNode:
     key_name: str | None
     key: Expression | None
     repartition_topic: str | None = None
+    level_topics: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def onward_topics(self) -> tuple[str, ...]:
+        """Topics by which its rows go to another stage."""
+        if self.repartition_topic is None:
+            return ()
+        return (self.repartition_topic, *(topic for _, topic in self.level_topics))
 
     @property
     def key_type(self) -> FieldType:
@@ -185,17 +200,32 @@ class GlobalTablePlan:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
+    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition.
+
+    requires: of its nodes that require something of workers, the name and what.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     nodes: tuple[PlannedNode, ...]
     tables: tuple[TablePlan, ...]
+    requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a worker must have to run it."""
+        return frozenset(name for _, names in self.requires for name in names)
 
     @property
     def input_topics(self) -> tuple[str, ...]:
         """Topics it reads, in entry order."""
         return tuple(entry.topic for entry in self.entries)
+
+    @property
+    def leveled(self) -> tuple[Entry, ...]:
+        """Entries of nodes whose rows come by several levels."""
+        nodes = {entry.node for entry in self.entries if entry.level}
+        return tuple(entry for entry in self.entries if entry.node in nodes)
 
     def keeper(self, table: TablePlan) -> Operator | ParkedKeys:
         """What keeps a table of the stage: the operator of a node, or an entry that parks."""
@@ -233,11 +263,27 @@ class ErrorBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerPlan:
+    """Rows that workers publish into a source topic every so often: JSON objects, `time` is filled in.
+
+    key: field with their key, None: they have none. makes_up: whether moments that were missed are made up for.
+    """
+
+    node: str
+    topic: str
+    time: str
+    key: str | None
+    every_ms: int
+    rows: tuple[Mapping[str, Any], ...]
+    makes_up: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything the runtime needs to know of a topology.
 
     run: name of a run of its own (plan/runs.py), empty for the live one. repairs: notes on repartitions that were not
-    declared.
+    declared. unmetered: nodes without series in the metrics.
     """
 
     topology: str
@@ -260,6 +306,8 @@ class Plan:
     global_tables: tuple[GlobalTablePlan, ...] = ()
     repairs: tuple[str, ...] = ()
     error_budgets: tuple[ErrorBudget, ...] = ()
+    timers: tuple[TimerPlan, ...] = ()
+    unmetered: frozenset[str] = frozenset()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

@@ -6,6 +6,7 @@ topology ──resolve──► checked nodes ──┐
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from streamflow.errors import Problem, TopologyError
 from streamflow.inference.card import REGISTRY_MAX_BYTES, REGISTRY_MAX_ROWS, REGISTRY_SCHEMA
@@ -32,9 +33,11 @@ from streamflow.plan.plan import (
     Stage,
     TablePlan,
     TimeBound,
+    TimerPlan,
 )
 from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
+from streamflow.topology.emission import unmetered
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
     changelog_topic,
@@ -42,11 +45,13 @@ from streamflow.topology.names import (
     dead_letter_topic,
     decisions_topic,
     letter_decision_topic,
+    level_topic,
     outcome_topic,
     publish_key_topic,
     repartition_topic,
 )
 from streamflow.topology.parts import Part, cut, repartitioned
+from streamflow.topology.priorities import levels_of
 from streamflow.topology.resolve import resolve
 from streamflow.topology.spec import TopologySpec
 
@@ -78,6 +83,8 @@ def make_plan(spec: TopologySpec) -> Plan:
             ErrorBudget(node, each.failures, each.percent, each.at_least, each.per)
             for node, each in spec.error_budgets.items()
         ),
+        timers=tuple(_timers(resolved.nodes)),
+        unmetered=unmetered(resolved.spec),
     )
 
 
@@ -113,6 +120,7 @@ class _Stages:
         self._idle_after_ms = self._longest_idle_after()
         #: Of the nodes of the stages made so far.
         self._held_ms: dict[str, int] = {}
+        self._levels = levels_of(spec, self._nodes)
 
     def all(self) -> tuple[Stage, ...]:
         """The stages, writers of repartition topics before their readers."""
@@ -131,6 +139,7 @@ class _Stages:
         planned = tuple(self._planned(node) for node in nodes)
         entries = (*(self._entry(self._nodes[name]) for name in part.entries), *self._decisions(nodes))
         entries, parked = with_parking(self._topology, entries, self._parking)
+        entries = (*entries, *self._level_entries(entries))
         held_ms = held_back_ms(planned)
         self._held_ms |= held_ms
         tables = (
@@ -138,7 +147,10 @@ class _Stages:
             for node, each in zip(nodes, planned, strict=True)
             if node.lowered.table is not None
         )
-        return Stage(part.name, entries, planned, (*tables, *parked))
+        own = [name for name in part.entries if isinstance(self._nodes[name].config, SourceConfig)]  # others write it
+        specs = [self._nodes[name].spec for name in (*own, *part.nodes)]
+        requires = tuple((spec.name, spec.requires) for spec in specs if spec.requires)
+        return Stage(part.name, entries, planned, (*tables, *parked), requires)
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name
@@ -170,6 +182,12 @@ class _Stages:
             held_back_ms=self._held_ms[name],
         )
 
+    def _level_entries(self, entries: tuple[Entry, ...]) -> Iterator[Entry]:
+        """Behind all others, whose numbers are in the progress of tasks that have run without them."""
+        for entry in entries:
+            for level, share in self._levels.get(entry.node, {}).items():
+                yield replace(entry, topic=level_topic(entry.topic, level), level=level, share=share)
+
     def _decisions(self, nodes: list[LoweredNode]) -> Iterator[Entry]:
         """Behind the entries of rows, so that those lead."""
         for name in (node.spec.name for node in nodes if isinstance(node.lowered.operator, Park)):
@@ -178,6 +196,8 @@ class _Stages:
 
     def _planned(self, node: LoweredNode) -> PlannedNode:
         spec, flow = node.spec, node.lowered.output
+        topic = repartition_topic(self._topology, spec.name) if spec.name in self._repartitioned else None
+        levels = self._levels.get(spec.name, {}) if topic is not None else {}
         return PlannedNode(
             name=spec.name,
             kind=spec.kind,
@@ -186,9 +206,8 @@ class _Stages:
             schema=flow.schema,
             key_name=flow.key_name,
             key=flow.key,
-            repartition_topic=(
-                repartition_topic(self._topology, spec.name) if spec.name in self._repartitioned else None
-            ),
+            repartition_topic=topic,
+            level_topics=tuple((level, level_topic(topic or "", level)) for level in levels),
         )
 
     def _table(self, node: LoweredNode, lag_ms: int) -> TablePlan:
@@ -207,6 +226,15 @@ class _Stages:
             retention_ms=shape.retention_ms and shape.retention_ms + lag_ms,
             passing=shape.passing,
         )
+
+
+def _timers(nodes: Mapping[str, LoweredNode]) -> Iterator[TimerPlan]:
+    for name, node in nodes.items():
+        source = node.config
+        if isinstance(source, SourceConfig) and source.timer is not None and source.event_time is not None:
+            timer, makes_up = source.timer, source.timer.missed == "all"
+            rows = tuple(timer.rows)
+            yield TimerPlan(name, source.topic, source.event_time, source.key, timer.every, rows, makes_up)
 
 
 def _bound(source: SourceConfig, bound: FarTime | None) -> TimeBound | None:
@@ -247,6 +275,8 @@ def _declared_partitions(nodes: Mapping[str, LoweredNode]) -> dict[str, int]:
         config = node.config
         if isinstance(config, SourceConfig | SinkConfig | GlobalTableConfig) and config.partitions is not None:
             found[config.topic] = config.partitions
+            if isinstance(config, SourceConfig):
+                found |= dict.fromkeys(config.level_topics.values(), config.partitions)
         if isinstance(config, ModelConfig):
             found[config.registry] = 1
     return found

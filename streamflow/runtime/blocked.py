@@ -1,6 +1,7 @@
 """Where the main thread is, or a task, for whoever wonders why a loop does not turn or work does not end."""
 
 import asyncio
+import re
 import sys
 import threading
 import traceback
@@ -10,6 +11,7 @@ from typing import Any
 _FRAMES = 6
 #: What a task waits for may be deep inside a library.
 _DEPTH = 12
+_MADE_UP = re.compile(r"Task-\d+")
 
 
 def main_thread_is_at() -> str:
@@ -33,6 +35,20 @@ def task_is_at(task: "asyncio.Task[Any]") -> str:
         else:  # what gathers several has them as children
             waited = next((each for each in getattr(waited, "_children", ()) if not each.done()), None)
     return " > ".join(found) or "its end"
+
+
+def waiting_tasks(most: int = 1_000) -> list[dict[str, Any]]:
+    """Every task of the running loop that has not ended: name, place, and how many there are of one name and place.
+
+    Names that asyncio has made up are left out, so that a thousand calls under way are one entry.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for task in asyncio.all_tasks():
+        name = "" if _MADE_UP.fullmatch(task.get_name()) else task.get_name()
+        place = name, task_is_at(task)
+        found[place] = found.get(place, 0) + 1
+    shown = sorted(found.items(), key=lambda each: (-each[1], each[0]))[:most]
+    return [{"task": name, "count": count, "at": at} for (name, at), count in shown]
 
 
 def _frames(awaited: Any) -> Iterator[str]:

@@ -95,6 +95,7 @@ class ErrorBudgets:
         self.windows = [BudgetWindow(budget) for budget in budgets]
         self._tasks, self._topic = tasks, topic
         self._order = topic.control.order
+        self._over: dict[str, str] = {}
         self._seen: WeakKeyDictionary[Task, dict[str, tuple[int, int]]] = WeakKeyDictionary()
 
     async def run(self) -> None:
@@ -114,8 +115,9 @@ class ErrorBudgets:
             for window in self.windows:
                 window.clear()
             return ""
-        found = [window.add(now_s, *came[window.budget.node]) for window in self.windows]
-        return "; ".join(filter(None, found))
+        found = {window.budget.node: window.add(now_s, *came[window.budget.node]) for window in self.windows}
+        self._over = {"node": ", ".join(node for node, why in found.items() if why)}
+        return "; ".join(filter(None, found.values()))
 
     def _came(self) -> dict[str, tuple[int, int]]:
         """(rows, dead letters) of each node since the last call. Several stages may know a node: it is one."""
@@ -138,9 +140,9 @@ class ErrorBudgets:
         reason = f"{why}; look at them (`streamflow dlq`), mend the cause, then resume"
         try:
             await self._topic.order(Wish.PAUSE, ACTOR, reason)
-            log.error("paused: %s", reason)
+            log.error("paused: %s", reason, extra=self._over)
         except (IllegalMove, BrokerUnavailable) as error:  # asked again in a second, if it still must be
-            log.warning("the topology should be paused, as %s: %s", why, error)
+            log.warning("the topology should be paused, as %s: %s", why, error, extra=self._over)
 
 
 def _of_node(counts: dict[str, NodeCounts], node: str) -> tuple[int, int]:

@@ -65,7 +65,8 @@ class GlobalTables:
         self.caught_up = True
         for name, table in self.tables.items():
             took_s = time.monotonic() - started
-            log.info("global table %s: %s rows, %s bytes, %.1f s", name, len(table.rows), table.size_bytes, took_s)
+            said = "global table %s: %s rows, %s bytes, %.1f s"
+            log.info(said, name, len(table.rows), table.size_bytes, took_s, extra={"table": name})
 
     async def _start(self, partition_counts: Mapping[str, int]) -> AIOKafkaConsumer:
         self._consumer = consumer = AIOKafkaConsumer(
@@ -108,7 +109,8 @@ class GlobalTables:
             self._positions[tp] = position
             if table.bad_count > bad_before:
                 count, until = table.bad_count - bad_before, f"{tp.topic}/{tp.partition} before offset {position}"
-                log.warning("global table %s: %s bad records in %s", table.plan.name, count, until)
+                name = table.plan.name
+                log.warning("global table %s: %s bad records in %s", name, count, until, extra={"table": name})
         return bool(found)
 
     async def stop(self) -> None:

@@ -17,24 +17,26 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing, Rolling, Turns
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
+from streamflow.checkpoint.snapshot import committed_digest
 from streamflow.clock.clock import Clock
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources
 from streamflow.engine.global_table import GlobalTable
+from streamflow.engine.levels import PIECE, Levels
 from streamflow.engine.program import Program
 from streamflow.engine.slice import slice_records
 from streamflow.engine.task import Task
 from streamflow.errors import InternalError
+from streamflow.logs.place import at
 from streamflow.model.chunk import Chunk
 from streamflow.plan.plan import Stage
 from streamflow.runtime import faults
@@ -93,6 +95,8 @@ class HostedTask:
         self._ends = ends
         self._calls = calls
         self._waiting: Mapping[str, AsyncEntry] = {}
+        self._levels = Levels(stage, lambda topic: 0)
+        self._offered = asyncio.Event()
         self._told_stuck = False
         self._serving: list[asyncio.Task[None]] = []
         self._clock, self._on_chunk, self._tables = clock, on_chunk, tables
@@ -187,19 +191,36 @@ class HostedTask:
         return chunk.position is not None and chunk.position > self.next_offset((chunk.topic, chunk.partition))
 
     def next_offset(self, place: tuple[str, int]) -> int:
-        """Offset of an input that the next chunk begins with: the position, or what follows what waits for calls."""
+        """Offset of an input that the next chunk begins with: the position, or what follows what waits here."""
         waiting = self._waiting.get(place[0])
-        return self.task.positions.get(place, 0) if waiting is None else waiting.next_offset
+        if waiting is not None:
+            return waiting.next_offset
+        return self._levels.next_offset(place[0]) if place[0] in self._levels else self.task.positions.get(place, 0)
 
-    def waits_for_calls(self, place: tuple[str, int], *, half: bool = False) -> bool:
-        """Whether so much waits for calls to the outside that no more is to be fetched (`half`: half as much)."""
+    def is_full(self, place: tuple[str, int], *, half: bool = False) -> bool:
+        """Whether so much waits for calls to the outside (`half`: half as much), or for other levels, that no more is
+        to be fetched."""
         waiting = self._waiting.get(place[0])
-        return waiting is not None and (not waiting.has_room if half else waiting.is_full)
+        if waiting is not None:
+            return not waiting.has_room if half else waiting.is_full
+        return self.orders(place[0]) and self._levels.is_full(place[0])
+
+    def orders(self, topic: str) -> bool:
+        """Whether chunks of a topic wait for their turn by level."""
+        return topic in self._levels and topic not in self._waiting
+
+    def forget(self, topics: Collection[str]) -> None:
+        """What waits for its turn by level is read again."""
+        self._levels.forget(topics, lambda topic: self.task.positions.get((topic, self.partition), 0))
 
     async def work(self, chunk: Chunk) -> None:
         """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""
         if chunk.topic in self._waiting:
             self._waiting[chunk.topic].offer(chunk)
+            return
+        if chunk.topic in self._levels:
+            self._levels.offer(chunk)
+            self._offered.set()
             return
         entry, task = self._entries[chunk.topic], self.task
         position = task.positions.get((chunk.topic, chunk.partition), 0)
@@ -227,6 +248,36 @@ class HostedTask:
                 await asyncio.sleep(0)  # HTTP, heartbeats and other tasks get a turn
         if is_done:
             self._on_chunk(self, count, spent_s)
+
+    async def _work_by_level(self) -> None:
+        """Process what waits, by level, until cancelled."""
+        task, levels = self.task, self._levels
+        try:
+            while self.state is TaskState.RUNNING:
+                if task.is_closing:
+                    await self._close_on()
+                    continue
+                found = levels.first()
+                if found is None:
+                    self._offered.clear()
+                    await self._offered.wait()
+                    continue
+                entry, chunk, start = found
+                count, began = max(start, task.room(chunk)), time.monotonic()
+                if chunk.values or chunk.marks:
+                    stop = min(start + PIECE, count)
+                    stop = task.process(entry, chunk, start, stop)
+                else:
+                    task.skip(chunk)
+                    stop = count
+                levels.done(chunk, stop, whole=stop >= count)
+                self.moved_at = time.monotonic()
+                self._on_chunk(self, stop - start, self.moved_at - began)
+                await self._pace()
+                await asyncio.sleep(0)
+        except Exception as error:
+            self._on_failure(self, error)
+            raise
 
     async def _pace(self) -> None:
         task = self.task
@@ -274,7 +325,10 @@ class HostedTask:
         if self.state is TaskState.RUNNING:
             self._see_calls()
             if not self._draining:  # sources that are not fetched any more are not idle
-                self.task.tick(self._clock.wall_ms(), lambda entry: waits((entry.topic, self.partition)))
+                self.task.tick(
+                    self._clock.wall_ms(),
+                    lambda entry: self._levels.holds(entry.topic) or waits((entry.topic, self.partition)),
+                )
             self.commit_if_due()
             if self.task.is_closing and not self._close_lock.locked():
                 self._close = asyncio.create_task(self._close_quietly(), name=f"close windows {self.name}")
@@ -295,7 +349,8 @@ class HostedTask:
                 self.moved_at = time.monotonic()
             elif stuck and not self._told_stuck:
                 self._told_stuck = True
-                log.error("a call for %s does not end although its time is over: it ignores its cancellation", stuck[0])
+                said = "a call for %s does not end although its time is over: it ignores its cancellation"
+                log.error(said, stuck[0], extra={"task": self.name, "node": waiting.node})
 
     def commit_if_due(self) -> None:
         """Start a commit when there is something to commit, none is on its way, and it is time."""
@@ -334,7 +389,8 @@ class HostedTask:
         self.moved_at = time.monotonic()  # a commit that begins is progress; one that does not end is none
         self._started_ms = self.moved_at * 1_000
         self._turns.take(self, self._started_ms)
-        self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
+        with at({"task": self.name}):
+            self._commit = asyncio.create_task(self._run_commit(checkpoint), name=f"commit {self.name}")
 
     async def _run_commit(self, checkpoint: Checkpoint) -> None:
         started = time.monotonic()
@@ -375,11 +431,7 @@ class HostedTask:
         """Digest of what the group has committed: tasks with the same one hold the same state, whoever runs them, but
         for what happens by the wall clock.
         """
-        places = [
-            f"{topic}/{partition}={offset}" for (topic, partition), offset in sorted(self.committed_positions.items())
-        ]
-        text = "\n".join([*places, self._committed_progress])
-        return blake2b(text.encode(), digest_size=9).hexdigest()
+        return committed_digest(self.committed_positions.items(), self._committed_progress)
 
     def read_position(self, place: tuple[str, int]) -> int:
         """Next offset of an input that the task has not processed."""
@@ -413,7 +465,8 @@ class HostedTask:
         except TimeoutError:
             if self.state in (TaskState.RUNNING, TaskState.PAUSED):
                 self.state = TaskState.SUSPENDED
-            log.warning("task %s: the last checkpoint did not fit into %.1f s; it is done again", self.name, budget_s)
+            said = "task %s: the last checkpoint did not fit into %.1f s; it is done again"
+            log.warning(said, self.name, budget_s, extra={"task": self.name})
 
     async def _end_calls(self, grace_s: float) -> None:
         """Calls under way may end; what is answered by then is processed, the rest is asked again later."""
@@ -446,7 +499,7 @@ class HostedTask:
 
     async def pause(self) -> bool:
         """Stop working and commit what is done, however long that takes; whether it is so, or it was taken away."""
-        if self._waiting:
+        if self._serving:
             before = self.state
             await self._end_calls(_CALLS_S)
             if self.state is not before:
@@ -488,6 +541,9 @@ class HostedTask:
             self._serving = [
                 asyncio.create_task(self._serve(each), name=f"calls of {self.name}") for each in self._waiting.values()
             ]
+            self._levels = Levels(self.stage, lambda topic: self.task.positions.get((topic, self.partition), 0))
+            if any(map(self.orders, self.stage.input_topics)):
+                self._serving.append(asyncio.create_task(self._work_by_level(), name=f"levels of {self.name}"))
 
     async def close(self, *, dirty: bool = False) -> None:
         """Release everything. `dirty`: write nothing more, not even what waits for the disk of this store."""
@@ -511,7 +567,8 @@ class HostedTask:
             try:
                 task.close()
             except Exception:
-                log.exception("task %s: a node could not be closed; its state is safe", self.name)
+                said = "task %s: a node could not be closed; its state is safe"
+                log.exception(said, self.name, extra={"task": self.name})
 
 
 def _first_at(chunk: Chunk, position: int) -> int:

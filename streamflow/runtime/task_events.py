@@ -35,6 +35,10 @@ class TaskEvents:
             self._assigned.discard(task.name)
             self._events.emit(EventType.PARTITION_REVOKED, self._topology, {**self._place(task), "reason": reason})
 
+    def scaled(self, old: int, new: int) -> None:
+        """The group has another number of workers."""
+        self._events.emit(EventType.SCALED, self._topology, {"old": old, "new": new})
+
     def failed(self, task: "HostedTask", error: BaseException) -> None:
         """A checkpoint of a task failed."""
         said = {"error": type(error).__name__, "message": str(error)[:MESSAGE_MAX_CHARS]}

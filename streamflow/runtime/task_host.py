@@ -16,6 +16,7 @@ from functools import partial
 from streamflow.bus.log import NO_EVENTS
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.errors import BrokerUnavailable, Fenced
+from streamflow.logs.place import at
 from streamflow.model.chunk import Chunk
 from streamflow.runtime import faults
 from streamflow.runtime.assignor import TaskId
@@ -99,17 +100,18 @@ class TaskHost:
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def _bring_up(self, task_id: TaskId) -> None:
-        try:
-            task = self.tasks.get(task_id)
-            if task is None or task.state is not TaskState.SUSPENDED:
-                task = await self._open(task_id)
-            await self.admit(task)
-        except asyncio.CancelledError:
-            raise
-        except Fenced as error:
-            log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
-        except BaseException as error:
-            self.fail(error)
+        with at({"task": "{}/{}".format(*task_id)}):
+            try:
+                task = self.tasks.get(task_id)
+                if task is None or task.state is not TaskState.SUSPENDED:
+                    task = await self._open(task_id)
+                await self.admit(task)
+            except asyncio.CancelledError:
+                raise
+            except Fenced as error:
+                log.warning("task %s/%s was fenced while opening: %s", *task_id, error)
+            except BaseException as error:
+                self.fail(error)
 
     async def let_run(self, task: HostedTask, topics: Collection[str] | None = None) -> None:
         """Fetch for a task from where it stands, all of its inputs or these, unless it is taken away meanwhile."""
@@ -129,6 +131,7 @@ class TaskHost:
         places = {(topic, task.partition) for topic in topics}
         self.ready.difference_update(places)
         self._paused.difference_update(places)
+        task.forget(topics)
 
     async def _open(self, task_id: TaskId) -> HostedTask:
         for attempt in range(1, _OPEN_ATTEMPTS + 1):
@@ -166,7 +169,8 @@ class TaskHost:
             return
         self.events.failed(task, error)
         if isinstance(error, Fenced):
-            log.warning("task %s: %s; dropping what was not committed", task.name, error)
+            said = "task %s: %s; dropping what was not committed"
+            log.warning(said, task.name, error, extra={"task": task.name})
             self.hold(task, task.stage.input_topics)
             asyncio.get_running_loop().create_task(self._fenced(task))
             return
@@ -193,6 +197,14 @@ class TaskHost:
         """A chunk of `count` records was processed in `took_s` of work."""
         for listener in self.chunks:
             listener(task, count, took_s)
+        for topic in filter(task.orders, task.stage.input_topics):
+            place = topic, task.partition
+            if task.is_read(place):
+                self.ready.discard(place)
+                self._paused.discard(place)
+            elif place in self._paused and not task.is_full(place):
+                self._paused.discard(place)
+                self.ready.add(place)
 
     async def feed(self, stage: str, chunk: Chunk) -> None:
         """A chunk for a stage's task. Chunks of an older assignment are dropped: positions are set anew with each."""
@@ -200,18 +212,22 @@ class TaskHost:
         if task is None or task.state is not TaskState.RUNNING or chunk.generation != self.generation:
             return
         place = (chunk.topic, chunk.partition)
-        if place not in self.ready:
-            return
+        if place not in self.ready and not (place in self._paused and task.orders(chunk.topic)):
+            return  # what was fetched before an order by level was full, some chunks at most, is kept
         if task.has_missed(chunk):
             await self._seek({place: task.next_offset(place)})
             return
         await task.work(chunk)
-        if task.waits_for_calls(place):
-            self.ready.discard(place)  # fetching goes on when half of what waits is done
+        if task.is_full(place):
+            self.ready.discard(place)  # fetching goes on when some of what waits is done
             self._paused.add(place)
             task.figures.hold()
         if task.state is TaskState.RUNNING and task.is_read(place):
             self.ready.discard(place)
+
+    def is_fetched(self, place: tuple[str, int]) -> bool:
+        """Whether an input is fetched, or would be if there was room."""
+        return place in self.ready or place in self._paused
 
     def tick(self, waits: Callable[[HostedTask, tuple[str, int]], bool]) -> None:
         """Idleness and waiting commits of every task."""
@@ -223,7 +239,7 @@ class TaskHost:
     def _go_on(self, task: HostedTask) -> None:
         """Fetch again what had to wait for calls."""
         places = {(topic, task.partition) for topic in task.stage.input_topics} & self._paused
-        on = {place for place in places if not task.waits_for_calls(place, half=True)}
+        on = {place for place in places if not task.is_full(place, half=True)}
         self._paused -= on
         self.ready |= on
 

@@ -30,11 +30,13 @@ from streamflow.engine.delivering import Resources, target_of
 from streamflow.engine.program import Program, compile_stage
 from streamflow.engine.source_code import SourceCode
 from streamflow.errors import Stalled, StreamflowError
+from streamflow.logs.place import place_raised
 from streamflow.plan.plan import Guarantee, Plan, Stage
 from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
+from streamflow.runtime.capabilities import capabilities_of, refuse_idleness
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.error_budgets import ErrorBudgets
@@ -50,6 +52,7 @@ from streamflow.runtime.obedience import Obedience
 from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.shared_results import SharedResults
 from streamflow.runtime.task_events import TaskEvents
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
@@ -93,7 +96,9 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
-        self.calls = AsyncNodes(plan, outside_of(settings, settings.state_dir / plan.identity / "results"))
+        self.shared_results = SharedResults(plan, settings)
+        kept = settings.state_dir / plan.identity / "results"
+        self.calls = AsyncNodes(plan, outside_of(settings, kept, self.shared_results))
         self.url = url
         self._bus = None
         if settings.events_detail != "off":
@@ -103,7 +108,8 @@ class Worker:
         self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
-        self.assignor = StageAssignor(plan, url)
+        self.assignor = StageAssignor(plan, url, has=capabilities_of(settings, plan))
+        refuse_idleness(plan, self.assignor.has)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
         self.models = models_of(plan, settings)
@@ -213,6 +219,7 @@ class Worker:
             watchers.append(asyncio.create_task(self._or_fail(self.control_topic.follow()), name="control topic"))
             watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+            watchers.append(asyncio.create_task(self._or_fail(self.shared_results.run()), name="shared results"))
             watchers.append(asyncio.create_task(self._or_fail(self._watch_group()), name="group"))
             if self.plan.error_budgets:
                 budgets = ErrorBudgets(self.plan.error_budgets, self.host.tasks.values, self.control_topic)
@@ -238,6 +245,7 @@ class Worker:
     async def _catch_up(self) -> None:
         await self.control_topic.start(self.partition_counts)
         await self.global_tables.catch_up(self.partition_counts, self._stop)
+        await self.shared_results.catch_up(self._stop)
 
     def _say_started(self) -> None:
         before, topology = self._life.begin(), self.plan.topology
@@ -288,7 +296,7 @@ class Worker:
         await self.calls.close()
         await asyncio.gather(*(companion.stop() for companion in reversed(self.companions)))
         self.events.emit(EventType.WORKER_STOPPED, self.plan.topology, {"worker": self.url})
-        rest = [self.global_tables.stop(), self.control_topic.stop()]
+        rest = [self.global_tables.stop(), self.control_topic.stop(), self.shared_results.stop()]
         if self._bus is not None:
             rest.append(self._bus.stop())
         if self.app.started:
@@ -350,6 +358,13 @@ class Worker:
         # The last offset may be a transaction's marker, which is never handed out.
         return (end or 0) - 1 > task.read_position(place)
 
+    def has_caught_up(self, task: HostedTask, place: tuple[str, int]) -> bool:
+        """Whether a task has come to the end of an input that is fetched, as far as that was ever known."""
+        if place not in self.host.ready:
+            return False
+        end: int | None = self.app.consumer.highwater(TopicPartition(*place))
+        return end is not None and task.read_position(place) >= end
+
     def _bark(self, what: str) -> None:
         self.fail(Stalled(f"the worker is stuck: {what}"))
 
@@ -360,9 +375,9 @@ class Worker:
         error = denied(error) or error
         code = exit_code(error)
         self._life.failed(error)
-        log.error(
-            "the worker ends: %s: %s", type(error).__name__, error, exc_info=error if code == EXIT_FAILED else None
-        )
+        trace = error if code == EXIT_FAILED else None
+        said = "the worker ends: %s: %s"
+        log.error(said, type(error).__name__, error, exc_info=trace, extra=place_raised(error.__traceback__))
         _exit(code)
 
     @property
@@ -402,6 +417,9 @@ class _HostWithOwnership:
 
     async def on_assigned(self, assigned: set[tuple[str, int]], generation: int) -> None:
         self._assignor.generation = generation
+        scaled, self._assignor.scaled = self._assignor.scaled, None
+        if scaled is not None:
+            self._host.events.scaled(*scaled)
         await self._host.on_assigned(assigned, generation)
 
     def on_full(self, topic: str, partition: int) -> None:

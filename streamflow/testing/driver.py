@@ -27,6 +27,7 @@ from streamflow.checkpoint.progress import Progress
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.async_nodes import AsyncNodes
 from streamflow.engine.delivering import Resources
+from streamflow.engine.levels import PIECE, Levels
 from streamflow.engine.program import compile_stage
 from streamflow.engine.table_readers import reader_of
 from streamflow.engine.task import Task
@@ -112,6 +113,7 @@ class Driver:
         self.calls = AsyncNodes(plan, outside or Outside(payloads=MemoryPayloads()))
         self._runner: asyncio.Runner | None = None
         self._entries: dict[tuple[str, int], Mapping[str, AsyncEntry]] = {}
+        self._levels: dict[tuple[str, int], Levels] = {}
         self._chunks_since: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] | None = None
         self.crash_at: dict[int, CrashPoint] = {}
@@ -251,10 +253,15 @@ class Driver:
             self._land(place, task)
             task.go_on()
         for number, entry in enumerate(() if task.is_closing else stage.entries):
+            if self._levels[place].holds(entry.topic):
+                continue
             position = task.positions[entry.topic, partition]
             marks = entry.kind is EntryKind.REPARTITION
             chunk = self.log.chunk(entry.topic, partition, position, self._chunk_size, marks, self.now_ms)
             if chunk is not None and not task.is_read((entry.topic, partition)) and not task.is_closing:
+                if self._orders(place, entry.topic):
+                    self._levels[place].offer(chunk)
+                    continue
                 waiting = self._entries[place].get(entry.topic)
                 if waiting is not None:
                     waiting.offer(chunk)
@@ -262,6 +269,7 @@ class Driver:
                 else:
                     task.process(number, chunk, 0, task.room(chunk))
                 moved = True
+        moved |= self._work_by_level(task, self._levels[place])
         self._land(place, task)
         self._chunks_since[place] = self._chunks_since.get(place, 0) + moved
         is_due = not moved or task.is_closing or self._chunks_since[place] >= self._checkpoint_every
@@ -270,6 +278,20 @@ class Driver:
             self._checkpoint(stage, partition, task)
             return True
         return moved
+
+    def _orders(self, place: tuple[str, int], topic: str) -> bool:
+        return topic in self._levels[place] and topic not in self._entries[place]
+
+    def _work_by_level(self, task: Task, levels: Levels) -> bool:
+        """Process what is next by level; whether there was anything."""
+        found = None if task.is_closing else levels.first()
+        if found is None:
+            return False
+        number, chunk, start = found
+        count = max(start, task.room(chunk))
+        stop = task.process(number, chunk, start, min(start + PIECE, count))
+        levels.done(chunk, stop, whole=stop >= count)
+        return True
 
     def _await(self, work: Coroutine[Any, Any, None]) -> None:
         if self._runner is None:
@@ -343,6 +365,7 @@ class Driver:
         if self._ends is not None:
             task.end_at(self._ends)
         self._entries[stage.name, partition] = self.calls.entries(stage, task)
+        self._levels[stage.name, partition] = Levels(stage, lambda topic: task.positions.get((topic, partition), 0))
         return task
 
     def _replay(self, stage: Stage, partition: int, store: MemoryStore) -> None:

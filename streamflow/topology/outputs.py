@@ -4,7 +4,8 @@ router: {kind: branch, input: a, outputs: {high: value > 10}, otherwise: low}
 alarms: {kind: sink, input: router.high, topic: alarms}
 ──►  router.high, router.low: nodes behind router, with rows and counts of their own
 
-And so does `node.failed`, of any node whose failed rows somebody reads: they are no dead letters then.
+And so does `node.failed`, of any node whose failed rows somebody reads: they are no dead letters then; and what a kind
+gives aside, such as `node.excess`, where somebody reads it.
 """
 
 from streamflow.nodes.registry import KINDS
@@ -21,12 +22,16 @@ def with_outputs(spec: TopologySpec) -> TopologySpec:
     for node in spec.nodes:
         nodes.append(node)
         outputs = list(outputs_of(node))
-        if FAILED not in outputs and f"{node.name}.{FAILED}" in read:
-            outputs.append(FAILED)
+        outputs += [each for each in _asides_of(node) if each not in outputs and f"{node.name}.{each}" in read]
         for output in outputs:
             name = f"{node.name}.{output}"
             nodes.append(NodeSpec(name=name, kind=node.kind, inputs=(node.name,), output_of=node.name))
     return spec if len(nodes) == len(spec.nodes) else spec.model_copy(update={"nodes": tuple(nodes)})
+
+
+def _asides_of(node: NodeSpec) -> tuple[str, ...]:
+    kind = KINDS.get(node.kind)
+    return (*(kind.asides if kind is not None else ()), FAILED)
 
 
 def outputs_of(node: NodeSpec) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Resolves a topology: every check there is, and what the nodes become. The one place that knows all problems."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from streamflow.errors import Problem
@@ -11,11 +11,13 @@ from streamflow.nodes.source import SourceConfig
 from streamflow.topology.budgets import check_budgets
 from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
+from streamflow.topology.emission import check_metrics
 from streamflow.topology.foreign import as_written, with_foreign_joins
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
 from streamflow.topology.outputs import with_outputs
 from streamflow.topology.parking import check_parking
+from streamflow.topology.priorities import level_queues
 from streamflow.topology.queues import with_queues
 from streamflow.topology.spec import TopologySpec
 
@@ -44,6 +46,7 @@ def resolve(written: TopologySpec) -> Resolved:
     problems = [
         *check_graph(spec),
         *check_budgets(written),
+        *check_metrics(written),
         *check_parking(written, spec, lowering.nodes),
         *lowering.problems,
         *_check_topics(spec, lowering),
@@ -77,13 +80,17 @@ def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Proble
     problems = []
     sources, partitions = dict[str, str](), dict[str, int]()
     tables = [node.lowered.table.name for node in lowering.nodes.values() if node.lowered.table is not None]
-    own = internal_topics(spec, tables)
+    own = internal_topics(spec, tables) | level_queues(spec, lowering.nodes)
     for name, config in lowering.configs.items():
         if not isinstance(config, SourceConfig | GlobalTableConfig):
             continue
         if sources.setdefault(config.topic, name) != name:
             message = f"topic {config.topic!r} is read by {_said(lowering, sources[config.topic])} already"
             problems.append(Problem(f"nodes.{name}.topic", message, "read it once and branch behind it"))
+    for name, topic in _level_topics(lowering):
+        if sources.setdefault(topic, name) != name or topic in own:
+            message = f"topic {topic!r} of a level is another one already"
+            problems.append(Problem(f"nodes.{name}.priorities", message, "give the level another name"))
     for name, config in lowering.configs.items():
         is_reader = isinstance(config, SourceConfig | GlobalTableConfig)
         for option, topic in _topics(config):
@@ -102,6 +109,14 @@ def _check_topics(spec: TopologySpec, lowering: TopologyLowering) -> list[Proble
             message = f"topic {config.topic!r} is declared with {partitions[config.topic]} and {declared} partitions"
             problems.append(Problem(f"nodes.{name}.partitions", message, "declare one number"))
     return problems
+
+
+def _level_topics(lowering: TopologyLowering) -> Iterator[tuple[str, str]]:
+    """Sources and the topics of their levels."""
+    for name, config in lowering.configs.items():
+        if isinstance(config, SourceConfig):
+            for topic in config.level_topics.values():
+                yield name, topic
 
 
 def _topics(config: NodeConfig) -> list[tuple[str, str]]:

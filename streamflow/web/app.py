@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from streamflow.errors import SettingsError
 from streamflow.web.access import KNOWN, PUBLIC
@@ -27,14 +28,16 @@ from streamflow.web.executing import executing_routes
 from streamflow.web.execution_table import execution_routes
 from streamflow.web.guard import Guard, Permitted
 from streamflow.web.headers import AnswerHeaders
+from streamflow.web.http_protocol import BoundedHttp
 from streamflow.web.identity import OPEN, Access
 from streamflow.web.letters import letter_routes
-from streamflow.web.limits import HEADERS_MAX_BYTES, PublishLimits, TokenBucket
+from streamflow.web.limits import PublishLimits, TokenBucket
 from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
 from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
 from streamflow.web.performance import performance_routes
+from streamflow.web.plain_publish import PlainPublish
 from streamflow.web.ports import Service
 from streamflow.web.problems import (
     PROBLEM,
@@ -46,8 +49,9 @@ from streamflow.web.problems import (
     json_answer,
 )
 from streamflow.web.profiling import profiling_routes
-from streamflow.web.publishing import publishing_routes
+from streamflow.web.publishing import Publishing, publishing_routes
 from streamflow.web.refused_requests import CountRefused, RefusedRequests
+from streamflow.web.snapshots import snapshot_routes
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -77,6 +81,7 @@ PERMISSIONS = {
     "set_alert_rules": "operate",
     "summarize_performance": "view",
     "report_performance": "query",  # it names alerts
+    "show_message_schema": "view",
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -90,11 +95,15 @@ PERMISSIONS = {
     "stop": "operate",
     "cancel": "operate",
     "show_state": "view",
+    "list_snapshots": "view",
+    "take_snapshot": "operate",
+    "restore_snapshot": "operate",
     "list_approvals": "query",
     "decide_approval": "operate",
     "list_topologies": "view",
     "show_topology": "view",
     "profile": "operate",
+    "list_tasks": "operate",
     "list_kinds": "view",
     "show_kind": "view",
     "kind_options": "query",  # they are read from tables
@@ -128,7 +137,8 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     app.add_exception_handler(HTTPException, answer_http_error)
     buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(limits.events_per_s))
     app.state.event_clients = EventClients()
-    publishing_routes(service, limits, buckets).add_to(app)
+    publishing = Publishing(service, limits, buckets)
+    publishing_routes(service, publishing).add_to(app)
     executing_routes(service, limits, buckets).add_to(app)
     table_routes(service).add_to(app)
     live_routes(live).add_to(app)
@@ -142,18 +152,25 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     why_routes(service).add_to(app)
     letter_routes(service).add_to(app)
     control_routes(service).add_to(app)
+    snapshot_routes(service).add_to(app)
     approval_routes(service).add_to(app)
     node_routes(service).add_to(app)
-    profiling_routes(service.profile).add_to(app)
+    profiling_routes(service.profile, service.waiting_tasks).add_to(app)
     _add_looks(app, service)
     _add_health(app, service)
     _add_documents(app)
     app.state.refused = RefusedRequests(service.events, service.plan.topology, service.url)
+    permission = PERMISSIONS["publish"]
+    app.add_middleware(PlainPublish, publishing=publishing, route=_route(app, "publish"), permission=permission)
     app.add_middleware(BoundedBodies, max_bytes=limits.body_bytes)
     app.add_middleware(Guard, access=access)
     app.add_middleware(CountRefused, refused=app.state.refused)  # around the guard: it counts what that refuses
     app.add_middleware(AnswerHeaders)
     return app
+
+
+def _route(app: FastAPI, operation: str) -> BaseRoute:
+    return next(each for each in app.routes if getattr(each, "operation_id", "") == operation)
 
 
 def _add_looks(app: FastAPI, service: Service) -> None:
@@ -181,7 +198,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", tags=["health"], operation_id="readyz", responses={503: json_answer("It is not ready.")})
     async def readyz() -> Response:
-        """200 when assigned, restored and serving, else 503."""
+        """200 when assigned, restored and serving, else 503. Also how many topologies run here, and whether what they
+        need of others is there: `dependencies`, which make nobody unready."""
         ok, details = service.readiness()
         return JsonResponse(details, status_code=200 if ok else 503)
 
@@ -283,8 +301,7 @@ class HttpServer:
             lifespan="off",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
-            http="h11",
-            h11_max_incomplete_event_size=HEADERS_MAX_BYTES,
+            http=BoundedHttp,
             ws="websockets-sansio",
             ws_max_size=MESSAGE_MAX_BYTES,
             ws_ping_interval=PING_S,

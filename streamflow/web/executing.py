@@ -115,8 +115,8 @@ def _check_topology(service: Service, topology: str) -> None:
 
 
 def _target(targets: dict[str, Target], source: str | None) -> tuple[str, Target]:
-    if source is None and len(targets) == 1:
-        return next(iter(targets.items()))
+    if source is None and len({target.node for target in targets.values()}) == 1:
+        return next(iter(targets.items()))  # before its levels
     if source not in targets:
         names = ", ".join(sorted(targets))
         said = "source is missing" if source is None else f"there is no source topic {source!r}"

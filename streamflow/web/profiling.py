@@ -1,4 +1,4 @@
-"""GET /v1/profile: where this worker's processor time goes."""
+"""GET /v1/profile: where this worker's processor time goes; GET /v1/tasks: what its loop waits for."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,10 @@ from streamflow.web.routes import Routes
 SECONDS_MAX = 60
 
 
-def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> Routes:
-    """The route. profile: looks for some seconds and gives what it saw; called in a thread, one at a time."""
+def profiling_routes(
+    profile: Callable[[float], dict[str, Any]], waiting_tasks: Callable[[], list[dict[str, Any]]]
+) -> Routes:
+    """The routes. profile: looks for some seconds and gives what it saw; called in a thread, one at a time."""
     router = Routes()
     lock = asyncio.Lock()
 
@@ -30,5 +32,10 @@ def profiling_routes(profile: Callable[[float], dict[str, Any]]) -> Routes:
                 return JsonResponse(await asyncio.to_thread(profile, seconds))
             except UserError as error:
                 raise Refusal(501, "not_possible", str(error)) from error
+
+    @router.get("/v1/tasks", tags=["look"], operation_id="list_tasks")
+    async def show_tasks() -> Response:
+        """Tasks of this worker's loop, most of a kind first: name, how many, and the lines where they wait."""
+        return JsonResponse({"tasks": waiting_tasks()})
 
     return router

@@ -18,6 +18,7 @@ from streamflow.model.position import encode_token
 from streamflow.model.schema import Schema
 from streamflow.plan.plan import EntryKind
 from streamflow.state.keys import key_bytes
+from streamflow.topology.names import level_topic
 from streamflow.web.expected_versions import (
     TIMEOUT_MS,
     Expected,
@@ -28,6 +29,7 @@ from streamflow.web.expected_versions import (
     judges_of,
     ready_to_wait,
 )
+from streamflow.web.guard import require
 from streamflow.web.keyed_publishing import (
     OWNER_PATH,
     REPLAYED,
@@ -44,7 +46,9 @@ from streamflow.web.publish_document import RESPONSES, request_body
 from streamflow.web.routes import Routes
 from streamflow.web.tracing import traced
 
+Priority = Annotated[str | None, Query(max_length=30, description="level of the source (`priorities`)")]
 Key = Annotated[str | None, Query(description="key of all events of this request")]
+_PATH = "/v1/topics/{topic}/events"
 #: Key and value of a record.
 Pair = tuple[bytes | None, bytes | None]
 
@@ -60,20 +64,12 @@ class Target:
     is_table: bool = False
 
 
-def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> Routes:
+def publishing_routes(service: Service, publishing: "Publishing") -> Routes:
     """Routes that publish events to source topics, and rows to global tables."""
     router = Routes()
-    publishing = _Publishing(service, limits, buckets)
     bodies = request_body({topic: target.schema for topic, target in publishing.targets.items()})
 
-    @router.post(
-        "/v1/topics/{topic}/events",
-        status_code=200,
-        tags=["publish"],
-        operation_id="publish",
-        responses=RESPONSES,
-        openapi_extra=bodies,
-    )
+    @router.post(_PATH, tags=["publish"], operation_id="publish", responses=RESPONSES, openapi_extra=bodies)
     async def publish(
         request: Request,
         topic: str,
@@ -82,11 +78,13 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         if_match: IfMatch = None,
         if_none_match: IfNoneMatch = None,
         timeout_ms: TimeoutMs = TIMEOUT_MS,
+        priority: Priority = None,
     ) -> Response:
         """Append events: one JSON object, an array of them, or NDJSON. Answers counts, what was rejected and why, and a
         position token; `accepted` events are acknowledged by all in-sync replicas.
 
-        The body `null` with a key deletes that key's row of a global table.
+        The body `null` with a key deletes that key's row of a global table. With a priority, events go to the topic of
+        that level, where the caller must be allowed to publish.
 
         With an Idempotency-Key the same request is carried out once, however often it comes within the time that keys
         are remembered (ten minutes by default); the answer is the first one's, with `Idempotency-Replayed: true`.
@@ -94,6 +92,7 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
         With If-Match, the ETag of a row of an `accept` node's table, or `If-None-Match: *`, the event is a write in
         view of that version. The answer waits for what became of it: 200 with the new version, 412 with the newest one
         when somebody else wrote first, 202 with a Location when the time is over."""
+        topic = publishing.leveled(request, topic, priority)
         if if_match is None and if_none_match is None:
             return await publishing.answer(request, topic, key, idempotency_key)
         await ready_to_wait(service)
@@ -121,8 +120,8 @@ def publishing_routes(service: Service, limits: PublishLimits, buckets: Mapping[
     return router
 
 
-class _Publishing:
-    """What the routes share."""
+class Publishing:
+    """What the routes share, and `plain_publish.py`."""
 
     def __init__(self, service: Service, limits: PublishLimits, buckets: Mapping[str, TokenBucket]) -> None:
         self._service, self._limits, self._buckets = service, limits, buckets
@@ -131,6 +130,19 @@ class _Publishing:
         judges = judges_of(service.plan, sources)
         #: Only where the event itself can say what it expects.
         self.judges = {topic: each for topic, each in judges.items() if each.field in self.targets[topic].schema.names}
+
+    def leveled(self, request: Request, topic: str, level: str | None) -> str:
+        """The topic of a level, if one is given. Raises Refusal."""
+        if level is None:
+            return topic
+        _known_target(self.targets, topic)
+        entries = (entry for stage in self._service.plan.stages for entry in stage.entries if entry.level)
+        levels = {each.level: each.topic for each in entries if each.topic == level_topic(topic, each.level)}
+        if level not in levels:
+            hint = near_name(level, sorted(levels), "its levels are")
+            raise Refusal(422, "unknown_priority", f"topic {topic!r} has no level {level!r}: {hint}")
+        require(request, "publish", topic=levels[level])
+        return levels[level]
 
     async def answer(
         self,

@@ -1,5 +1,6 @@
 """Approvals against a model, in every shape, with a crash at each checkpoint; and time behind them."""
 
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -125,8 +126,10 @@ def test_decisions_escalation_and_expiry_are_those_of_the_model(
     plan = _plan(_WALL, before)
     outcomes: Counter[str] = Counter()
     for seed in range(3):
-        driver = Driver(plan, chunk_size=chunk, fused=fused, partitions=partitions, overlap=overlap)
+        shape = {"chunk_size": chunk, "fused": fused, "partitions": partitions, "overlap": overlap}
+        driver = Driver(plan, events=Detail.LIFECYCLE, **shape)  # type: ignore[arg-type]
         story = _told(driver, seed)
+        assert _decided(driver) == sorted(_accounts(driver)), "the log knows who said what, and whose word settled it"
         outcomes.update(outcome for outcome, _ in story.model.left.values())
         story.wait(1_000)
         driver.publish("in", [{"time": 10_000, "shop": f"s{n}", "city": f"c{n}", "number": 0} for n in range(9)])
@@ -211,6 +214,35 @@ def test_ten_thousand_wait_survive_a_crash_and_are_decided() -> None:
     assert sorted(row["number"] for row in driver.output("approved")) == list(range(0, 10_000, 3))
     assert len(driver.output("rejected")) == 6_666
     assert _executions(driver) == {("completed", 1): 6_666, ("completed", 2): 3_334}, "those approved are counted too"
+
+
+def _accounts(driver: Driver) -> list[tuple[str, str, str, str]]:
+    """(approval, outcome, votes and delegations, whose word settled it) of the rows that left."""
+    accounts = [row["approval"] for topic in ("approved", "rejected", "expired") for row in driver.output(topic)]
+    return [
+        (
+            each["id"],
+            each["outcome"],
+            json.dumps([each["votes"], each["delegations"]]),
+            "" if each["outcome"] == "expired" else each["votes"][-1]["actor"],
+        )
+        for each in accounts
+    ]
+
+
+def _decided(driver: Driver) -> list[tuple[str, str, str, str]]:
+    """The same, as the bus tells it."""
+    events = [orjson.loads(record.value or b"") for record in driver.records(EVENTS)]
+    return sorted(
+        (
+            event["data"]["approval"],
+            event["data"]["decision"],
+            json.dumps([event["data"]["votes"], event["data"]["delegations"]]),
+            event.get("actor", ""),
+        )
+        for event in events
+        if event["type"] == "APPROVAL_DECIDED"
+    )
 
 
 def _executions(driver: Driver) -> Counter[tuple[str, int]]:

@@ -80,7 +80,15 @@ def test_one_checkpoint_makes_one_event_per_node_and_reason_with_the_first_posit
     assert len(events) == len(_events(driver)) == 3
     dead = events["DEAD_LETTER_ADDED", "shop/sales"]
     assert (dead.position, dead.severity, dead.source) == ("sales/0/2", "warning", "urn:streamflow:task:shop/sales/0")
-    assert dead.data == {"stage": "sales", "partition": 0, "reason": "decode", "count": 2, "topic": "shop.dead_letters"}
+    assert dead.data == {
+        "stage": "sales",
+        "partition": 0,
+        "reason": "decode",
+        "count": 2,
+        "topic": "shop.dead_letters",
+        "error_class": "permanent",
+        "attempts": 1,
+    }
     assert events["LATE_DROPPED", "shop/totals"].data["to_topic"] == "too_late"
 
 

@@ -81,3 +81,14 @@ def counted(row: Asked, worst: int = 10**9) -> Counted:
         case "is cut off":
             raise ConnectionError("cut")
     return Counted(sum(1 for _ in range(row.number)) % worst, os.getpid())
+
+
+class Placed(Row):
+    city: str
+    number: int
+
+
+async def placed(row: Placed, wait_ms: int = 0) -> Placed:
+    """The same, a turn of the loop later, or so long."""
+    await asyncio.sleep(wait_ms / 1_000)
+    return Placed(row.city, row.number)

@@ -97,6 +97,15 @@ def test_a_server_that_does_not_end_is_left_at_the_time_out(server: Server, path
     assert sum(server.requests.values()) == 2
 
 
+def test_who_finds_no_connection_waits_no_longer_than_its_time(server: Server) -> None:
+    node = request(
+        f"{server.url}/hang/{{number}}", connections=2, resilience={"timeout": "300ms", "retry": {"attempts": 1}}
+    )
+    answers = ask(node, [row(number) for number in range(3)])
+    assert [failure(answer)[0] for answer in answers] == ["timeout"] * 3
+    assert sum(server.requests.values()) == 2
+
+
 def test_a_failure_that_passes_is_tried_again_and_retry_after_is_honoured(server: Server) -> None:
     node = request(f"{server.url}/fail/503/2/{{number}}", resilience=FAST)
     (answer,) = ask(node, [row(7)])
@@ -176,6 +185,30 @@ def test_results_are_kept_and_cannot_be_changed_by_who_gets_them(server: Server)
     cache = kept[0].cache
     assert cache is not None
     assert (cache.hits, cache.misses, cache.evictions, len(cache)) == (3, 4, 2, 2)
+
+
+def test_what_is_quickly_asked_is_not_worth_keeping(server: Server) -> None:
+    node = request(server.url + "/ok/{number}", resilience={"cache": {"min_took": "1h"}})
+    seen: list[GuardedCaller] = []
+    assert [answer.rows[0].double for answer in ask(node, [row(3), row(3)], see=seen.append)] == [6, 6]
+    assert server.requests == {"/ok/3": 2}
+    assert seen[0].cache is not None
+    assert len(seen[0].cache) == 0
+
+
+def test_who_asks_for_the_same_at_once_shares_one_call(server: Server) -> None:
+    """But for a result that cannot be kept: then each asks for itself."""
+    cached = {**FAST, "cache": {"size": 10, "ttl": "1h", "mark": "kept"}}
+    node = request(server.url + "/{path}/{number}", resilience=cached)
+    seen: list[GuardedCaller] = []
+    answers = ask(node, [row(n % 3) for n in range(30)] + [row(404, "status")] * 4, see=seen.append)
+    assert [(answer.rows[0].double, answer.rows[0].kept) for answer in answers[:30]] == [
+        (n % 3 * 2, n >= 3) for n in range(30)
+    ]
+    assert [failure(answer)[0] for answer in answers[30:]] == ["status"] * 4
+    assert server.requests == {"/ok/0": 1, "/ok/1": 1, "/ok/2": 1, "/status/404": 4}
+    assert seen[0].cache is not None
+    assert (seen[0].cache.hits, seen[0].cache.misses) == (27, 7)
 
 
 def test_enrich_gives_null_for_what_the_service_does_not_have(server: Server) -> None:

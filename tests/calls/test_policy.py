@@ -7,7 +7,7 @@ import pytest
 from streamflow.calls.addresses import AddressGuard, host_allowed
 from streamflow.calls.breaker import Breaker, Circuit, Pass
 from streamflow.calls.cache_advice import advice, grade
-from streamflow.calls.policy import BreakerPlan, CachePlan, RatePlan, Retry
+from streamflow.calls.policy import BreakerPlan, CachePlan, Policy, RatePlan, Retry
 from streamflow.calls.rate import RateLimit
 from streamflow.calls.result_cache import ResultCache
 from streamflow.calls.template import compile_template
@@ -130,6 +130,22 @@ def test_pauses_grow_to_their_cap_and_are_spread() -> None:
     retry = Retry(attempts=9, base_ms=1_000, factor=2.0, cap_ms=5_000, jitter=0.5)
     assert [retry.pause_s(failed, 0.0) for failed in (1, 2, 3, 4, 5)] == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert [retry.pause_s(failed, 1.0) for failed in (1, 2, 3)] == [0.5, 1.0, 2.0]
+
+
+def test_defaults_are_those_of_the_pages() -> None:
+    made, problems = lower(
+        "http_request", url="https://example.com/", response={"double": "int"}, resilience={"cache": {}}
+    )
+    assert made is not None, problems
+    action: Any = made.action
+    policy, retry = made.policy, made.policy.retry
+    assert (policy.timeout_ms, action.connect_timeout_ms, action.pool, action.max_bytes) == (30_000, 5_000, 20, 1 << 20)
+    assert (retry.attempts, retry.base_ms, retry.factor, retry.cap_ms, retry.jitter) == (3, 1_000, 2.0, 30_000, 0.5)
+    assert retry.on == {"transient"}
+    assert policy.cache is not None
+    assert (policy.cache.max_entries, policy.cache.ttl_ms) == (1_000, 300_000)
+    assert (policy.breaker, policy.rate, policy.fallback, policy.bulkhead) == (None, None, None, 0)
+    assert Policy() == lower("http_request", url="https://example.com/", response={"double": "int"})[0].policy  # type: ignore[union-attr]
 
 
 def test_a_cache_is_bounded_in_number_bytes_and_age() -> None:

@@ -169,6 +169,29 @@ def test_a_stop_processes_what_is_answered_and_forgets_the_rest() -> None:
     asyncio.run(run())
 
 
+def test_nodes_that_do_not_wait_for_each_other_call_at_the_same_time() -> None:
+    """Three of them, in three stages: each call ends when all three are under way."""
+
+    class Together(Scripted):
+        async def call(self, row: Any, place: Origin) -> Any:
+            await barrier.wait()
+            return await super().call(row, place)
+
+    async def run() -> None:
+        made = [task() for _ in range(3)]
+        entries = [entry(each, Together()) for each in made]
+        serving = [asyncio.create_task(each.serve(unpaced)) for each in entries]
+        for each in entries:
+            each.offer(chunk(0, 1))
+        await until(lambda: not any(each.waiting_count for each in entries))
+        assert [numbers(each) for each in made] == [[0]] * 3
+        for loop in serving:
+            loop.cancel()
+
+    barrier = asyncio.Barrier(3)
+    asyncio.run(run())
+
+
 def test_a_thousand_rows_wait_in_one_process_without_a_thread() -> None:
     async def run() -> None:
         made, caller = task(), Scripted()

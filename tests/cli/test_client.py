@@ -1,6 +1,7 @@
 """Publishing from the command line: requests that fit, and patience."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
 from streamflow.cli.connect import between_workers
 from streamflow.cli.main import app
 from streamflow.cli.show import print_table
-from tests.web.workers import TABLE, workers
+from tests.web.workers import HOUR_MS, PARTITIONS, TABLE, keys_of, workers
 
 
 def test_lines_are_grouped_by_number_and_by_bytes_and_none_is_left_out() -> None:
@@ -76,3 +77,32 @@ def test_a_table_shows_what_strangers_wrote_and_does_nothing_that_it_says(capsys
     assert "[red]shop[/]" in said
     assert not set("\x1b\x07\x9b\u202e") & set(said)
     assert "two" in said.splitlines()[-3]
+
+
+def test_a_table_leaves_nothing_out_and_an_empty_one_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    name, row = "3-1a200f1838a97758c2ce5c49eaf", {"n": None, "shop": "rome " * 60}
+    print_table("waiting", ["id", "row", "until"], [[name, row, None]])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if name in line]
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells[0] == name
+    assert json.loads(cells[1]) == row
+    assert cells[2] == ""
+    print_table("waiting", ["id"], [])
+    assert capsys.readouterr().out == "waiting: none\n"
+
+
+def test_all_rows_come_page_by_page_a_line_each() -> None:
+    rows = {(hour * HOUR_MS, keys_of(0, 1)[0]): hour + 1 for hour in range(2_500)}
+
+    async def main() -> str:
+        async with workers(1) as (one,):
+            one.hold(0, rows)
+            for partition in range(1, PARTITIONS):
+                one.hold(partition, {})
+            asked = await asyncio.to_thread(CliRunner().invoke, app, ["query", "t/hourly", "--all", "--url", one.url])
+            assert asked.exit_code == 0, asked.output
+            return asked.output
+
+    found = [json.loads(line) for line in asyncio.run(main()).splitlines()]
+    assert {(row["start"], row["key"]): row["value"]["n"] for row in found} == rows
+    assert len(found) == len(rows)

@@ -119,7 +119,9 @@ def test_it_stops_where_it_was_told() -> None:
 
 
 def test_a_person_moves_it_one_event_by_one_node_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "topology.yaml").write_text(_SALES)
+    # Rows of the table are named by their topic, events of the one source need not be.
+    table = "  shops:   {kind: global_table, topic: t.shops, schema: Shop, key: shop}\n"
+    (tmp_path / "topology.yaml").write_text(_SALES.replace("schemas: {", "schemas: {Shop: {shop: str}, ") + table)
     (tmp_path / "events").write_text("\n".join(json.dumps(event) for event in _EVENTS))
 
     monkeypatch.setenv("STREAMFLOW_STATE_DIR", str(tmp_path / "state"))
@@ -145,3 +147,9 @@ def test_a_person_moves_it_one_event_by_one_node_at_a_time(tmp_path: Path, monke
     assert debug("", "--events", "nowhere").exit_code == 2
     assert debug("", *given, "--json", "--step").exit_code == 2, "a program answers no questions"
     assert {each.name for each in tmp_path.iterdir()} == {"topology.yaml", "events"}, "sinks outside are left out"
+    told = "  told:    {kind: webhook, input: sales, url: 'https://example.com/{shop}'}\n"
+    with (tmp_path / "topology.yaml").open("a") as topology:
+        topology.write(told)
+    called = debug("", *given)
+    assert "services are not called" in called.stdout
+    assert "'example.com' is no host that this worker lets nodes call" in called.stdout

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
-from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_files
+from streamflow.deploy.needs import needs_of
+from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_binaries, topology_files
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import ChartValues
 from streamflow.errors import UserError
@@ -54,6 +56,18 @@ def test_values_follow_from_the_plan(shop: Path) -> None:
     assert need < int(values.resources.memory.removesuffix("Mi")) << 20 < need * 1.4
 
 
+def test_what_nodes_require_becomes_devices_and_labels_of_machines(shop: Path) -> None:
+    text = _TOPOLOGY.replace("key: shop,", "key: shop, requires: [cuda, avx512, parquet],")
+    (shop / "topology.yaml").write_text(text)
+    plan = make_plan(load_topology(shop))
+    made = release_values(plan, shop, load_settings(brokers="k:9092"), wanted_partitions(plan, {}), 2)
+    values = ChartValues.model_validate(made)
+    assert values.resources.extended == {"nvidia.com/gpu": "1"}
+    assert values.node_selector == {"streamflow/avx512": "true"}
+    assert values.settings["capabilities"] == "avx512,cuda"
+    assert needs_of(plan, load_settings(), 4, 2).capabilities == ("avx512", "cuda"), "extras are the image's"
+
+
 def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "sales.yaml").write_text("topology: sales\n")
     assert topology_files(tmp_path / "sales.yaml") == {"topology.yaml": "topology: sales\n"}
@@ -62,6 +76,13 @@ def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:
 def test_what_a_config_map_cannot_hold_is_refused(tmp_path: Path) -> None:
     (tmp_path / "topology.yaml").write_text("#" * (FILES_MAX_BYTES + 1))
     with pytest.raises(UserError, match=r"900 KiB.*topology\.path"):
+        topology_files(tmp_path)
+    (tmp_path / "topology.yaml").write_text("topology: sales\n")
+    (tmp_path / "own.wasm").write_bytes(b"\0asm" + bytes(1_000))
+    assert topology_files(tmp_path) == {"topology.yaml": "topology: sales\n"}
+    assert b64decode(topology_binaries(tmp_path)["own.wasm"]) == b"\0asm" + bytes(1_000)
+    (tmp_path / "own.wasm").write_bytes(bytes(FILES_MAX_BYTES))
+    with pytest.raises(UserError, match=r"1200 KiB.*topology\.path"):
         topology_files(tmp_path)
     (tmp_path / "nodes").mkdir()
     (tmp_path / "nodes" / "own.py").write_text("")

@@ -185,7 +185,7 @@ def test_other_frameworks_come_by_entry_points(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_least_recently_used_model_goes() -> None:
-    """N-57: with room for two, A, B, A again, C drops B."""
+    """With room for two, A, B, A again, C drops B."""
     files = MemoryFiles()
     cards = {name: linear_model(files, name, "1", [[float(place)]]) for place, name in enumerate("abc")}
     cache = Models(files, 2 * cards["a"].size_bytes)
@@ -220,7 +220,8 @@ def test_drift_is_measured_against_the_training_data() -> None:
     assert (inputs[0].type, len(inputs[0].shares), inputs[1].type) == (InputType.NUMBER, 10, InputType.TEXT)
     assert abs(sum(inputs[0].shares) - 1) < 1e-4
     drift, shops = Drift(inputs), np.array(["a"] * 4_000, dtype=object)
-    assert drift.index() == {}
+    drift.add([chance.normal(size=499), shops[:499]])
+    assert drift.index() == {}, "a few rows say nothing"
     drift.add([chance.normal(size=4_000), shops])
     assert drift.index()["x"] < 0.02
     drift.add([chance.normal(1.5, size=4_000), shops])

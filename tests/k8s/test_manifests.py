@@ -35,6 +35,27 @@ def test_the_chart_is_good() -> None:
     assert list(complaints()) == []
 
 
+@pytest.mark.parametrize("mode", ["none", "hpa", "keda"])
+def test_what_scales_is_there_when_it_is_on_and_never_takes_away_what_it_does_not_see(mode: str) -> None:
+    values, names = CHART / "ci" / "full-values.yaml", ("--set", f"autoscaling.mode={mode}")
+    objects = read(helm_template(values, CHART, *names, "--set", "topology.inputTopics={a}").stdout)
+    hpas, keda = of_kind(objects, "HorizontalPodAutoscaler"), of_kind(objects, "ScaledObject")
+    (workers,) = of_kind(objects, "StatefulSet")
+    assert (len(hpas), len(keda)) == {"none": (0, 0), "hpa": (1, 0), "keda": (0, 1)}[mode]
+    assert ("replicas" in workers["spec"]) == (mode == "none"), "nobody else says how many there are"
+    # Without the metric Kubernetes' autoscaler leaves the number as it is; KEDA does what its fallback says.
+    assert all(each["spec"]["metrics"][0]["type"] == "External" for each in hpas)
+    assert all(each["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher" for each in keda)
+
+
+def test_workers_go_to_their_pool_with_the_sidecar_of_a_mesh() -> None:
+    (workers,) = of_kind(read(helm_template(CHART / "ci" / "full-values.yaml").stdout), "StatefulSet")
+    pod = workers["spec"]["template"]
+    assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "true"
+    assert pod["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert pod["spec"]["tolerations"] == [{"key": "streams", "operator": "Exists"}]
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -40,7 +40,7 @@ def test_rules_of_a_release_are_rules_for_prometheus(tmp_path: Path) -> None:
     path.write_text(json.dumps(rule["spec"]))
     code, said = _run(tool("promtool"), "check", "rules", path)
     assert code == 0, said
-    assert "8 rules found" in said
+    assert "9 rules found" in said
 
 
 def test_the_scrapes_of_compose_are_what_prometheus_reads(root: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ nodes:
   s: {{kind: source, topic: in, schema: Call, event_time: t, watermark_delay: 10ms, key: k}}
   r: {{kind: rate_limit, input: s, {config}, excess: excess}}
   o: {{kind: sink, input: r, topic: out}}
+  e: {{kind: echo, input: r.excess, table: counted}}
+  x: {{kind: sink, input: e, topic: aside}}
 """
 
 
@@ -87,7 +89,11 @@ def test_any_shape_equals_the_model(
     for event in events:
         models[partition_of(event["k"].encode(), partitions)].event(event)
     assert driver.output("out") == [row for model in models for row in model.passed]
-    assert driver.output("excess") == [row for model in models for row in model.excess]
+    excess = [row for model in models for row in model.excess]
+    assert driver.output("excess") == excess
+    assert [row["n"] for row in driver.output("aside")] == [row["n"] for row in excess]
+    counts = {key: sum(row["k"] == key for row in excess) for key in {row["k"] for row in excess}}
+    assert driver.table("counted") == counts
 
 
 def test_full_buckets_are_forgotten() -> None:
@@ -100,3 +106,18 @@ def test_full_buckets_are_forgotten() -> None:
     assert driver.table("r") == {"b": {"tokens": 1.0, "at": 5_000}}
     assert [row["n"] for row in driver.output("out")] == [0, 1, 3]
     assert [row["n"] for row in driver.output("excess")] == [2]
+
+
+def test_the_excess_can_wait() -> None:
+    """In a topic of its own, which no bucket is full for; both go on to one place."""
+    more = "  later: {kind: delay, input: r.excess, by: 1m}\n  again: {kind: sink, input: later, topic: out}\n"
+    driver = Driver(make_plan(parse_topology(_TOPOLOGY.format(config="rate: 2, per: 1s") + more)))
+    driver.publish("in", [{"t": i, "k": "a", "n": i} for i in range(5)])
+    driver.run()
+    assert [row["n"] for row in driver.output("out")] == [0, 1, 2, 3, 4]
+    counts = driver.tasks()[0].counters.by_node()
+    assert {name: (counts[name].rows_in, counts[name].rows_out) for name in ("r", "r.excess", "o")} == {
+        "r": (5, 2),
+        "r.excess": (3, 3),
+        "o": (2, 2),
+    }

@@ -75,6 +75,7 @@ def test_metadata_says_how_a_kind_runs_and_what_it_needs() -> None:
     assert about["sql_sink"]["resources"]["network"]
     assert {"resilience.retry", "resilience.cache", "resilience.breaker"} <= set(about["http_request"]["features"])
     assert about["filter"]["features"] == []
+    assert not [kind for kind, each in about.items() if each["stateful"] and each["features"]], "state is never cached"
     awaiting = {name for name in KINDS if type(KINDS[name]).awaits.__func__ is not NodeKind.awaits.__func__}  # type: ignore[attr-defined]
     assert awaiting == {name for name, each in about.items() if "async" in each["modes"]}
 

@@ -24,7 +24,7 @@ def test_the_first_kinds_are_all_there() -> None:
     """By the names that topologies use."""
     assert {kind for kind in KINDS if KINDS.is_built_in(kind)} == {
         "source", "sink", "filter", "map", "key_by", "window", "pass_through", "echo", "multiply", "threshold",
-        "process", "python", "deduplicate", "rate_limit",
+        "process", "python", "wasm", "deduplicate", "rate_limit",
         "global_table", "lookup", "branch", "flat_map", "mask", "cast", "sample", "normalize", "normalize_running", "normalize_window",
         "accept", "alert", "anomaly", "http_request", "enrich", "webhook", "delay", "model", "approval",
         "file_sink", "sql_sink", "store_payload", "fetch_payload",

@@ -46,7 +46,13 @@ def test_without_kafka_clients_and_workers_end_when_they_are_told_to(tmp_path: P
         product.start(0)
         token = product.publish([_sale(1_000 + i, shop=f"s{i}") for i in range(20)])["token"]
         assert product.query("totals", key="Rome", after=token).json()["rows"][0]["value"]["n"] == 20
+        ready = product.client().get("/readyz").json()
+        assert (ready["topologies"], ready["dependencies"]) == (1, {"kafka": "up"})
         asyncio.run(_disconnect_without_kafka(broker, f"{unique}.sales"))
+        deadline = time.monotonic() + 60
+        while product.client().get("/readyz").json()["dependencies"] != {"kafka": "down"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         code = product.stop(0)
     finally:
         broker.kill()

@@ -134,6 +134,8 @@ def test_a_model_is_added_asked_swapped_and_survives_a_kill(product: Product, ka
     # What is known about it.
     metrics = product.client().get("/metrics").text
     assert f'streamflow_model_rows{{node="scored",stage="sales",topology="{product.name}",version="2"}}' in metrics
+    models = product.client().get(f"/v1/topologies/{product.name}").json()["models"]
+    assert (models["loads"], [(each["node"], each["version"]) for each in models["asked"]]) == (1, [("scored", "2")])
     table = product.query(registry).json()["rows"]
     assert [(row["key"], row["value"]["task"]) for row in table] == [("m@1", "regression"), ("m@2", "regression")]
     listed = json.loads(streamflow(kafka, tmp_path, "models", "list", "--registry", registry, "--json").stdout)

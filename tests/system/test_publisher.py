@@ -19,6 +19,7 @@ _REQUESTS = 30
 _TOPIC_MAX_BYTES, _SIZE, _TOO_LARGE = 4_000, 200, 2_000
 
 
+@pytest.mark.kafka
 def test_requests_that_share_a_batch_are_told_their_own_ends(kafka: str, unique: str) -> None:
     async def act() -> None:
         await _create(kafka, unique)
@@ -52,6 +53,7 @@ def test_requests_that_share_a_batch_are_told_their_own_ends(kafka: str, unique:
     asyncio.run(act())
 
 
+@pytest.mark.kafka
 def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
     async def act() -> None:
         await _create(kafka, unique)
@@ -84,6 +86,7 @@ def test_records_of_executions_share_no_batch(kafka: str, unique: str) -> None:
     asyncio.run(act())
 
 
+@pytest.mark.kafka
 def test_what_fails_harms_nobody_else(kafka: str, unique: str) -> None:
     async def act() -> None:
         await _create(kafka, unique, **{"cleanup.policy": "compact"})

@@ -1,6 +1,7 @@
 """The product as its user runs it: worker processes, curl-like clients, a real Kafka."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -37,9 +38,10 @@ nodes:
 
 
 class Product:
-    """Workers of one topology. `launcher`: arguments of Python that run the command line."""
+    """Workers of one topology. `launcher`: arguments of Python that run the command line; `options`: of `run`."""
 
     launcher: tuple[str, ...] = ("-m", "streamflow")
+    options: tuple[str, ...] = ()
 
     def __init__(self, kafka: str, folder: Path, name: str, topology: str = _TOPOLOGY) -> None:
         self.name = name
@@ -64,7 +66,7 @@ class Product:
             "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
             **environment,
         }
-        command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker"]
+        command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker", *self.options]
         with (self._folder / f"worker-{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 
@@ -182,6 +184,7 @@ def test_the_views_metrics_and_documents(product: Product) -> None:
     assert product.client().get("/v1/topologies").json()["topologies"][0]["name"] == product.name
     metrics = product.client().get("/metrics").text
     assert 'streamflow_node_rows_out{node="known"' in metrics
+    assert 'streamflow_node_info{category="data_processing",kind="filter",node="known"' in metrics
     for family in ("checkpoint_seconds", "chunk_seconds", "chunk_records", "end_to_end_seconds"):
         assert f"streamflow_{family}_bucket" in metrics
     stream = [task["stream"] for task in view["tasks"] if task["stage"] == "sales"]
@@ -244,6 +247,12 @@ def test_two_workers_answer_for_each_other_and_survive_each_other(product: Produ
         assert [row["value"]["n"] for row in rows] == [count] * 30
         if how is signal.SIGTERM:
             product.start(1, **named[1], **(patient if count == 2 else {}))
+    changes, deadline = list[tuple[int, int]](), time.monotonic() + 60
+    while changes.count((2, 1)) < 3:
+        assert time.monotonic() < deadline, changes
+        page = product.client().get("/v1/events", params={"type": "SCALED", "topology": product.name}).json()
+        changes = [(each["data"]["old"], each["data"]["new"]) for each in page["events"]]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(changes))
 
 
 def test_a_graceful_stop_ends_with_0_and_state_survives_with_and_without_the_disk(

@@ -19,9 +19,12 @@ def test_kinds_are_listed_by_category_and_shown_in_full() -> None:
             body = (await client.get("/v1/nodes")).json()
             assert {each["kind"] for each in body["kinds"]} == set(KINDS)
             assert body["broken"] == {}
-            some = (await client.get("/v1/nodes", params={"category": "monitoring"})).json()["kinds"]
-            assert some
-            assert {each["category"] for each in some} == {"monitoring"}
+            found = []
+            for category in ("data_processing", "ai_ml", "integration", "utility", "security", "monitoring"):
+                some = (await client.get("/v1/nodes", params={"category": category})).json()["kinds"]
+                assert {each["category"] for each in some} == {category}
+                found += [each["kind"] for each in some]
+            assert sorted(found) == sorted(KINDS)
             assert (await client.get("/v1/nodes", params={"category": "misc"})).status_code == 422
             shown = (await client.get("/v1/nodes/sample")).json()
             assert shown["schema"]["required"] == ["rate"]

@@ -19,7 +19,7 @@ def _is_problem(answer: httpx.Response, status: int) -> bool:
     assert answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert body["status"] == status
-    assert {"type", "title", "detail"} <= set(body)
+    assert {"type", "title", "detail", "error_class"} <= set(body)
     assert "Traceback" not in answer.text
     return True
 
@@ -148,5 +148,25 @@ def test_a_profile_that_cannot_be_taken_here_is_refused(monkeypatch: pytest.Monk
             answer = await one.get("/v1/profile", seconds=1)
             assert _is_problem(answer, 501)
             assert answer.json()["detail"] == "profiles need Linux"
+
+    asyncio.run(main())
+
+
+def test_what_the_loop_waits_for_is_listed_with_its_lines() -> None:
+    async def far_away() -> None:
+        await asyncio.sleep(3_600)
+
+    async def main() -> None:
+        async with workers(1) as (one,):
+            tasks = [asyncio.create_task(far_away(), name="calls of orders/3") for _ in range(3)]
+            tasks += [asyncio.create_task(far_away()) for _ in range(50)]
+            await asyncio.sleep(0)
+            listed = (await one.get("/v1/tasks")).json()["tasks"]
+            many, named = (next(each for each in listed if each["count"] == count) for count in (50, 3))
+            assert (many["task"], named["task"]) == ("", "calls of orders/3")
+            assert "test_problems.py" in named["at"]
+            assert "far_away" in named["at"]
+            for task in tasks:
+                task.cancel()
 
     asyncio.run(main())

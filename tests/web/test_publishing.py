@@ -193,3 +193,30 @@ def test_the_document_shows_bodies_that_are_taken() -> None:
                     assert (answer.status_code, answer.json()["rejected"]) == (200, []), answer.text
 
     asyncio.run(main())
+
+
+def test_a_plain_publish_answers_as_one_that_the_framework_looks_at() -> None:
+    """A query, whatever it says, goes to the route; without one the request is answered before it."""
+
+    async def main() -> None:
+        async with workers(1, PublishLimits(body_bytes=10_000)) as (one,):
+            good = json.dumps(_EVENT)
+            asked: list[tuple[str, str, dict[str, str]]] = [
+                (good, EVENTS, {}),
+                (json.dumps([_EVENT, {**_EVENT, "amount": "x"}]), EVENTS, {}),
+            ]
+            asked += [(body, EVENTS, {}) for body in ("", "{", "null", " " * 10_001)]
+            asked += [(good, EVENTS, {"content_type": "text/plain"}), (good, EVENTS, {"content_encoding": "gzip"})]
+            asked += [(good, f"/v1/topics/{topic}/events", {}) for topic in ("t.shops", "t.sale", "t%2Esales", "a%2Fb")]
+            asked += [(good, "/v1/topics//events", {})]
+            for body, path, headers in asked:
+                plain = await one.post(body, path, **headers)
+                looked_at = await one.post(body, f"{path}?timeout_ms=5000", **headers)
+                assert plain.status_code == looked_at.status_code, (path, body[:20])
+                assert plain.headers["content-type"] == looked_at.headers["content-type"]
+                told, expected = plain.json(), looked_at.json()
+                assert (told.pop("token", None) is None) == (expected.pop("token", None) is None)
+                assert told == expected
+            assert len(one.published) == 2 * 3  # good, one of two, and the same under an encoded name
+
+    asyncio.run(main())

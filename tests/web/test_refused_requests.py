@@ -61,8 +61,8 @@ def test_handshakes_are_told_too_and_nothing_that_a_stranger_makes_up(tmp_path: 
         async with workers(1, access=keys.access) as (one,), httpx.AsyncClient(base_url=one.url) as client:
             with pytest.raises(InvalidStatus):
                 await connect(one.url.replace("http", "ws") + "/v1/ws")
-            for method in ("GET", "FORGED", "X" * 5_000):
-                assert (await client.request(method, "/v1/topologies")).status_code == 401
+            for method, status in (("GET", 401), ("PROPFIND", 401), ("FORGED", 400), ("X" * 5_000, 400)):
+                assert (await client.request(method, "/v1/topologies")).status_code == status
             told = [(each["operation"], each["status"]) for each in _refusals(one.events)]
             assert told == [("WEBSOCKET", 401), ("GET", 401), ("other", 401)]
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from streamflow.errors import SettingsError
 from streamflow.web.app import HttpServer, Tls
+from streamflow.web.http_protocol import HEAD_MAX_BYTES
 from tests.secured import Authority
 from tests.web.workers import workers
 
@@ -88,3 +89,29 @@ def test_a_stop_does_not_wait_for_clients_that_keep_their_connections(
 
     uvloop.run(main())
     assert "graceful shutdown exceeded" not in caplog.text
+
+
+def test_headers_without_end_are_cut_off_and_long_bodies_are_not() -> None:
+    async def main() -> None:
+        async with workers(1) as (one,):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(one.url.rpartition(":")[2]))
+            body = b" " * (HEAD_MAX_BYTES + 1)
+            head = b"POST /v1/topics/t.sales/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            for _ in range(2):  # one after the other on a connection, also when a head ends in several reads
+                for part in (head[:20], head[20:], b"Content-Length: %d\r\n\r\n" % len(body), body):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                assert b" 422 " in await reader.readline()
+                while (await reader.readline()).strip():
+                    pass
+                assert b'"empty"' in await reader.readuntil(b"}")
+            with pytest.raises(OSError):  # noqa: PT012
+                for _ in range(1_000):
+                    writer.write(b"X-Filler: " + b"x" * 1_000 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                raise AssertionError("it took a megabyte of headers")
+            writer.close()
+
+    asyncio.run(main())

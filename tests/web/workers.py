@@ -22,7 +22,7 @@ from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
-from streamflow.errors import OwnerUnreachable
+from streamflow.errors import IllegalMove, OwnerUnreachable, UserError
 from streamflow.model.keyed_publish import KeyReused, Published
 from streamflow.model.outcome import CORRELATION, Headers
 from streamflow.model.partitioner import partition_of
@@ -31,6 +31,7 @@ from streamflow.plan.plan import Plan, Stage, TablePlan
 from streamflow.plan.planner import make_plan
 from streamflow.query.reader import PaneReader, TableReader
 from streamflow.query.standing import TaskStanding
+from streamflow.runtime.blocked import waiting_tasks
 from streamflow.runtime.profiler import Profiler, shown
 from streamflow.runtime.traces import Traces
 from streamflow.state.keys import window_key
@@ -42,7 +43,7 @@ from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader, Snapshots
 from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
@@ -57,7 +58,7 @@ PLAN: Plan = make_plan(
         schemas: {Sale: {time: timestamp, shop: str, amount: int}, Shop: {number: int, city: str, size: int?}}
         nodes:
           shops: {kind: global_table, topic: t.shops, schema: Shop, key: number}
-          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop}
+          sales: {kind: source, topic: t.sales, schema: Sale, event_time: time, key: shop, priorities: {urgent: 8}}
           hourly: {kind: window, input: sales, window: {type: tumbling, size: 1h}, aggregate: {n: count()}}
         """
     )
@@ -119,12 +120,39 @@ class LocalControls:
             assert self.control.apply(task_key(stage, partition), word)
 
 
+class KeptStates:
+    """Snapshots by their number, of a topology that stands still while `stands` says so."""
+
+    def __init__(self) -> None:
+        self.stands, self.runs = False, set[str]()
+        self._taken: list[dict[str, Any]] = []
+
+    async def taken(self) -> list[dict[str, Any]]:
+        """All."""
+        return self._taken
+
+    async def take(self, actor: str) -> dict[str, Any]:
+        """One more."""
+        if not self.stands:
+            raise IllegalMove("t is running: pause it first")
+        self._taken.append({"id": str(len(self._taken)), "actor": actor})
+        return self._taken[-1]
+
+    async def restore(self, snapshot: str, run: str, origin: str, actor: str) -> dict[str, Any]:
+        """A run, once."""
+        if run in self.runs or not any(each["id"] == snapshot for each in self._taken):
+            raise UserError(f"no snapshot {snapshot}, or run {run} is there")
+        self.runs.add(run)
+        return {"run": run, "snapshot": self._taken[int(snapshot)]}
+
+
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.controls: Controls = LocalControls(plan)
+        self.snapshots: Snapshots = KeptStates()
         self.events: EventLog = QueuedEvents(server.url)
         self.feed: EventFeed | None = MemoryFeed()
         self.alerts_config: AlertsConfig | None = None
@@ -325,6 +353,9 @@ class StoredWorker:
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """None."""
         return b"", "text/plain"
+
+    def waiting_tasks(self) -> list[dict[str, Any]]:
+        return waiting_tasks()
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """Of this process."""

@@ -48,6 +48,10 @@ _LEAVE_S = 10.0
 _NEVER_MS = 1 << 50
 
 
+#: A topic that was left until others had their turn is asked for only when the broker has answered for those.
+_LEVELS_WAIT_MS = 50
+
+
 class Host(Protocol):
     """What the hooks call: the owner of the tasks."""
 
@@ -85,7 +89,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=settings.fetch_max_bytes,
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=_LEVELS_WAIT_MS if app.has_levels else 500,
             request_timeout_ms=max(40_000, settings.session_timeout_ms + 5_000),
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=min(_HEARTBEAT_MAX_MS, settings.session_timeout_ms // 5),
@@ -248,6 +252,7 @@ class StageApp(faust.App):
         reading.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
         self.traced = bool(settings.otlp_endpoint)
+        self.has_levels = any(entry.level for stage in plan.stages for entry in stage.entries)
         self.entry_shapes: dict[str, EntryShape] = {}
         for entry in (each for stage in plan.stages for each in stage.entries):
             repartition = entry.kind is EntryKind.REPARTITION

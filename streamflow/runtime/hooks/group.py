@@ -54,5 +54,11 @@ async def check(thread: Any, group: str, settings: Settings) -> None:
         raise BrokerUnavailable(f"the worker cannot join group {group}: {error!r}") from error
 
 
+def is_answered(thread: Any) -> bool:
+    """Whether the group's coordinator is known: aiokafka forgets it when it does not answer heartbeats."""
+    coordinator = thread._consumer and thread._consumer._coordinator
+    return coordinator is not None and coordinator.coordinator_id is not None
+
+
 async def _look(coordinator: Any) -> None:
     coordinator.check_errors()

@@ -113,7 +113,8 @@ class LiveTables:
                 elif source is not None:
                     reason = await self._follow_other(feed, source)
             except Exception:
-                log.exception("the feed of table %s, partition %s, begins anew", feed.table.name, feed.partition)
+                said, name = "the feed of table %s, partition %s, begins anew", feed.table.name
+                log.exception(said, name, feed.partition, extra={"table": name})
                 feed.restart("", NO_TIME)
             now = time.monotonic()
             wanted_at = now if feed.followers else wanted_at
@@ -183,8 +184,8 @@ class LiveTables:
                 try:
                     await source.flush(self.pace)
                 except Exception:
-                    log.exception(
-                        "changes of table %s cannot be told; its followers begin anew", source.feed.table.name
-                    )
+                    name = source.feed.table.name
+                    said = "changes of table %s cannot be told; its followers begin anew"
+                    log.exception(said, name, extra={"table": name})
                     source.feed.restart("", NO_TIME)
             await self.pace.rest()

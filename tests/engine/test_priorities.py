@@ -1,0 +1,153 @@
+"""Levels of a source: who goes first, that none waits for ever, and that time and results are those of one topic."""
+
+import random
+from collections import Counter, defaultdict
+from typing import Any
+
+import pytest
+
+from streamflow.engine.levels import PIECE, Levels
+from streamflow.errors import TopologyError
+from streamflow.model.chunk import Chunk, Run
+from streamflow.plan.planner import make_plan
+from streamflow.plan.runs import bounded, into_run
+from streamflow.testing.driver import CrashPoint, Driver
+from streamflow.topology.yaml_file import parse_topology
+
+_TOPOLOGY = """
+topology: t
+schemas: {Order: {time: timestamp, shop: str, city: str, number: int}}
+nodes:
+  orders:
+    {kind: source, topic: orders, schema: Order, event_time: time, key: shop, priorities: {urgent: 8, high: 3}}
+  valid: {kind: filter, input: orders, where: number >= 0}
+  out: {kind: sink, input: valid, topic: out}
+  asked: {kind: python, input: valid, call: "tests.calls.functions:placed", concurrency: 5}
+  by_city: {kind: key_by, input: asked, key: city}
+  totals:
+    kind: window
+    input: by_city
+    window: {type: tumbling, size: 1s}
+    aggregate: {n: count(), total: sum(number)}
+    late: late
+  sums: {kind: sink, input: totals, topic: sums}
+"""
+_LEVELS = {"": "orders", "urgent": "orders.urgent", "high": "orders.high"}
+PLAN = make_plan(parse_topology(_TOPOLOGY))
+
+
+def _order(number: int, time_ms: int) -> dict[str, Any]:
+    return {"time": time_ms, "shop": f"s{number % 7}", "city": f"c{number % 3}", "number": number}
+
+
+def test_an_urgent_event_overtakes_a_backlog_of_10000_on_its_whole_way() -> None:
+    driver = Driver(PLAN, chunk_size=5_000)
+    driver.publish("orders", [_order(number, 1_000) for number in range(10_000)])
+    driver.publish("orders.urgent", [_order(99_999, 1_000)])
+    driver.run()
+    numbers = [row["number"] for row in driver.output("out")]
+    assert len(numbers) == 10_001
+    assert numbers.index(99_999) <= PIECE
+    assert [number for number in numbers if number != 99_999] == list(range(10_000))
+    for topic in ("t.asked.queue.urgent", "t.by_city.repartition.urgent"):
+        rows = [record for record in driver.records(topic) if record.value and record.value.startswith(b"[")]
+        assert len(rows) == 1, topic
+    driver.close()
+
+
+@pytest.mark.parametrize("shape", range(6))
+def test_results_are_those_of_one_topic_in_any_shape(shape: int) -> None:
+    """Of what is late by no level's own order nothing is: an urgent event does not carry time past those that wait."""
+    choose = random.Random(shape)
+    events = [(choose.choice([*_LEVELS] + [""] * 3), _order(n, 1_000 + n * 5)) for n in range(1_500)]
+    plan = bounded(into_run(PLAN, "r"))
+    crashes = choose.sample(range(1, 30), 4) if shape % 2 else []
+    driver = Driver(
+        plan, partitions=1 + shape % 3, chunk_size=choose.choice([7, 100, 1_000]), fused=shape % 4 < 2,
+        overlap=shape >= 3,
+    )  # fmt: skip
+    driver.crash_at = {at: choose.choice(list(CrashPoint)) for at in crashes}
+    for level, topic in _LEVELS.items():
+        driver.publish(topic, [event for name, event in events if name == level])
+    driver.finish()
+    model: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+    for _, event in events:
+        cell = model[event["city"], event["time"] // 1_000 * 1_000]
+        cell[0] += 1
+        cell[1] += event["number"]
+    sums = {(row["city"], row["start"]): [row["n"], row["total"]] for row in driver.output("sums.r")}
+    assert sums == model
+    assert driver.output("late.r") == []
+    assert driver.dead_letters() == []
+    rows = driver.output("out.r")
+    assert Counter(row["number"] for row in rows) == Counter(range(1_500))
+    level_of = {event["number"]: level for level, event in events}
+    for level in _LEVELS:
+        for shop in {row["shop"] for row in rows}:
+            found = [row["number"] for row in rows if row["shop"] == shop and level_of[row["number"]] == level]
+            assert found == sorted(found), "the order of a key within a level"
+    assert {node: count.rows_in for task in driver.tasks() for node, count in task.counters.by_node().items()}
+    driver.close()
+
+
+def test_the_counts_of_a_source_are_those_of_all_its_levels() -> None:
+    driver = Driver(PLAN)
+    for topic, count in (("orders", 5), ("orders.urgent", 3), ("orders.high", 2)):
+        driver.publish(topic, [_order(number, 1_000) for number in range(count)])
+    driver.run()
+    counts = [task.counters.by_node() for task in driver.tasks()]
+    assert [each["orders"].rows_in for each in counts if "orders" in each] == [10]
+    assert [each["asked.queue"].rows_in for each in counts if "out" in each] == [10]
+    assert [each["asked"].rows_out for each in counts if "asked" in each] == [10]
+    driver.close()
+
+
+def _chunk(topic: str, start: int, count: int) -> Chunk:
+    return Chunk(topic, 0, [b"x"] * count, [Run(0, start, 0)], start + count)
+
+
+def test_levels_share_the_work_while_both_wait_and_none_saves_a_claim() -> None:
+    levels = Levels(PLAN.stages[0], lambda topic: 0)
+    levels.offer(_chunk("orders", 0, 40_000))
+    assert levels.first() is not None
+    for _ in range(20):  # alone, it has all
+        _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+        levels.done(chunk, start + PIECE, whole=False)
+    levels.offer(_chunk("orders.urgent", 0, 40_000))
+    taken = []
+    for _ in range(45):
+        _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+        levels.done(chunk, start + PIECE, whole=False)
+        taken.append(chunk.topic)
+    assert taken[0] == "orders.urgent"
+    assert Counter(taken) == {"orders.urgent": 40, "orders": 5}
+    assert all(window.count("orders") == 1 for window in (taken[i : i + 9] for i in range(0, 45, 9)))
+
+
+def test_what_was_forgotten_is_offered_again_and_what_is_known_is_not() -> None:
+    levels = Levels(PLAN.stages[0], lambda topic: 0)
+    levels.offer(_chunk("orders", 0, 100))
+    levels.offer(_chunk("orders", 50, 100))
+    assert levels.is_full("orders")
+    assert levels.next_offset("orders") == 150
+    _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+    levels.done(chunk, 100, whole=True)
+    _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+    assert (chunk.offset_at(start), levels.is_full("orders")) == (100, False)
+    levels.forget(["orders"], lambda topic: 100)
+    assert (levels.holds("orders"), levels.next_offset("orders")) == (False, 100)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("priorities: {urgent: 8, high: 3}", "priorities: {urgent: 1}"), "nodes.orders.priorities"),
+        (("priorities: {urgent: 8, high: 3}", "priorities: {Urgent!: 8}"), "nodes.orders.priorities"),
+        (("topic: out}", "topic: orders.high}"), "events would go round"),
+        (("topology: t", "topology: t\nparking: {orders: {}}"), "a key has no one order"),
+    ],
+)
+def test_what_cannot_be_is_refused(change: tuple[str, str], said: str) -> None:
+    with pytest.raises(TopologyError) as error:
+        make_plan(parse_topology(_TOPOLOGY.replace(*change)))
+    assert said in str(error.value)
