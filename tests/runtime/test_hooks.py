@@ -31,7 +31,7 @@ from streamflow.model.chunk import Chunk
 from streamflow.model.trace_context import TraceContext
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.assignor import StageAssignor
-from streamflow.runtime.hooks import drain, group, last_word, taint
+from streamflow.runtime.hooks import drain, group, last_word, reading, taint
 from streamflow.runtime.hooks.faust_app import StageApp
 from streamflow.runtime.hooks.filling import fill
 from streamflow.settings.settings import load_settings
@@ -74,6 +74,12 @@ def test_signatures_are_as_we_call_them() -> None:
     assert faust.App.BootStrategy.enable_kafka_producer is None
     assigned = inspect.signature(faust.App._on_partitions_assigned).parameters
     assert list(assigned) == ["self", "assigned", "generation_id"]
+
+
+def test_connections_read_with_our_limit() -> None:
+    reading.install()
+    assert aiokafka.conn.READER_LIMIT == 4 << 20
+    assert "READER_LIMIT" in AIOKafkaConnection.connect.__code__.co_names
 
 
 def _batch(
