@@ -2,7 +2,8 @@
 
     python -m bench.live_readers PORT TOPOLOGY COUNT key|two|all
 
-Each follows a key, or the whole table; `two`: two of them do the latter. Says `connected` when every one has had its snapshot. Plain sockets, so that they cost little beside what they measure.
+Each follows a key, or the whole table; `two`: two of them do the latter. Says `connected` when every one has had its
+snapshot. Plain sockets, so that they cost little beside what they measure.
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 Of what clients say it is made from the structs that read it (socket_messages.py); what the server says has its structs
 here, which nothing is encoded with: pages and deltas are put together from bytes that all clients share.
 
-A version stays when members are added that a client may leave alone, and messages that it has to ask for.
+A version stays when members are added that a client may leave alone, and messages that it has to ask for: whoever holds
+messages against the schema asks the worker for it that it talks to.
 """
 
 from typing import Annotated, Any, Literal

@@ -15,7 +15,7 @@ from pathlib import Path
 BUSY = 0.6
 #: Share of the time that tasks work at least while they are behind; at 2,000 events/s it is a hundredth.
 WORKED = 0.2
-#: Rest per work while it is busy. What readers take slows the data path three times over: they have moments of plenty
+#: Rest per work while it is busy. Readers slow the data path by more than their share: they have a moment of plenty
 #: until it is seen that it is busy, and their clients run on the cores, and through the caches, that it uses.
 _REST = 32
 #: However many read snapshots at once, nobody waits longer for a turn.
