@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz lock audit chart k8s k8s-tools k8s-node k8s-node-tools fmt clean
+.PHONY: help setup check test demo bench bench-nexmark bench-live chaos fuzz lock audit chart compose k8s k8s-tools k8s-node k8s-node-tools fmt clean
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -68,6 +68,9 @@ k8s-node-tools: ## What `make k8s-node` takes besides: kubelet, containerd, Core
 
 k8s-node: $(STAMP) k8s-node-tools ## The image, built here, on a real node with a real Kafka: deaths, upgrades, scaling; STREAMFLOW_K8S_RATE=5000
 	STREAMFLOW_K8S_NODE=1 $(BIN)/python -m pytest -s tests/k8s/test_node.py
+
+compose: $(STAMP) ## docker compose up, watched as its user would; needs an engine and its registries, ports 8080 9090 9092 3000
+	STREAMFLOW_COMPOSE=1 $(BIN)/python -m pytest tests/deploy/test_compose.py
 
 k8s: $(STAMP) k8s-tools ## The chart: manifests, mutants, and on a real control plane
 	STREAMFLOW_K8S=1 $(BIN)/python -m pytest tests/k8s tests/deploy

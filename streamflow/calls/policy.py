@@ -62,7 +62,8 @@ class RatePlan:
 class CachePlan:
     """Results kept per worker: at most `max_entries` and `max_bytes` in memory, each for `ttl_ms`.
 
-    disk_bytes: of those on disk, 0: none are; identity: digest of all that a result depends on beside its input.
+    disk_bytes: of those on disk, 0: none are; shared: those are told to the other workers.
+    identity: digest of all that a result depends on beside its input.
     min_took_ms: results of quicker calls are not kept. mark: bool field of rows whose result had been kept.
     """
 
@@ -73,6 +74,7 @@ class CachePlan:
     identity: bytes = b""
     min_took_ms: int = 0
     mark: str | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

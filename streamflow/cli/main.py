@@ -17,9 +17,11 @@ from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
 from streamflow.cli.executions import executions
 from streamflow.cli.keys import keys
+from streamflow.cli.load import load
 from streamflow.cli.mirror import mirror
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
+from streamflow.cli.placement import placement
 from streamflow.cli.profile import profile
 from streamflow.cli.replay import replay
 from streamflow.cli.run import run
@@ -52,6 +54,7 @@ app.command()(demo)
 app.command()(debug)
 app.command()(look.check)
 app.command()(look.plan)
+app.command()(placement)
 app.command()(look.topics)
 app.command()(client.publish)
 app.command()(client.query)
@@ -66,6 +69,7 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)
+app.command()(load)
 app.command()(doctor)
 app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")

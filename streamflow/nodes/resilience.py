@@ -61,6 +61,9 @@ class CacheConfig(NodeConfig):
     disk_bytes: int = Option(
         0, ge=0, le=1 << 40, description="bytes of results on the worker's disk, where they outlive it; 0: none"
     )
+    shared: bool = Option(
+        False, description="results on disk are told to the other workers through a topic, so that none asks again"
+    )
     min_took: DurationMs = Option(0, ge=0, description="results of calls that took less are not worth keeping")
     mark: FieldName | None = Option(
         None, description="bool field that says whether a result had been kept; a function's row class must have it"
@@ -119,6 +122,9 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
     if config.fallback is not None:
         _check_fallback(config.fallback, result, lowering)
     retry, breaker, rate, cache = config.retry, config.breaker, config.rate_limit, config.cache
+    if cache is not None and cache.shared and not cache.disk_bytes:
+        message = "results of other workers are kept on disk, and none are"
+        lowering.problem(message, "add disk_bytes", "resilience.cache.shared")
     on = frozenset(ErrorClass(each) for each in retry.on)
     return Policy(
         timeout_ms=config.timeout,
@@ -134,7 +140,16 @@ def policy_of(config: ResilienceConfig | None, result: Schema, lowering: Lowerin
 
 def _cache(config: CacheConfig, identity: str) -> CachePlan:
     digest = sha256(identity.encode()).digest()[:_IDENTITY_BYTES]
-    return CachePlan(config.size, config.max_bytes, config.ttl, config.disk_bytes, digest, config.min_took, config.mark)
+    return CachePlan(
+        config.size,
+        config.max_bytes,
+        config.ttl,
+        config.disk_bytes,
+        digest,
+        config.min_took,
+        config.mark,
+        config.shared,
+    )
 
 
 def mark_of(config: ResilienceConfig | None) -> str | None:

@@ -21,7 +21,8 @@ _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 #: Idle for so long is never: no source of a bounded run is left out of the watermark.
 _NEVER_MS = 1 << 62
 _OUTWARD = (TopicRole.SINK, TopicRole.DEAD_LETTERS, TopicRole.LETTER_DECISIONS)
-_READ = (TopicRole.SOURCE, TopicRole.GLOBAL_TABLE, TopicRole.PUBLISH_KEYS)
+#: Results of calls are the same in every run: none asks for what another has asked for.
+_READ = (TopicRole.SOURCE, TopicRole.GLOBAL_TABLE, TopicRole.PUBLISH_KEYS, TopicRole.KEPT_RESULTS)
 
 
 def into_run(plan: Plan, run: str, *, outputs: str = "") -> Plan:

@@ -1,11 +1,12 @@
 """Which topics a plan needs, with which partitions and configuration."""
 
 from streamflow.nodes.join_operators import Combine, Join, VersionLookup
-from streamflow.nodes.operators import Distinct, Emit, Fold, Limit, Operator
+from streamflow.nodes.operators import Await, Distinct, Emit, Fold, Limit, Operator
 from streamflow.plan.plan import Entry, EntryKind, GlobalTablePlan, Stage, TablePlan, TopicPlan, TopicRole
 from streamflow.topology.names import (
     control_topic,
     dead_letter_topic,
+    kept_results_topic,
     letter_decision_topic,
     outcome_topic,
     publish_key_topic,
@@ -15,6 +16,7 @@ from streamflow.windows.unbounded import Unbounded
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 #: Bound of one record, in bytes: as large as a record may be, so that a dead letter of any record fits.
 RECORD_MAX_BYTES = 4 << 20
 #: The headers of a dead letter of the largest record.
@@ -50,7 +52,7 @@ def plan_topics(
         count = partitions[each.topic]
         topics[each.topic] = TopicPlan(each.topic, TopicRole.GLOBAL_TABLE, count, None, compacted, False)
     own = _of_the_topology(topology, leaders[stages[0].name])
-    return (*topics.values(), *own)
+    return (*topics.values(), *own, *_kept_results(topology, stages))
 
 
 def _of_the_topology(topology: str, leader: str) -> tuple[TopicPlan, ...]:
@@ -72,6 +74,24 @@ def _of_the_topology(topology: str, leader: str) -> tuple[TopicPlan, ...]:
     )
     ones = (TopicPlan(name, role, 1, None, config, True) for name, role, config in named)
     return (*ones, TopicPlan(publish_key_topic(topology), TopicRole.PUBLISH_KEYS, None, leader, keys, True))
+
+
+def _kept_results(topology: str, stages: tuple[Stage, ...]) -> list[TopicPlan]:
+    """The topic of results that workers share, if any node's are: as old and as many as the largest node keeps."""
+    policies = (node.operator.policy for stage in stages for node in stage.nodes if isinstance(node.operator, Await))
+    plans = [policy.cache for policy in policies if policy.cache is not None and policy.cache.shared]
+    if not plans:
+        return []
+    keep_ms, keep_bytes = max(plan.ttl_ms for plan in plans), sum(plan.disk_bytes for plan in plans)
+    # Whole segments are deleted, so they are short; Kafka takes none below a MiB.
+    config = (
+        ("cleanup.policy", "delete"),
+        ("retention.ms", str(keep_ms)),
+        ("retention.bytes", str(keep_bytes)),
+        ("segment.ms", str(min(max(keep_ms // 4, MINUTE_MS), DAY_MS))),
+        ("segment.bytes", str(min(max(keep_bytes // 8, 1 << 20), 1 << 30))),
+    )
+    return [TopicPlan(kept_results_topic(topology), TopicRole.KEPT_RESULTS, 1, None, config, True)]
 
 
 def _leaders(stages: tuple[Stage, ...]) -> dict[str, str]:

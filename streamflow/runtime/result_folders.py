@@ -1,6 +1,7 @@
 """Where the nodes of a worker keep results of calls on disk: a folder per node, beside the stores of its tasks."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ResultFolders:
-    """Opens the results of a node, by its name."""
+    """Opens the results of a node, by its name. share: makes those that others hear of, where a node wants that."""
 
     folder: Path
+    share: Callable[[Tier, CachePlan], Tier] | None = None
 
     def __call__(self, node: str, plan: CachePlan) -> Tier | None:
         """Results on disk; what is damaged is begun anew, and where that fails there are none."""
+        found = self._open(node, plan)
+        return self.share(found, plan) if found is not None and plan.shared and self.share is not None else found
+
+    def _open(self, node: str, plan: CachePlan) -> Tier | None:
         from streamflow.state.kept_results import KeptResults
 
         path = self.folder / node

@@ -36,6 +36,7 @@ from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
+from streamflow.runtime.capabilities import capabilities_of, refuse_idleness
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.error_budgets import ErrorBudgets
@@ -51,6 +52,7 @@ from streamflow.runtime.obedience import Obedience
 from streamflow.runtime.outside import outside_of
 from streamflow.runtime.record_limits import RecordLimits
 from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.shared_results import SharedResults
 from streamflow.runtime.task_events import TaskEvents
 from streamflow.runtime.task_host import TaskHost
 from streamflow.runtime.topics import ensure_topics, record_limits
@@ -94,7 +96,9 @@ class Worker:
     ) -> None:
         self.plan, self.settings = plan, settings
         self._ends = ends
-        self.calls = AsyncNodes(plan, outside_of(settings, settings.state_dir / plan.identity / "results"))
+        self.shared_results = SharedResults(plan, settings)
+        kept = settings.state_dir / plan.identity / "results"
+        self.calls = AsyncNodes(plan, outside_of(settings, kept, self.shared_results))
         self.url = url
         self._bus = None
         if settings.events_detail != "off":
@@ -104,7 +108,8 @@ class Worker:
         self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
-        self.assignor = StageAssignor(plan, url)
+        self.assignor = StageAssignor(plan, url, has=capabilities_of(settings, plan))
+        refuse_idleness(plan, self.assignor.has)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
         self.models = models_of(plan, settings)
@@ -214,6 +219,7 @@ class Worker:
             watchers.append(asyncio.create_task(self._or_fail(self.control_topic.follow()), name="control topic"))
             watchers.append(asyncio.create_task(self._or_fail(self.obedience.run()), name="obedience"))
             watchers.append(asyncio.create_task(self._or_fail(self.global_tables.follow()), name="global tables"))
+            watchers.append(asyncio.create_task(self._or_fail(self.shared_results.run()), name="shared results"))
             watchers.append(asyncio.create_task(self._or_fail(self._watch_group()), name="group"))
             if self.plan.error_budgets:
                 budgets = ErrorBudgets(self.plan.error_budgets, self.host.tasks.values, self.control_topic)
@@ -239,6 +245,7 @@ class Worker:
     async def _catch_up(self) -> None:
         await self.control_topic.start(self.partition_counts)
         await self.global_tables.catch_up(self.partition_counts, self._stop)
+        await self.shared_results.catch_up(self._stop)
 
     def _say_started(self) -> None:
         before, topology = self._life.begin(), self.plan.topology
@@ -289,7 +296,7 @@ class Worker:
         await self.calls.close()
         await asyncio.gather(*(companion.stop() for companion in reversed(self.companions)))
         self.events.emit(EventType.WORKER_STOPPED, self.plan.topology, {"worker": self.url})
-        rest = [self.global_tables.stop(), self.control_topic.stop()]
+        rest = [self.global_tables.stop(), self.control_topic.stop(), self.shared_results.stop()]
         if self._bus is not None:
             rest.append(self._bus.stop())
         if self.app.started:

@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         description="execution providers of onnxruntime in order of preference, separated by commas, such as "
         "`CUDAExecutionProvider,CPUExecutionProvider`; one that is not there is refused at the start",
     )
+    capabilities: str = Field(
+        "",
+        pattern=r"^[a-z0-9_.-]*(, *[a-z0-9_.-]+)*$",
+        description="what this worker has that nodes may require, as `gpu,avx512`, besides what it finds by looking",
+    )
     models_max_bytes: int = Field(
         1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
     )
@@ -206,6 +211,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
+
+    @property
+    def named_capabilities(self) -> tuple[str, ...]:
+        """`capabilities` one by one."""
+        return tuple(each.strip() for each in self.capabilities.split(",") if each.strip())
 
     @field_validator("outbound_networks")
     @classmethod

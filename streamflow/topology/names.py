@@ -70,6 +70,11 @@ def releases_topic(topology: str, node: str) -> str:
     return f"{topology}.{node}.releases"
 
 
+def kept_results_topic(topology: str) -> str:
+    """Topic of results of calls that workers tell one another."""
+    return f"{topology}.kept_results"
+
+
 def control_topic(topology: str) -> str:
     """Topic of what was ordered of a topology, and which tasks have obeyed."""
     return f"{topology}.control"
@@ -95,6 +100,7 @@ def internal_topics(spec: TopologySpec, tables: Iterable[str]) -> frozenset[str]
             publish_key_topic(spec.topology),
             outcome_topic(spec.topology),
             control_topic(spec.topology),
+            kept_results_topic(spec.topology),
             *(decisions_topic(spec.topology, name) for name in approvals),
             *(releases_topic(spec.topology, name) for name in spec.parking),
             *(changelog_topic(spec.topology, parked_table(name)) for name in spec.parking),

@@ -81,6 +81,7 @@ PERMISSIONS = {
     "set_alert_rules": "operate",
     "summarize_performance": "view",
     "report_performance": "query",  # it names alerts
+    "show_message_schema": "view",
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",

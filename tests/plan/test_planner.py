@@ -114,7 +114,8 @@ def test_own_topics_are_owned_and_foreign_ones_are_not() -> None:
     topics = [topic for plan in plans for topic in plan.topics]
     foreign = {topic.role for topic in topics if not topic.owned}
     assert foreign == {TopicRole.SOURCE, TopicRole.SINK, TopicRole.GLOBAL_TABLE}
-    assert {topic.role for topic in topics if topic.owned} == set(TopicRole) - foreign - {TopicRole.EVENTS}
+    rare = {TopicRole.EVENTS, TopicRole.KEPT_RESULTS}
+    assert {topic.role for topic in topics if topic.owned} == set(TopicRole) - foreign - rare
     compacted = {topic.role for topic in topics if dict(topic.config).get("cleanup.policy") == "compact"}
     assert TopicRole.GLOBAL_TABLE in compacted
 

@@ -40,7 +40,7 @@ nodes:
   echoed: {{{{kind: sink, input: seen, topic: {{name}}.echoed}}}}
   sooner: {{{{kind: python, input: sales, call: "tests.calls.functions:dawdling", order: unordered}}}}
   soon:   {{{{kind: sink, input: sooner, topic: {{name}}.soon}}}}
-  rated:  {{{{kind: python, input: sales, call: "tests.calls.functions:rated", resilience: {{{{cache: {{{{disk_bytes: 1048576, mark: kept}}}}}}}}}}}}
+  rated:  {{{{kind: python, input: sales, call: "tests.calls.functions:rated", resilience: {{{{cache: {{{{disk_bytes: 1048576, shared: true, mark: kept}}}}}}}}}}}}
   rates:  {{{{kind: sink, input: rated, topic: {{name}}.rates}}}}
   shares: {{{{kind: map, input: sales, set: {{{{number: 100 // (number % 50)}}}}}}}}
   shared: {{{{kind: sink, input: shares, topic: {{name}}.shared}}}}
@@ -175,4 +175,14 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
     metrics = product.client().get("/metrics").text
     assert f'streamflow_calls_circuit{{node="asked",target="{server.url}",topology="{product.name}"}} 0.0' in metrics
     assert f'streamflow_calls_cache_disk_entries{{node="rated",topology="{product.name}"}} 7.0' in metrics
+
+    # Another worker takes over: it has never asked, and finds on its own disk what the first was answered.
     assert product.stop(0) == 0
+    product.start(1, **environment)
+    product.publish(_sales(range(3_000, 3_014)), 1)
+    both = [json.loads(record.value) for record in _read(kafka, f"{product.name}.rates", 1_074, 1)]
+    assert {(row["shop"], row["process"]) for row in both} == {(row["shop"], row["process"]) for row in rates}
+    assert Counter(row["kept"] for row in both) == Counter(row["kept"] for row in rates) + Counter({True: 14})
+    cache = product.client(1).get(f"/v1/topologies/{product.name}").json()["calls"]["rated"]["cache"]
+    assert (cache["misses"], cache["disk"]["heard"], cache["disk"]["told"]) == (0, 7, 0)
+    assert product.stop(1) == 0
