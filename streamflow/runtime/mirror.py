@@ -70,11 +70,22 @@ class Mirror:
 @dataclass(slots=True)
 class PartitionFigures:
     """copied: records since the start. lag: offsets of the source not copied yet. complete_at: everything that was
-    committed in the source until then, Unix time in s, is here."""
+    committed in the source until then, Unix time in s, is here; mark: a later moment and the end of the source then,
+    which is being copied."""
 
     copied: int = 0
     lag: int | None = None
     complete_at: float = field(default_factory=time.time)
+    mark: tuple[float, int] | None = None
+
+    def look(self, position: int, end: int, at: float) -> None:
+        """The source ended there at that moment, and is copied up to `position`."""
+        self.lag = max(0, end - position)
+        if self.mark is None:  # while events flow the newest end is never reached, but this one is
+            self.mark = at, end
+        if position >= self.mark[1]:
+            self.complete_at = at if self.lag == 0 else self.mark[0]
+            self.mark = None
 
 
 Tell = Callable[[TopicPartition, PartitionFigures], None]
@@ -196,9 +207,7 @@ class _Session:
         for tp, figures in self._figures.items():
             end, polled_ms = self._consumer.last_stable_offset(tp), self._consumer.last_poll_timestamp(tp)
             if end is not None and polled_ms is not None:
-                figures.lag = max(0, end - self._positions[tp])
-                if figures.lag == 0:
-                    figures.complete_at = polled_ms / 1_000
+                figures.look(self._positions[tp], end, polled_ms / 1_000)
             self._tell(tp, figures)
 
 

@@ -35,7 +35,8 @@ _PROPERTIES = {
     "broker.heartbeat.interval.ms": "1000",
 }
 _PUBLISHED = 20
-_AWAY_S, _GONE_S, _BACK_S = 12.0, 30.0, 120.0
+#: A broker is away for so long at least, two of them are, and results come again after so long at most; seconds.
+_AWAY_S, _GONE_S, _BACK_S = 12.0, 30.0, 180.0
 
 
 def start_brokers(folder: Path, count: int) -> list[EmbeddedBroker]:
@@ -78,7 +79,7 @@ def loss_attack(brokers: list[EmbeddedBroker], losses: Losses) -> Attack:
         for broker in brokers:
             await asyncio.to_thread(broker.kill)
             run.delivered["broker kill"] += 1
-            losses.standing_s.append(await _standing_s(run, _AWAY_S))
+            losses.standing_s.append(await _standing_s(run))
             await asyncio.to_thread(broker.restart)
             await _results_flow(run)
         for broker in brokers[:2]:
@@ -94,11 +95,12 @@ def loss_attack(brokers: list[EmbeddedBroker], losses: Losses) -> Attack:
     return attack
 
 
-async def _standing_s(run: Run, seconds: float) -> float:
-    """The longest time without a result within so many seconds from now."""
+async def _standing_s(run: Run) -> float:
+    """The longest time without a result until they flow again, the broker still away."""
     began = changed = time.monotonic()
     longest, count = 0.0, len(run.outputs)
-    while time.monotonic() - began < seconds:
+    while (now := time.monotonic()) < began + _AWAY_S or now > changed + 1:
+        assert now < began + _BACK_S, "no results come while a broker is away"
         await asyncio.sleep(0.05)
         longest = max(longest, time.monotonic() - changed)
         if len(run.outputs) != count:

@@ -5,7 +5,7 @@ from streamflow.plan.cluster import replica_count
 from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.hooks.drain import CopiedBatch
-from streamflow.runtime.mirror import grouped
+from streamflow.runtime.mirror import PartitionFigures, grouped
 from streamflow.runtime.mirror_log import MIRRORED, born_at
 from streamflow.topology.yaml_file import parse_topology
 
@@ -43,6 +43,20 @@ def test_copies_are_not_copied_and_large_batches_are_parted() -> None:
     large = [_batch(5, *(_record(offset, value=b"x" * 400) for offset in range(5)))]
     assert _offsets(large, 1_100) == [[0, 1], [2, 3], [4]]
     assert _offsets(large, 100) == [[0], [1], [2], [3], [4]], "a record is never parted"
+
+
+def test_how_far_behind_a_copy_is_while_events_flow() -> None:
+    """The newest end is never reached then."""
+    figures = PartitionFigures(complete_at=0.0)
+    for second in range(1, 6):
+        figures.look(position=second * 100 - 30, end=second * 100, at=float(second))
+    assert figures.lag == 30
+    assert figures.complete_at == 3.0, "the end of second 3 was copied by second 4, that of second 5 is not yet"
+    for second in (6, 7):
+        figures.look(position=470, end=500, at=float(second))
+    assert figures.complete_at == 3.0
+    figures.look(position=500, end=500, at=8.0)
+    assert (figures.lag, figures.complete_at) == (0, 8.0)
 
 
 def test_what_topologies_write_is_not_copied() -> None:
