@@ -2,6 +2,7 @@
 
 model                    the models' libraries, and the models it holds loaded (models_max_bytes)
 process                  `memory_bytes` of its class, per task
+wasm                     `memory_pages`, for each of its threads
 python with processes    a core for each, and `memory_bytes` or a Python
 http_request, webhook    the way to the port of their URL
 `requires` of any        a GPU of the pod, or a label of the machine
@@ -11,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from streamflow.calls.coroutine import CoroutineAction
 from streamflow.calls.http import HttpAction
 from streamflow.calls.processes import ProcessesAction
-from streamflow.nodes.operators import Await, Process, Score
+from streamflow.nodes.operators import Apply, Await, Process, Score
 from streamflow.plan.placement import EXTRAS
 from streamflow.plan.plan import Plan
 from streamflow.settings.settings import Settings
@@ -59,6 +61,9 @@ def needs_of(plan: Plan, settings: Settings, partitions: int, workers: int) -> N
     tasks = -(-partitions // workers)
     models = _MODEL_LIBRARIES_BYTES + settings.models_max_bytes if any(isinstance(o, Score) for o in operators) else 0
     classes = sum(tasks * getattr(o.declared.target, "memory_bytes", 0) for o in operators if isinstance(o, Process))
+    functions = [each.declared for each in actions if isinstance(each, CoroutineAction)]
+    functions += [each.declared for each in operators if isinstance(each, Apply)]
+    classes += sum(getattr(each.target, "memory_bytes", 0) for each in functions)
     ports = {port for each in actions if isinstance(each, HttpAction) for port in _port(each)}
     required = {name for stage in plan.stages for name in stage.capabilities} - EXTRAS.keys()  # which the image has
     cores = sum(each.count for each in pools)

@@ -183,6 +183,8 @@ def test_what_a_grant_covers(grant: str, permission: str, resources: dict[str, s
 def test_what_is_no_grant(text: str) -> None:
     with pytest.raises(UserError, match="is no grant"):
         parse_grant(text)
+    with pytest.raises(UserError, match=f"^{re.escape(repr(text))} is no grant"):
+        new_key("shop", (text,), None)
 
 
 def test_keys_expire_are_revoked_and_replaced_while_the_worker_runs(
