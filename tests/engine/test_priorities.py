@@ -159,6 +159,21 @@ def test_levels_share_the_work_while_both_wait_and_none_saves_a_claim() -> None:
     assert all(window.count("orders") == 1 for window in (taken[i : i + 9] for i in range(0, 45, 9)))
 
 
+def test_work_of_quiet_times_is_not_held_against_a_level() -> None:
+    levels = Levels(PLAN.stages[0], lambda topic: 0)
+    levels.offer(_chunk("orders", 0, 40_000))
+    while (found := levels.first()) is not None:
+        levels.done(found[1], found[2] + PIECE, whole=found[2] + PIECE >= 40_000)
+    levels.offer(_chunk("orders.urgent", 0, 40_000))  # first, while nothing else waits
+    levels.offer(_chunk("orders", 40_000, 40_000))
+    taken = []
+    for _ in range(45):
+        _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+        levels.done(chunk, start + PIECE, whole=False)
+        taken.append(chunk.topic)
+    assert Counter(taken) == {"orders.urgent": 40, "orders": 5}
+
+
 def test_what_was_forgotten_is_offered_again_and_what_is_known_is_not() -> None:
     levels = Levels(PLAN.stages[0], lambda topic: 0)
     levels.offer(_chunk("orders", 0, 100))
