@@ -37,8 +37,8 @@ bench-nexmark: $(STAMP) ## Nexmark on a real Kafka, checked against DuckDB; EVEN
 bench-live: $(STAMP) ## From HTTP to the delta at 200 clients, and what clients cost the data path; writes bench/LIVE.md
 	$(BIN)/python -m bench.live
 
-chaos: $(STAMP) ## Exactly once under kills and stalls, long form
-	$(BIN)/python -m tests.chaos
+chaos: $(STAMP) ## Exactly once under kills and stalls, long form; BROKERS=3 loses brokers instead
+	$(BIN)/python -m tests.chaos $(if $(BROKERS),--brokers $(BROKERS))
 
 fuzz: $(STAMP) ## Requests made up from the OpenAPI document, against a worker; SECONDS=120
 	$(BIN)/pip install --quiet --editable '.[dev,fuzz]'

@@ -87,9 +87,8 @@ def _start(bootstrap: str, folder: Path, name: str, stamps: Path | None = None) 
     return Worker(bootstrap, topology, state, log, session_timeout_ms=60_000, program=program)
 
 
-def _readers(worker: Worker, name: str, count: int, chosen: argparse.Namespace, folder: Path) -> Contender:
+def _readers(worker: Worker, name: str, count: int, how: str, folder: Path) -> Contender:
     port = str(worker.port)
-    how = "all" if chosen.all else "key"
     return Contender(
         python("-m", "bench.live_readers", port, name, str(count), how), {}, folder / f"{name}-readers.log"
     )
@@ -108,7 +107,7 @@ async def latency(
     readers = None
     try:
         await asyncio.to_thread(worker.wait_ready)
-        readers = _readers(worker, name, chosen.subscribers - 2, chosen, folder)
+        readers = _readers(worker, name, chosen.subscribers - 2, "all" if chosen.all else "key", folder)
         clients = [
             asyncio.create_task(_by_events(worker.port, name, waits)),
             asyncio.create_task(_by_socket(worker.port, waits)),
@@ -212,7 +211,7 @@ async def cost(
     try:
         await asyncio.to_thread(worker.wait_ready)
         if with_readers:
-            readers = _readers(worker, name, chosen.subscribers, chosen, folder)
+            readers = _readers(worker, name, chosen.subscribers, "all" if chosen.all else "two", folder)
             await asyncio.to_thread(_wait_connected, readers)
         worker.pause()
         await _fill(bootstrap, f"{name}.in", chosen.events)

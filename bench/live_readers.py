@@ -1,8 +1,9 @@
 """Clients of a live table that read and forget: half over server-sent events, half over WebSockets.
 
-    python -m bench.live_readers PORT TOPOLOGY COUNT key|all
+    python -m bench.live_readers PORT TOPOLOGY COUNT key|two|all
 
-Says `connected` when every one has had its snapshot. Plain sockets, so that they cost little beside what they measure.
+Each follows a key, or the whole table; `two`: two of them do the latter. Says `connected` when every one has had its
+snapshot. Plain sockets, so that they cost little beside what they measure.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ class _Reader(asyncio.Protocol):
     def __init__(self, first: bytes, second: bytes, had: asyncio.Event) -> None:
         self._first, self._second, self._had = first, second, had
         self._transport: asyncio.Transport | None = None
+        self._is_socket, self._rest_bytes = bool(second), 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -29,8 +31,28 @@ class _Reader(asyncio.Protocol):
         if self._second and self._transport is not None:
             self._transport.write(self._second)
             self._second = b""
-        elif b"complete" in data:
+            return
+        if b"complete" in data:
             self._had.set()
+        if self._is_socket and self._transport is not None:
+            for payload in self._pings(data):
+                self._transport.write(b"\x8a" + bytes([0x80 | len(payload)]) + bytes(4) + payload)
+
+    def _pings(self, data: bytes) -> list[bytes]:
+        """Payloads of pings in what came; who does not answer them is cut off."""
+        found, at = [], self._rest_bytes
+        while at < len(data):
+            if len(data) < at + 10 and len(data) < at + 2 + data[at + 1 : at + 2][-1]:
+                break  # a head that is cut in two: so rare that its connection may go
+            size, head = data[at + 1], 2
+            if size >= 126:
+                head = 4 if size == 126 else 10
+                size = int.from_bytes(data[at + 2 : at + head], "big")
+            if data[at] & 0x0F == 9:
+                found.append(data[at + head : at + head + size])
+            at += head + size
+        self._rest_bytes = max(0, at - len(data))
+        return found
 
     def connection_lost(self, exc: Exception | None) -> None:
         print("lost", exc, flush=True)
@@ -42,7 +64,7 @@ def _masked(text: bytes) -> bytes:
 
 
 def _requests(topology: str, number: int, how: str) -> tuple[bytes, bytes]:
-    key = f"s{number}" if how == "key" else ""
+    key = "" if how == "all" or (how == "two" and number < 2) else f"s{number}"
     if number % 2:
         asked = {"type": "subscribe", "id": "a", "table": "newest"} | ({"key": key} if key else {})
         nonce = base64.b64encode(os.urandom(16)).decode()

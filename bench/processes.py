@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from streamflow.cli.run import MALLOC
+
 _READY_S = 120.0
 
 
@@ -77,6 +79,7 @@ class Worker(Contender):
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         environment = {
+            **MALLOC,  # as `streamflow run` starts its workers
             "STREAMFLOW_BROKERS": bootstrap,
             "STREAMFLOW_STATE_DIR": str(state),
             "STREAMFLOW_HTTP_PORT": str(self.port),

@@ -59,11 +59,12 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Obeyed(msgspec.Struct, frozen=True):
-    """A task has obeyed the order of that version, and committed what it had done."""
+    """A task has obeyed the order of that version, and committed what it had done. committed: digest of it."""
 
     version: int
     worker: str
     at_ms: int
+    committed: str = ""
 
 
 _ORDER, _OBEYED = msgspec.json.Decoder(Order), msgspec.json.Decoder(Obeyed)
@@ -96,6 +97,11 @@ class Control:
         """Whether a task has obeyed the last order."""
         found = self._obeyed.get((stage, partition))
         return found is not None and found.version == self.order.version
+
+    def committed(self, stage: str, partition: int) -> str:
+        """Digest of what a task had committed when it obeyed, "" when it did not say."""
+        found = self._obeyed.get((stage, partition))
+        return "" if found is None else found.committed
 
     def waiting_for(self, stage: str | None = None) -> list[tuple[str, int]]:
         """Tasks that have not obeyed the last order, of one stage or of all; none where it is to run."""

@@ -233,6 +233,23 @@ class RunReset(EventData):
     groups: list[str]
 
 
+@data_of(EventType.SNAPSHOT_TAKEN)
+class SnapshotTaken(EventData):
+    """The state of a topology was kept."""
+
+    snapshot: str
+    records: int
+    size_bytes: int
+
+
+@data_of(EventType.SNAPSHOT_RESTORED)
+class SnapshotRestored(EventData):
+    """A run was made that goes on from a snapshot."""
+
+    snapshot: str
+    run: str
+
+
 @data_of(EventType.EVENTS_LOST)
 class EventsLost(EventData):
     """Events that found the emitter's queue full, by type: the log has a hole here."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from streamflow.calls.payload_store import Payloads
 from streamflow.calls.policy import CachePlan
@@ -82,6 +82,14 @@ class Caller(Protocol):
 
     def digest(self, row: Any) -> bytes:
         """What the result is a function of, for the cache."""
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """A caller whose work is done in processes of its own."""
+
+    def peak_bytes(self) -> int | None:
+        """Most memory that one of them has had; None where that is not known."""
 
 
 class Action(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from streamflow.calls.breaker import Breaker, Circuit, Pass
-from streamflow.calls.caller import Answer, Caller, Now, Origin
+from streamflow.calls.caller import Answer, Caller, HasMemory, Now, Origin
 from streamflow.calls.faults import failure_of
 from streamflow.calls.policy import CachePlan, Policy
 from streamflow.calls.rate import RateLimit
@@ -258,6 +258,7 @@ class GuardedCaller:
             "failed": dict(counts.faults),
             "circuits": {target: circuit.value for target, circuit in self.circuits.items()},
             "cache": None if cache is None else cache.view(),
+            "peak_bytes": self.caller.peak_bytes() if isinstance(self.caller, HasMemory) else None,
         }
 
     def stuck(self) -> list[Origin]:

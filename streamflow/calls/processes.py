@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class ProcessesCaller:
         self._decode = msgspec.msgpack.Decoder(tuple[self.result_type, str, str]).decode  # type: ignore[name-defined]
         self._free: asyncio.Queue[_Slot] = asyncio.Queue()
         self._slots: list[_Slot] = []
+        self._peak_bytes = 0
 
     async def open(self) -> None:
         """Start the processes, which takes them a second or so; nobody waits for it before there is a row."""
@@ -81,6 +83,11 @@ class ProcessesCaller:
         if error_class:
             raise CallFailed("process", said, ErrorClass(error_class))
         return rows
+
+    def peak_bytes(self) -> int | None:
+        """Most memory that one of the processes has had, of those that have ended as of the last look. Linux tells."""
+        self._peak_bytes = max([self._peak_bytes, *(slot.peak_bytes() for slot in self._slots)])
+        return self._peak_bytes or None
 
     def rows(self, row: Any, result: list[Any]) -> Sequence[Any]:
         """The result."""
@@ -135,6 +142,16 @@ class _Slot:
         assert process.stdin is not None
         process.stdin.write(LENGTH.pack(len(self._arguments)) + self._arguments)
         return process
+
+    def peak_bytes(self) -> int:
+        """Of the process at hand, 0 where that is not known."""
+        if self._process is None:
+            return 0
+        try:
+            text = Path(f"/proc/{self._process.pid}/status").read_text()
+        except OSError:  # it has ended, or this is no Linux
+            return 0
+        return sum(int(line.split()[1]) * 1_024 for line in text.splitlines() if line.startswith("VmHWM:"))
 
     async def end(self) -> None:
         """Kill the process, if there is one."""

@@ -163,7 +163,7 @@ def _signed(value: int) -> int:
 
 @lru_cache(maxsize=1)
 def _engine() -> "wasmtime.Engine":
-    """Of the process. What gives other results on other machines is off."""
+    """Of the process. What gives other results on other machines is off, and what has memory of its own."""
     try:
         config = wasmtime.Config()
     except ImportError as error:
@@ -173,6 +173,8 @@ def _engine() -> "wasmtime.Engine":
     config.wasm_relaxed_simd_deterministic = True
     config.wasm_threads = False
     config.wasm_memory64 = False
+    config.wasm_gc = False
+    config.wasm_exceptions = False
     atexit.register(_close_all)
     return wasmtime.Engine(config)
 

@@ -30,6 +30,8 @@ END_OF_TIME = 221_845_392_000_000
 METADATA_MAX_BYTES = 4_096
 #: Offsets from the first to the last that is done behind a position: 512 bytes as bits, 683 characters of metadata.
 OVERTAKEN_SPAN = 4_096
+#: In the place of a progress while a snapshot is restored: who finds it begins nothing.
+RESTORING = "0;restoring"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -132,6 +134,10 @@ class Progress:
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
         version, watermark, *entries = text.split(";")
+        if text == RESTORING:
+            raise StateMismatch(
+                "a restore of a snapshot did not get to its end: `streamflow reset` this run, restore anew"
+            )
         if version not in ("1", "2", "3"):
             raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 4")
         watermark_ms = _parse(watermark, 0)

@@ -1,6 +1,7 @@
 """streamflow publish, query, why, tail: clients of a running worker's HTTP, and of Kafka."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -84,6 +85,7 @@ def query(
     to: Annotated[str | None, typer.Option(help="window starts before this")] = None,
     state: Annotated[str, typer.Option(help="open, final or latest")] = "latest",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="all rows, a line of JSON each, as they come")] = False,
     url: Url = URL,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +95,11 @@ def query(
     parameters = {each: str(value) for each, value in given.items() if value is not None}
     with connect(url) as client:
         topology = topology or ask(client, "/v1/topologies", {})["topologies"][0]["name"]
-        answer = ask(client, f"/v1/topologies/{topology}/tables/{name}", parameters)
+        path = f"/v1/topologies/{topology}/tables/{name}"
+        if everything:
+            _print_all(client, path, parameters | {"limit": "1000"})
+            return
+        answer = ask(client, path, parameters)
     if as_json:
         print_json(answer)
         return
@@ -104,6 +110,19 @@ def query(
     ]
     print_table(table, ["key", "start", "final", *names], rows)
     console.print(f"watermark {answer['watermark']}, served by {', '.join(answer['served_by'])}")
+    if answer["cursor"]:
+        console.print("there are more: raise --limit, narrow it down, or take --all")
+
+
+def _print_all(client: httpx.Client, path: str, parameters: dict[str, str]) -> None:
+    """Page by page, so that neither side holds more than a page."""
+    while True:
+        answer = ask(client, path, parameters)
+        for row in answer["rows"]:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        if not answer["cursor"]:
+            return
+        parameters["cursor"] = answer["cursor"]
 
 
 def why(

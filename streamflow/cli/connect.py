@@ -26,13 +26,25 @@ def between_workers(authorities: Path | None, limits: httpx.Limits, timeout_s: f
 def connect(url: str, timeout_s: float = 30.0) -> httpx.Client:
     """A client of a worker, with the key or token of STREAMFLOW_API_KEY or STREAMFLOW_API_KEY_FILE, checking its
     certificate by STREAMFLOW_HTTP_CA_FILE. Raises SettingsError."""
+    return httpx.Client(base_url=url, timeout=timeout_s, headers=_headers(), verify=_verify(url))
+
+
+def connect_async(url: str, timeout_s: float) -> httpx.AsyncClient:
+    """The same for many requests at once."""
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=_headers(), verify=_verify(url), limits=limits)
+
+
+def _headers() -> dict[str, str]:
     key, path = os.environ.get("STREAMFLOW_API_KEY", ""), os.environ.get("STREAMFLOW_API_KEY_FILE")
     if path:
         try:
             key = Path(path).read_text().strip()
         except OSError as error:
             raise SettingsError(f"{path} with the API key cannot be read: {error.strerror}") from error
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _verify(url: str) -> ssl.SSLContext | bool:
     authorities = os.environ.get("STREAMFLOW_HTTP_CA_FILE")
-    verify = trust(Path(authorities) if authorities else None) if url.startswith("https") else True
-    return httpx.Client(base_url=url, timeout=timeout_s, headers=headers, verify=verify)
+    return trust(Path(authorities) if authorities else None) if url.startswith("https") else True

@@ -16,7 +16,7 @@ from streamflow.checkpoint.progress import END_OF_TIME
 from streamflow.cli.show import AsJson, console, plain, refusals
 from streamflow.errors import UserError
 from streamflow.nodes.operators import Await, Score
-from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.plan import Entry, EntryKind, Plan
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import Settings, load_settings
 
@@ -191,12 +191,17 @@ def _of_file(plan: Plan, path: Path) -> Iterator[Event]:
 
 def _inputs(plan: Plan) -> list[str]:
     """Topics that events come from, those of global tables too."""
-    return [*_sources(plan), *(table.topic for table in plan.global_tables)]
+    sources = dict.fromkeys(entry.topic for entry in _entries(plan))
+    return [*sources, *(table.topic for table in plan.global_tables)]
 
 
 def _sources(plan: Plan) -> list[str]:
-    entries = [each for stage in plan.stages for each in stage.entries if each.kind is EntryKind.SOURCE]
-    return list(dict.fromkeys(entry.topic for entry in entries))
+    """Topics of sources, without those of their levels."""
+    return list(dict.fromkeys(entry.topic for entry in _entries(plan) if not entry.level))
+
+
+def _entries(plan: Plan) -> list[Entry]:
+    return [each for stage in plan.stages for each in stage.entries if each.kind is EntryKind.SOURCE]
 
 
 def _of_kafka(debugger: "Debugger", plan: Plan, settings: Settings, start: str, count: int) -> Iterator[Event]:

@@ -116,7 +116,7 @@ def _show(result: Preflight, workers: int) -> None:
     console.print(f"{workers} workers: {need}, so ask for {memory_quantity(result.memory)}", highlight=False)
     warnings = len(result.findings) - result.error_count
     mark = "[red]✗[/]" if result.error_count else "[green]✓[/]"
-    console.print(f"{mark} {result.error_count} errors, {warnings} warnings", highlight=False)
+    console.print(f"{mark} errors: {result.error_count}, warnings: {warnings}", highlight=False)
 
 
 def _as_data(result: Preflight) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def new(
     with refusals(), changing(file) as found:
         text, entry = new_key(name, tuple(grant), _until(expires))
         found.keys.append(entry)
-    error_console.print(f"key {entry.id} for {entry.name!r}, expires {entry.expires or 'never'}", highlight=False)
+    error_console.print(f"key {entry.id} for {entry.name!r}, expires {_moment(entry.expires)}", highlight=False)
     typer.echo(text)
 
 
@@ -50,7 +50,7 @@ def list_keys(
     if as_json:
         print_json([each.model_dump(mode="json", exclude={"sha256"}) | {"state": each.state(now)} for each in found])
         return
-    rows = [[each.id, each.name, " ".join(each.grants), each.state(now), each.expires or "never"] for each in found]
+    rows = [[each.id, each.name, " ".join(each.grants), each.state(now), _moment(each.expires)] for each in found]
     print_table(str(file), ["id", "name", "grants", "state", "expires"], rows)
 
 
@@ -73,7 +73,9 @@ def rotate(
         found.keys[place] = old.model_copy(update={"expires": min(until, old.expires or until)})
         text, entry = new_key(old.name, old.grants, _until(expires))
         found.keys.append(entry)
-    error_console.print(f"key {entry.id} replaces {key_id}, which ends {found.keys[place].expires}", highlight=False)
+    error_console.print(
+        f"key {entry.id} replaces {key_id}, which ends {_moment(found.keys[place].expires)}", highlight=False
+    )
     typer.echo(text)
 
 
@@ -89,6 +91,10 @@ def revoke(
         place = _place([each.id for each in found.keys], key_id)
         found.keys[place] = found.keys[place].model_copy(update={"revoked": datetime.now(UTC)})
     console.print(f"key {key_id} is revoked", highlight=False)
+
+
+def _moment(at: datetime | None) -> str:
+    return "never" if at is None else at.isoformat(timespec="seconds")
 
 
 def _place(ids: list[str], key_id: str) -> int:

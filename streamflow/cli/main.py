@@ -17,12 +17,16 @@ from streamflow.cli.deploy import deploy
 from streamflow.cli.dlq import dlq
 from streamflow.cli.executions import executions
 from streamflow.cli.keys import keys
+from streamflow.cli.load import load
+from streamflow.cli.mirror import mirror
 from streamflow.cli.models import models
 from streamflow.cli.nodes import nodes
+from streamflow.cli.placement import placement
 from streamflow.cli.profile import profile
 from streamflow.cli.replay import replay
 from streamflow.cli.run import run
 from streamflow.cli.schedule import schedule
+from streamflow.cli.snapshots import snapshots
 from streamflow.cli.top import top
 
 app = typer.Typer(
@@ -50,6 +54,7 @@ app.command()(demo)
 app.command()(debug)
 app.command()(look.check)
 app.command()(look.plan)
+app.command()(placement)
 app.command()(look.topics)
 app.command()(client.publish)
 app.command()(client.query)
@@ -64,6 +69,7 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(approvals, name="approvals")
 app.command()(top)
 app.command()(profile)
+app.command()(load)
 app.command()(doctor)
 app.add_typer(audit, name="audit")
 app.add_typer(broker, name="broker")
@@ -71,6 +77,8 @@ app.add_typer(deploy, name="deploy")
 app.add_typer(dlq, name="dlq")
 app.add_typer(executions, name="executions")
 app.add_typer(keys, name="keys")
+app.add_typer(mirror, name="mirror")
 app.add_typer(nodes, name="nodes")
 app.add_typer(replay, name="replay")
 app.add_typer(models, name="models")
+app.add_typer(snapshots, name="snapshots")

@@ -4,6 +4,7 @@ Nodes of a stage run as one function, so a row's time is that of the whole stage
 of it is told by `profile`. The time of a node that calls to the outside is that of an attempt.
 """
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,27 @@ class NodeStatistics:
     def __init__(self, calls: "Mapping[str, GuardedCaller]") -> None:
         self._calls = calls
         self._worked: dict[str, tuple[int, float]] = {}
+        self._committed_s: dict[str, float] = {}
+        self._last: dict[tuple[str, str], tuple[int, float | None]] = {}
 
     def worked(self, stage: str, count: int, took_s: float) -> None:
         """A task of a stage has worked on so many records."""
         records, seconds = self._worked.get(stage, (0, 0.0))
         self._worked[stage] = records + count, seconds + took_s
+
+    def committed(self, stage: str, count: int) -> None:
+        """A task of a stage has committed so many records."""
+        if count:
+            self._committed_s[stage] = time.time()
+
+    def last_s(self, stage: str, node: str, rows_in: int) -> float | None:
+        """Unix time of the last commit that had rows of a node, known by those that have come since it was asked last;
+        None before the first."""
+        known, last_s = self._last.get((stage, node), (0, None))
+        if rows_in != known and stage in self._committed_s:
+            last_s = self._committed_s[stage]
+            self._last[stage, node] = rows_in, last_s
+        return last_s
 
     def latency_s(self, stage: str, node: str) -> float | None:
         """Mean time of a row, seconds; None when nothing was measured."""

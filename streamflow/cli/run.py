@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: glibc gives freed memory back and takes it again, page fault by page fault; encoding results cost 2.0 µs each
 #: instead of 0.5. Read at process start, hence set for the workers by their parent.
-_MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(512 << 20), "MALLOC_TOP_PAD_": str(64 << 20)}
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(512 << 20), "MALLOC_TOP_PAD_": str(64 << 20)}
 
 #: What the workers of this supervisor know one another by, when nothing else was given.
 _SECRET = secrets.token_hex(32)
@@ -96,7 +96,7 @@ def spawn(
     topology: Path, settings: Settings, number: int, processes: int, which: Run = LIVE
 ) -> "subprocess.Popen[bytes]":
     """Start worker `number` with a state folder, a port and an instance id of its own; it ends with this process."""
-    environment = {**_MALLOC, **os.environ}
+    environment = {**MALLOC, **os.environ}
     environment["STREAMFLOW_BROKERS"] = settings.brokers
     environment["STREAMFLOW_STATE_DIR"] = str(settings.state_dir / f"worker-{number}")
     environment["STREAMFLOW_HTTP_PORT"] = str(settings.http_port + number if settings.http_port else 0)

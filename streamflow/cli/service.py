@@ -21,6 +21,7 @@ from streamflow.cli.connect import between_workers
 from streamflow.cli.controls import WorkerControls
 from streamflow.cli.model_metrics import models_view, show_models
 from streamflow.cli.node_statistics import NodeStatistics, reduction
+from streamflow.cli.snapshot_desk import WorkerSnapshots
 from streamflow.cli.stream_figures import stream_figures
 from streamflow.engine.global_table import FollowedTable
 from streamflow.engine.history import History
@@ -35,6 +36,7 @@ from streamflow.model.outcome import Headers
 from streamflow.model.position import Positions
 from streamflow.nodes.registry import KINDS
 from streamflow.plan.describe import describe
+from streamflow.plan.placement import placed
 from streamflow.plan.plan import EntryKind, Plan, Stage, TablePlan
 from streamflow.query.reader import TableReader
 from streamflow.query.standing import TaskStanding
@@ -59,7 +61,7 @@ from streamflow.web.identity import OPEN, Access
 from streamflow.web.keyed_publishing import FORWARD_S
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader, Snapshots
 from streamflow.web.server_sent_events import HEARTBEAT_S
 from streamflow.web.tables import ASK_S
 
@@ -95,9 +97,10 @@ class WorkerService:
         self._keyed = KeyedPublisher(self.plan, worker.settings, worker.partition_counts, worker.record_limits)
         self._outcomes = OutcomeFollower(worker.settings, self.plan.outcome_topic, KEPT_S, self.executions.add)
         self.controls: Controls = WorkerControls(worker)
+        self.snapshots: Snapshots = WorkerSnapshots(worker)
         settings = worker.settings
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
-        self._metrics, self._statistics = Metrics(), NodeStatistics(worker.calls.guarded)
+        self._metrics, self._statistics = Metrics(self.plan.unmetered), NodeStatistics(worker.calls.guarded)
         self._metrics.declared.of = self.plan.topology, indicators
         nodes = ((stage.name, node.name, node.kind) for stage in self.plan.stages for node in stage.nodes)
         self._metrics.info.fill(self.plan.topology, ((*each, KINDS[each[2]].category) for each in nodes))
@@ -370,9 +373,20 @@ class WorkerService:
             "models": models_view(self._worker),
             "global_tables": {table.name: self._table_view(table.name) for table in self.plan.global_tables},
             "tasks": sorted(tasks, key=lambda view: (view["stage"], view["partition"])),
+            "placement": self._placement(),
             "owners": {
                 f"{stage}/{partition}": url for (stage, partition), url in sorted(self._worker.assignor.owners.items())
             },
+        }
+
+    def _placement(self) -> dict[str, Any]:
+        """Who can run which stage, and why, as seen from this worker."""
+        assignor = self._worker.assignor
+        others = {url: has for url, has in assignor.having.items() if url != self.url}
+        return {
+            "capabilities": sorted(assignor.has),
+            "others": others,
+            "stages": [each.shown() for each in placed(self.plan, assignor.has, others)],
         }
 
     def _table_view(self, name: str) -> dict[str, Any]:
@@ -441,7 +455,7 @@ class WorkerService:
     def points(self) -> list[Point]:
         """The same as points for the metrics stream, and what follows from them."""
         self._fill_metrics()
-        found = points_of(self._metrics.registry)
+        found = points_of(self._metrics.shown)
         return [*found, *self._performance.points(self.plan.topology, found)]
 
     def _fill_metrics(self) -> None:
@@ -481,8 +495,11 @@ class WorkerService:
         for (stage, node), counts in sums.items():
             for gauge, number in zip(gauges, counts, strict=True):
                 gauge.labels(topology, stage, node).set(number)
+            # What failed went to the dead letters, or on to who takes such rows.
+            failed = counts[3] + sums.get((stage, f"{node}.failed"), (0, 0))[1]
+            last_s = self._statistics.last_s(stage, node, counts[0])
             rates = reduction(counts[0], counts[1]), self._statistics.latency_s(stage, node)
-            families.rates.fill((topology, stage, node), *rates)
+            families.rates.fill((topology, stage, node), *rates, counts[0] - failed, failed, last_s)
         families.calls.fill(topology, self._calls())
         families.timers.fill(topology, self.timer_counts)
         if self.alerting is not None:
@@ -518,6 +535,7 @@ class WorkerService:
     def _count_commit(self, task: HostedTask, checkpoint: Checkpoint, took_s: float) -> None:
         if checkpoint.spans:
             self.traces.tell(checkpoint.spans)
+        self._statistics.committed(task.stage.name, checkpoint.record_count)
         families, labels = self._metrics, (self.plan.topology, task.stage.name)
         families.events.labels(*labels, str(task.partition)).inc(checkpoint.record_count)
         families.outputs.labels(*labels, str(task.partition)).inc(checkpoint.output_count)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from streamflow.deploy.findings import Finding, KafkaCommands, Weight
 from streamflow.deploy.preflight_topics import topic_findings
 from streamflow.deploy.resources import MemoryEstimate, estimate_memory
-from streamflow.plan.cluster import ClusterFacts
+from streamflow.plan.cluster import ClusterFacts, replica_count
 from streamflow.plan.plan import Guarantee, Plan
 from streamflow.settings.settings import Settings
 
@@ -63,7 +63,8 @@ def widest(plan: Plan, counts: Mapping[str, int]) -> int:
 def _cluster_findings(
     plan: Plan, settings: Settings, facts: ClusterFacts, commands: KafkaCommands
 ) -> Iterator[Finding]:
-    brokers, wanted = len(facts.brokers), settings.replication_factor
+    brokers = len(facts.brokers)
+    wanted = replica_count(settings.replication_factor, brokers)
     if wanted > brokers:
         message = f"replication_factor is {wanted}, but {brokers} broker{'s' * (brokers != 1)} answer"
         command = f"STREAMFLOW_REPLICATION_FACTOR={brokers}, or add brokers"

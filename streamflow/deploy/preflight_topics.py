@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from streamflow.deploy.findings import Finding, KafkaCommands, Weight
 from streamflow.model.durations import format_duration
-from streamflow.plan.cluster import ClusterFacts, TopicFacts
+from streamflow.plan.cluster import ClusterFacts, TopicFacts, replica_count
 from streamflow.plan.plan import Entry, EntryKind, Plan, Stage, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
 from streamflow.plan.topics import DAY_MS, TIMESTAMP_TYPE
@@ -91,7 +91,8 @@ def _count_findings(topic: TopicPlan, found: TopicFacts, wanted: int, commands: 
 def _replica_findings(
     name: str, found: TopicFacts, settings: Settings, facts: ClusterFacts, commands: KafkaCommands
 ) -> Iterator[Finding]:
-    has, wanted = found.replica_count, min(settings.replication_factor, len(facts.brokers))
+    brokers = len(facts.brokers)
+    has, wanted = found.replica_count, min(replica_count(settings.replication_factor, brokers), brokers)
     least_isr = int(found.config.get("min.insync.replicas", 1))
     if least_isr > has:
         message = f"min.insync.replicas is {least_isr}, but it has {has} replicas: nothing can be written"

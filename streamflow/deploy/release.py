@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamflow.deploy.needs import needs_of
+from streamflow.deploy.needs import Needs, needs_of
 from streamflow.deploy.preflight import memory_quantity, widest
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import OF_THE_POD
@@ -43,15 +43,22 @@ def release_values(
             "files": topology_files(place),
             "binaries": topology_binaries(place),
         },
-        "settings": {"brokers": settings.brokers, **given},
+        "settings": {"brokers": settings.brokers, **_capabilities(needs), **given},
         "replicas": min(workers, partitions),
         "autoscaling": {"maxReplicas": partitions},
         "resources": {
             "cpu": str(1 + needs.cores),
             "memory": memory_quantity(estimate_memory(plan, settings, partitions, workers)),
+            "extended": needs.devices,
         },
+        "nodeSelector": needs.labels,
         "networkPolicy": {"extraEgress": _egress(needs.ports)},
     }
+
+
+def _capabilities(needs: Needs) -> dict[str, str]:
+    """Where the pod's place says what it has, it need not look for it."""
+    return {"capabilities": ",".join(needs.capabilities)} if needs.capabilities else {}
 
 
 def _egress(ports: tuple[int, ...]) -> list[dict[str, Any]]:

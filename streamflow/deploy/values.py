@@ -72,6 +72,7 @@ class Resources(_Values):
 
     cpu: Quantity = Field("1", description="request; one worker uses one core")
     memory: Quantity = Field("1Gi", description="request and limit; `streamflow deploy values` estimates it")
+    extended: dict[str, Quantity] = Field({}, description="others, as `nvidia.com/gpu: 1`; what nodes require")
 
 
 class Service(_Values):

@@ -18,6 +18,8 @@ from streamflow.model.schema import FieldType
 from streamflow.nodes.operators import Filter, Lookup, Missing, Output, Pass, Project, Rekey, Score, Switch, Unfold
 from streamflow.plan.plan import PlannedNode, Stage
 
+#: Nodes between an entry and a model that are walked twice; their statements stand within each other's.
+_PATH_MAX = 24
 _COMPUTES = Pass | Filter | Project | Switch | Output | Lookup | Unfold | Rekey | Score
 
 
@@ -53,14 +55,15 @@ class AheadCode:
     def __init__(self, stage: Stage, code: SourceCode, number: Callable[[PlannedNode], int]) -> None:
         self._stage, self._code, self._number = stage, code, number
         self._by_name = {node.name: node for node in stage.nodes}
+        self._models = [node for node in stage.nodes if isinstance(node.operator, Score)]
 
     def generate(self) -> tuple[tuple[str, ...], ...]:
         """Names of the functions per entry, each model behind those that it may build on."""
         found = []
         for place, entry in enumerate(self._stage.entries):
-            names = []
-            for node in self._stage.nodes:
-                path = self._path(entry.node, node) if isinstance(node.operator, Score) else set()
+            names, paths = [], self._paths(entry.node) if self._models else {}
+            for node in self._models:
+                path = paths.get(node.name)
                 if path:
                     names.append(f"ahead_{place}_{self._number(node)}")
                     key = entry.key.python("e") if entry.key else "None"
@@ -68,16 +71,18 @@ class AheadCode:
             found.append(tuple(names))
         return tuple(found)
 
-    def _path(self, entry: str, node: PlannedNode) -> set[str]:
-        """Names of the nodes between an entry and a model, itself included; none when there is no way to compute."""
-        found: set[str] = set()
-        for before in node.inputs:
-            parent = self._by_name.get(before)
-            if before == entry:
-                found.add(node.name)
-            elif parent is not None and isinstance(parent.operator, _COMPUTES) and not parent.repartition_topic:
-                found |= self._path(entry, parent)
-        return found | {node.name} if found else found
+    def _paths(self, entry: str) -> dict[str, set[str]]:
+        """For each node that can be computed ahead the names of the nodes between an entry and it, itself included."""
+        found: dict[str, set[str]] = {}
+        for node in self._stage.nodes:  # in topological order
+            path = {node.name} if entry in node.inputs else set()
+            for before in node.inputs:
+                parent = self._by_name.get(before)
+                if before in found and parent and isinstance(parent.operator, _COMPUTES):
+                    path |= set() if parent.repartition_topic else found[before]
+            if path and len(path) < _PATH_MAX:
+                found[node.name] = path | {node.name}
+        return found
 
     def _function(self, name: str, entry: str, target: PlannedNode, path: set[str], key: str) -> None:
         code = self._code

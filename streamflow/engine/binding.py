@@ -100,13 +100,17 @@ class Binding:
             topic = node.repartition_topic or getattr(node.operator, "topic", None)
             if topic is not None:
                 self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
+                self.names[f"texts_{number}"], self.names[f"text_{number}"] = self.outputs.texts(topic)
             if node.level_topics:
-                routers = {level: self.outputs.router(each) for level, each in (("", topic or ""), *node.level_topics)}
                 self.names[f"leveled_{number}"] = {
-                    level: (routes.get, route) for level, (routes, route) in routers.items()
+                    level: self._ways_out(each) for level, each in (("", topic or ""), *node.level_topics)
                 }
         self.names[PLACE] = partial(self.program.place, self.names["task"].partition)
         return self.program.bind(self.names)
+
+    def _ways_out(self, topic: str) -> tuple[Any, ...]:
+        (routes, route), (texts, text) = self.outputs.router(topic), self.outputs.texts(topic)
+        return routes.get, route, texts.get, text
 
     def _bind_node(self, number: int, node: PlannedNode) -> None:
         names, operator = self.names, node.operator

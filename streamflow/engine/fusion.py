@@ -20,13 +20,16 @@ from contextlib import contextmanager
 
 from streamflow.engine.ahead import score_line, scored
 from streamflow.engine.bounded_value import bounded
+from streamflow.engine.chain_code import CHAINED, chained
 from streamflow.engine.fold_code import FoldCode
 from streamflow.engine.foreign_code import settle, tell
 from streamflow.engine.join_code import Below, JoinCode
+from streamflow.engine.leaving_code import leave
 from streamflow.engine.letters import GENERATED
 from streamflow.engine.lookup_code import look_up, widened
-from streamflow.engine.run_shape import ends_run, leaves, needs_time
+from streamflow.engine.run_shape import ends_run, leaves, needs_time, too_deep
 from streamflow.engine.source_code import GuardedLoop, SourceCode
+from streamflow.engine.time_code import follow_time
 from streamflow.model.approval import Outcome
 from streamflow.model.expression import Expression
 from streamflow.nodes.foreign_operators import Answer, Settle, Subscribe
@@ -68,8 +71,8 @@ class Fusion:
     Names in the module's namespace, per node number i: `Row_i` row class, `w_i` FoldTable, `c_i` KeyedTable, `f_i`
     a function of a row, `m_i` Scorer, `rows_i` of a global table and `absent_i` for what it lacks, `u_i`
     VersionedTable, `j_i` table of a join, `Kept_i_p` class of rows kept from port p, `routes_i` and `route_i` of
-    outputs; `clock_i` per entry number, `parked_i` and `park_i` of one that parks; `task`, `passed`, `encode`. probed:
-    `walk(i, before, row)` is told of every row at every node.
+    outputs, `texts_i` and `text_i` where keys are texts; `clock_i` per entry number, `parked_i` and `park_i` of one
+    that parks; `task`, `passed`, `encode`. probed: `walk(i, before, row)` is told of every row at every node.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Fusion:
     ) -> None:
         self._stage, self._probed = stage, probed
         self._layouts = layouts
-        self._fused = fused
+        self._fused, self._too_deep = fused, too_deep(stage.nodes)
         self._numbers = {node.name: number for number, node in enumerate(stage.nodes)}
         self._children: dict[str, list[PlannedNode]] = {}
         #: Per node the one that takes the rows that fail there, or are too many.
@@ -116,7 +119,8 @@ class Fusion:
         return self._numbers[node.name]
 
     def _inline(self, node: PlannedNode) -> bool:
-        return self._fused and len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        single = len(node.inputs) == 1 and not isinstance(node.operator, Apart)
+        return self._fused and single and node.name not in self._too_deep
 
     def _inline_below(self, name: str) -> list[PlannedNode]:
         """Nodes whose statements stand in the same function as `name`'s, in order. See `ends_run`."""
@@ -131,7 +135,7 @@ class Fusion:
     def _rescued_below(self, name: str) -> list[PlannedNode]:
         """Nodes for rows that fail at `name` whose statements stand beside it."""
         rescued = self._rescued.get(name)
-        return [] if rescued is None or not self._fused else [rescued, *self._inline_below(rescued.name)]
+        return [] if rescued is None or not self._inline(rescued) else [rescued, *self._inline_below(rescued.name)]
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
@@ -152,7 +156,8 @@ class Fusion:
                 if from_field:
                     code.line(f"t = e.{entry.event_time}")
                 if is_source:
-                    self._follow_time(number, entry, inlined)
+                    told = needs_time(self._stage.nodes)
+                    follow_time(code, number, entry, told=told, advanced=lambda: self._advanced(inlined))
                 code.line(f"k = {entry.key.python('e') if entry.key else 'None'}")
                 if parked:
                     code.line(f"if k in parked_{number}: park_{number}(e, k, t); continue")
@@ -160,6 +165,11 @@ class Fusion:
             if is_source:
                 code.line(f"clock_{number}.high_ms = high; task.counters.disordered[{number}] += back")
             self._epilogue(inlined)
+
+    def _advanced(self, inlined: list[PlannedNode]) -> None:
+        for node in inlined:
+            if isinstance(node.operator, Fold):
+                self._fold_code(node, node.operator).advanced()
 
     def _entry_functions(self, number: int, entry: Entry) -> None:
         """Of an entry that parks also that where keys are parked, that of rows that come again, and a row's key."""
@@ -173,28 +183,6 @@ class Fusion:
         self._entry_function(number, entry, "released", timed=False)
         with self.source.owned_by(entry.node), self.source.block(f"def key_{number}(e):"):
             self.source.line(f"return {entry.key.python('e')}")
-
-    def _follow_time(self, number: int, entry: Entry, inlined: list[PlannedNode]) -> None:
-        """Raise the partition's high time; at a window border the task advances before this event is folded."""
-        code, stage = self.source, self._stage.nodes
-        tests = ["t > ahead"] * (entry.future is not None) + ["t < behind"] * (entry.past is not None)
-        if tests:
-            with code.block(f"if {' or '.join(tests)}:"):
-                code.line("t = task.far_time(e, t)")
-                code.line("if t is None: continue")
-        with code.block("if t > high:"):
-            code.line(f"clock_{number}.high_ms = high = t" if needs_time(stage) else "high = t")
-            with code.block(f"if t >= dues[{number}]:"):
-                code.line(f"clock_{number}.high_ms = high")
-                code.line(f"task.advance({number})")
-                code.line("if task.stops_at(e): break")
-                for node in inlined:
-                    if isinstance(node.operator, Fold):
-                        self._fold_code(node, node.operator).advanced()
-        if not entry.processing_time:
-            code.line("elif t < high: back += 1")
-        else:
-            code.line("else: t = high")  # a broker's clock may step back; nothing that comes now is late
 
     def _close_function(self, node: PlannedNode, fold: Fold) -> None:
         code, number = self.source, self.number(node)
@@ -224,7 +212,7 @@ class Fusion:
             with self._guarded_loop("for k, (t, r) in events:", "r"):
                 code.line("pass")
                 for sink in sinks:
-                    self._leave(self.number(sink), "k", "None")
+                    leave(self.source, self.number(sink), "k", node.key, "None")
                 for child in children:
                     if isinstance(child.operator, TablePair | Subscribe | Answer):
                         self._enter(child, node.name, "r", "k", node.key, "r")
@@ -318,9 +306,10 @@ class Fusion:
                 case _:
                     pass
             if node.level_topics:
-                code.line(f"known_{number}, route_{number} = leveled_{number}[task.level]")
+                names = ", ".join(f"{name}_{number}" for name in ("known", "route", "sent", "text"))
+                code.line(f"{names} = leveled_{number}[task.level]")
             elif leaves(node) or (isinstance(node.operator, Limit) and node.operator.topic is not None):
-                code.line(f"known_{number} = routes_{number}.get")
+                code.line(f"known_{number} = routes_{number}.get; sent_{number} = texts_{number}.get")
 
     def _epilogue(self, nodes: list[PlannedNode]) -> None:
         for node in nodes:
@@ -359,10 +348,14 @@ class Fusion:
                 self._pass(node, row, key, key_of, root)
             case Switch() | Unfold() | Rekey() | Handover():
                 self._redirect(node, row, key, key_of, root)
-            case Project():
+            case Project() if node.name in self._rescued:
                 values = ", ".join(bounded(value, row) for value in operator.values)
                 with self._or_rescued(node, f"r{number} = Row_{number}({values})", row, key, key_of, root):
                     self._forward(node.name, f"r{number}", key, key_of, root)
+            case Project():
+                chain = self._chain(node)
+                with chained(self.source, chain, self._numbers, row) as made:
+                    self._forward(chain[-1].name, made, key, key_of, root)
             case Lookup() | Score():
                 self._widen(node, row, key, key_of, root)
             case Count():
@@ -376,7 +369,20 @@ class Fusion:
             case Upsert() | Subscribe() | Settle():
                 self._table(node, operator, row, key, key_of, root)
             case Emit() | Hand() | Deliver():
-                self._end(node, row, key)
+                self._end(node, row, key, key_of)
+
+    def _chain(self, node: PlannedNode) -> list[PlannedNode]:
+        """The nodes from a projection on that need no row, see `chain_code.py`. Probed, every row is looked at."""
+        found = [node]
+        while not self._probed and len(below := self._children.get(found[-1].name, [])) == 1:
+            if (
+                not isinstance(below[0].operator, CHAINED)
+                or not self._inline(below[0])
+                or below[0].name in self._rescued
+            ):
+                break
+            found += below
+        return found
 
     def _pass(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """Rows pass as they are, or not."""
@@ -438,7 +444,7 @@ class Fusion:
                     if aside is not None:
                         self._enter(aside, node.name, row, key, None, root)
                     if limit.topic is not None:
-                        self._leave(number, key, f"encode({row})")
+                        leave(self.source, number, key, key_of, f"encode({row})")
 
     def _redirect(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """Rows go on elsewhere: under another key, to one of several outputs, or as others."""
@@ -449,7 +455,7 @@ class Fusion:
                 self._switch(node, switch, row, key, key_of, root)
             case Handover():
                 fields = "".join(f"{key if name == KEY_FIELD else f'{row}.{name}'}, " for name in node.schema.names)
-                self._leave(self.number(node), "None", f"encode((t, {fields}))")
+                leave(self.source, self.number(node), "None", None, f"encode((t, {fields}))")
             case Unfold() as unfold:
                 self._unfold(node, unfold, row, key, key_of, root)
 
@@ -505,7 +511,7 @@ class Fusion:
         with code.block(self._keyed_head(node, f"k{number}", operator.key, root)):
             if node.repartition_topic is not None:
                 fields = "".join(f"{row}.{name}, " for name in node.schema.names)
-                self._leave(number, f"k{number}", f"encode((t, {fields}))")
+                leave(self.source, number, f"k{number}", operator.key, f"encode((t, {fields}))")
             else:
                 self._forward(node.name, row, f"k{number}", operator.key, root)
 
@@ -572,22 +578,15 @@ class Fusion:
             code.line(f"passed[{number}] += 1")
             self._forward(node.name, row, key, node.key, root)
 
-    def _end(self, node: PlannedNode, row: str, key: str) -> None:
+    def _end(self, node: PlannedNode, row: str, key: str, key_of: Expression | None) -> None:
         """Rows leave for a topic, the feed of a sink, or what is outside of Kafka."""
         match node.operator:
             case Deliver():
                 self.source.line(f"deliver({row})")
             case Hand():
                 fields = "".join(f"{row}.{name}, " for name in node.schema.names)
-                self._leave(self.number(node), key, f"encode((t, {fields}))")
+                leave(self.source, self.number(node), key, key_of, f"encode((t, {fields}))")
             case Emit(stamped=True):
-                self._leave(self.number(node), key, f"encode({row})", f"stamp_{self.number(node)}()")
+                leave(self.source, self.number(node), key, key_of, f"encode({row})", f"stamp_{self.number(node)}()")
             case _:
-                self._leave(self.number(node), key, f"encode({row})")
-
-    def _leave(self, number: int, key: str, value: str, headers: str = "None") -> None:
-        """Append (key bytes, value, headers) to the output list of the key's partition."""
-        code = self.source
-        code.line(f"s{number} = known_{number}({key})")
-        code.line(f"if s{number} is None: s{number} = route_{number}({key})")
-        code.line(f"s{number}[1]((s{number}[0], {value}, {headers}))")
+                leave(self.source, self.number(node), key, key_of, f"encode({row})")

@@ -11,8 +11,10 @@ from streamflow.state.keys import checked_key_bytes
 #: Keys whose bytes and partition are remembered, per output node; beyond it the memory starts over.
 MAX_ROUTES = 200_000
 
+#: The append method of a partition's list.
+Append = Callable[[Output], None]
 #: Key bytes and the append method of the key's partition list.
-RouteTo = tuple[bytes | None, Callable[[Output], None]]
+RouteTo = tuple[bytes | None, Append]
 
 
 class Outputs:
@@ -67,6 +69,20 @@ class Outputs:
             return made
 
         return routes, route
+
+    def texts(self, topic: str) -> tuple[dict[str, Append], Callable[[str], Append]]:
+        """The same of keys that are texts, without their bytes: to make them anew costs less than to fetch them from
+        far memory."""
+        lists = self.lists(topic)
+        known: dict[str, Append] = {}
+
+        def add(key: str) -> Append:
+            if len(known) >= MAX_ROUTES:
+                known.clear()
+            made = known[key] = lists[partition_of(checked_key_bytes(key), len(lists))].append
+            return made
+
+        return known, add
 
     def take(self) -> dict[tuple[str, int], list[Output]]:
         """Everything gathered since the last call; empty lists are left out."""

@@ -138,7 +138,8 @@ class TaskBus:
             first = found[0]
             position = "/".join(first[name] for name in ("sf-topic", "sf-partition", "sf-offset") if name in first)
             data = {"reason": reason, "count": len(found), "topic": self._dead_topic}
-            data |= {"error_class": first["sf-class"], "attempts": int(first["sf-attempts"])}
+            # Results of windows are no record that could have failed before.
+            data |= {"error_class": first["sf-class"], "attempts": int(first.get("sf-attempts", 1))}
             self._say(EventType.DEAD_LETTER_ADDED, node, data, Severity.WARNING, position)
 
     def _say(

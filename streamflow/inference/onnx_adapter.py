@@ -38,6 +38,15 @@ def refuse_providers(names: Sequence[str]) -> None:
         raise ModelError(f"onnxruntime has no {', '.join(lacking)} here, it has {', '.join(there)}: {_REMEDY}")
 
 
+def providers_there() -> list[str]:
+    """Execution providers of the installed onnxruntime; none when there is none."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
 class OnnxModel:
     """A session and how columns become its tensors."""
 

@@ -49,6 +49,9 @@ class CallMetrics:
         said = "circuit of a target: 0 closed, 0.5 half open, 1 open"
         self._circuit = Gauge(f"{_PREFIX}_circuit", said, (*node, "target"), registry=registry)
 
+        said = "most memory that a process of the node has had; nodes without processes share the worker's"
+        self._peak = Gauge("streamflow_node_peak_memory_bytes", said, node, registry=registry)
+
     def fill(self, topology: str, nodes: Mapping[str, Mapping[str, Any]]) -> None:
         """Set everything. nodes: what `GuardedCaller.view` gives, by node."""
         self._circuit.clear()
@@ -59,6 +62,8 @@ class CallMetrics:
                 gauge.labels(topology, node).set(view["cache"][name])
             for name, gauge in self._disk.items() if view["cache"] and view["cache"]["disk"] else ():
                 gauge.labels(topology, node).set(view["cache"]["disk"][name])
+            if view["peak_bytes"] is not None:
+                self._peak.labels(topology, node).set(view["peak_bytes"])
             for error_class, count in view["failed"].items():
                 self._failed.labels(topology, node, error_class).set(count)
             for target, circuit in view["circuits"].items():

@@ -13,6 +13,7 @@ from streamflow.metrics.model_families import ModelFamilies
 from streamflow.metrics.node_info import NodeInfo
 from streamflow.metrics.node_rates import NodeRates
 from streamflow.metrics.process import add_process_metrics
+from streamflow.metrics.shown import Shown
 from streamflow.metrics.stream_families import StreamFamilies
 from streamflow.metrics.timers import TimerMetrics
 
@@ -21,10 +22,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """Metric families with their labels. One registry per worker process."""
+    """Metric families with their labels. One registry per worker process. hidden: nodes whose series are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: frozenset[str] = frozenset()) -> None:
         self.registry = registry = CollectorRegistry()
+        self.shown = Shown(registry, hidden)
         stage, table = ("topology", "stage"), ("topology", "table")
         node, task = (*stage, "node"), (*stage, "partition")
         said = "rows that came to a node since its tasks opened"
@@ -102,5 +104,5 @@ class Metrics:
     def render(self, accept: str) -> tuple[bytes, str]:
         """Exposition in what the scraper accepts, and its media type; examples are in OpenMetrics only."""
         if _OPENMETRICS in accept:
-            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
-        return generate_latest(self.registry), _PLAIN
+            return openmetrics.generate_latest(self.shown), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+        return generate_latest(self.shown), _PLAIN

@@ -12,10 +12,16 @@ class NodeRates:
         reduction = Gauge("streamflow_node_reduction_ratio", said, node, registry=registry)
         said = "mean time of a row since the start: of the stage's work, or of an attempt of an async node"
         latency = Gauge("streamflow_node_latency_seconds", said, node, registry=registry)
-        self.of_tasks = (reduction, latency)
+        said = "rows that came to a node and did not fail"
+        succeeded = Gauge("streamflow_node_rows_succeeded", said, node, registry=registry)
+        said = "rows that failed at a node: dead letters, and what went on as failed"
+        failed = Gauge("streamflow_node_rows_failed", said, node, registry=registry)
+        said = "Unix time of the last commit that had rows of a node, as of the last look"
+        last = Gauge("streamflow_node_last_execution_seconds", said, node, registry=registry)
+        self.of_tasks = (reduction, latency, succeeded, failed, last)
 
-    def fill(self, node: tuple[str, str, str], reduction: float | None, latency_s: float | None) -> None:
-        """Set what is known of a node (topology, stage, node)."""
-        for gauge, value in zip(self.of_tasks, (reduction, latency_s), strict=True):
+    def fill(self, node: tuple[str, str, str], *values: float | None) -> None:
+        """Set what is known of a node (topology, stage, node), in the order of `of_tasks`."""
+        for gauge, value in zip(self.of_tasks, values, strict=True):
             if value is not None:
                 gauge.labels(*node).set(value)

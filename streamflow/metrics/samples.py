@@ -1,13 +1,13 @@
 """A worker's metrics at a moment as plain points: for the metrics stream, beside what Prometheus scrapes."""
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from streamflow.metrics.performance import Point
 
 _LEFT_OUT = ("_bucket", "_created", "_info")
 
 
-def points_of(registry: CollectorRegistry) -> list[Point]:
+def points_of(registry: Collector) -> list[Point]:
     """Every sample of a registry but the buckets of histograms."""
     return [
         (sample.name, dict(sample.labels), sample.value)

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,199}")
 _NODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CAPABILITY = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 
 
@@ -31,6 +32,13 @@ def field_problem(name: str) -> str | None:
     if _FIELD.fullmatch(name) and not name.startswith("_"):
         return None
     return f"field name {name!r} is not allowed: a letter, then up to 127 letters, digits or underscores"
+
+
+def capability_problem(name: str) -> str | None:
+    """Why something cannot be the name of a capability of workers, None when it can."""
+    if _CAPABILITY.fullmatch(name):
+        return None
+    return f"{name!r} cannot name what workers have: small letters and digits, with dots, - and _ between, at most 63"
 
 
 def near_name(name: str, names: Collection[str], there_are: str) -> str:

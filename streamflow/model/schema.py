@@ -9,6 +9,7 @@ bool       true, false                                bool
 timestamp  epoch milliseconds, or ISO 8601 text       int, milliseconds since the epoch, UTC
 json       anything                                   as decoded
 …?         also null, or absent                       None
+str of a|b one of these texts                         str; checked where rows come in
 … secret   the same; masked by its name in everything that is said on the event bus
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -50,11 +51,12 @@ _PYTHON_TYPES: dict[FieldType, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a schema."""
+    """One field of a schema. choices: of a text that comes in, those that it may be; any when there are none."""
 
     name: str
     type: FieldType
     nullable: bool = False
+    choices: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}{'?' if self.nullable else ''}"
@@ -80,17 +82,17 @@ class Schema:
         """The same schema, with these fields known not to be null."""
         if not names:
             return self
-        fields = (Field(f.name, f.type, f.nullable and f.name not in names) for f in self.fields)
+        fields = (Field(f.name, f.type, f.nullable and f.name not in names, f.choices) for f in self.fields)
         return Schema(self.name, tuple(fields))
 
     @property
     def row_type(self) -> type[Any]:
         """Struct class of a row; fields by keyword, nullable ones default to None."""
-        return _row_type(self, False, False)
+        return _row_type(self, False, False, False)
 
     def struct_type(self, *, text_times: bool = False, reject_unknown: bool = False) -> type[Any]:
-        """Struct class for decoding; `text_times` leaves ISO texts in timestamp fields to be converted afterwards."""
-        return _row_type(self, text_times, reject_unknown)
+        """Struct class for what comes in; `text_times` leaves ISO texts in timestamp fields for a later conversion."""
+        return _row_type(self, text_times, reject_unknown, True)
 
     @property
     def times(self) -> tuple[str, ...]:
@@ -99,17 +101,19 @@ class Schema:
 
 
 @lru_cache(maxsize=1_000)
-def _row_type(schema: Schema, text_times: bool, reject_unknown: bool) -> type[Any]:
+def _row_type(schema: Schema, text_times: bool, reject_unknown: bool, chosen: bool) -> type[Any]:
     fields: list[Any] = []
     for field in schema.fields:
-        kind = python_type(field, text_times=text_times)
+        kind = python_type(field, text_times=text_times, chosen=chosen)
         fields.append((field.name, kind, None) if field.nullable else (field.name, kind))
     return msgspec.defstruct(schema.name, fields, gc=False, kw_only=True, forbid_unknown_fields=reject_unknown)
 
 
-def python_type(field: Field, *, text_times: bool = False) -> Any:
-    """Annotation that msgspec validates a field by."""
+def python_type(field: Field, *, text_times: bool = False, chosen: bool = False) -> Any:
+    """Annotation that msgspec validates a field by. chosen: whether its choices are checked."""
     kind = _PYTHON_TYPES[field.type]
+    if chosen and field.choices:
+        kind = Literal[field.choices]
     if text_times and field.type is FieldType.TIMESTAMP:
         kind = _TIME | str
     return kind | None if field.nullable and kind is not Any else kind
@@ -120,11 +124,13 @@ def parse_fields(fields: Mapping[str, str]) -> tuple[tuple[Field, ...], list[tup
     parsed: list[Field] = []
     problems: list[tuple[str, str]] = []
     for name, text in fields.items():
-        shown = text.removesuffix(MASKED_MARK)
-        word = shown.removesuffix("?")
-        if word in set(FieldType):
-            parsed.append(Field(name, FieldType(word), shown.endswith("?")))
-        else:
+        shown, of, listed = text.removesuffix(MASKED_MARK).partition(" of ")
+        word, choices = shown.removesuffix("?"), tuple(each.strip() for each in listed.split("|")) if of else ()
+        if word not in set(FieldType):
             types = f"types are {', '.join(FieldType)}, with ? when it may be null"
             problems.append((name, f"unknown type {text!r}; {types}"))
+        elif of and (word != FieldType.STR or not all(choices) or len(set(choices)) < len(choices)):
+            problems.append((name, f"{text!r} lists no texts to choose from; write such as `str of open|closed`"))
+        else:
+            parsed.append(Field(name, FieldType(word), shown.endswith("?"), choices))
     return tuple(parsed), problems

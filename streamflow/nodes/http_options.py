@@ -134,7 +134,7 @@ def response_schema(config: ResponseConfig, lowering: Lowering, *, nullable: boo
     for name in config.paths:
         if name not in config.response:
             lowering.problem(f"{name!r} is no field of the response", "declare it in `response`", f"paths.{name}")
-    found = tuple(Field(field.name, field.type, field.nullable or nullable) for field in fields)
+    found = tuple(Field(each.name, each.type, each.nullable or nullable, each.choices) for each in fields)
     return Schema(f"{_title(lowering)}Response", found)
 
 

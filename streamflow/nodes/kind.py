@@ -253,6 +253,8 @@ class NodeKind(ABC):
     asides: ClassVar[tuple[str, ...]] = ()
     #: (least, most) inputs of a kind whose inputs differ in what they mean; None: all inputs are one stream.
     inputs_apart: ClassVar[tuple[int, int] | None] = None
+    #: Whether a node that `requires` what those before do not gets its rows by a topic of its own, for other workers.
+    parts_off: ClassVar[bool] = False
     #: Whether a single `on` is meant for the first of such inputs only.
     on_first_only: ClassVar[bool] = False
 

@@ -22,6 +22,9 @@ class Map(NodeKind):
     What lies inside of a json field is read by a path of members and places: at(customer, 'address.city') puts the row
     aside where there is nothing, at_or(…, default) takes the default, try_at(…) gives null; as_str(…) and the other
     casts give it a type.
+
+    reduction(text, strip(text)) is by how many percent the second is shorter than the first, 0 when it is not; of json
+    their texts count.
     """
 
     kind = "map"

@@ -73,6 +73,7 @@ class Model(NodeKind):
     tags = ("stateless", "ml", "inference")
     modes = (Mode.BATCH,)
     config_type = ModelConfig
+    parts_off = True
     example = {"model": "level", "task": "classification", "features": ["value", "value * 2"], "version": "latest"}
 
     def lower(self, config: ModelConfig, lowering: Lowering) -> Lowered | None:

@@ -54,6 +54,7 @@ class Python(NodeKind):
         Mode.ASYNC,
     )
     config_type = PythonConfig
+    parts_off = True
     example = {"call": "streamflow.kit.samples:in_fahrenheit"}
 
     @classmethod

@@ -12,7 +12,8 @@ from streamflow.nodes.registry import KINDS
 _HEAD = """# Node kinds
 
 Written by `streamflow nodes reference`; do not edit. What every node has besides: `kind`, and `input: name` or
-`inputs: [name, …]`. Examples are over rows of `time: timestamp, sensor: str, value: float, unit: str?, tags: json`,
+`inputs: [name, …]`; and `requires: [gpu]`, what workers must have that run it. Examples are over rows of
+`time: timestamp, sensor: str, value: float, unit: str?, tags: json`,
 keyed by `sensor`.
 """
 

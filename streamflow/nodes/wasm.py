@@ -8,7 +8,7 @@ import msgspec
 from pydantic import Field as Option
 
 from streamflow.calls.coroutine import CoroutineAction
-from streamflow.calls.wasm import Limits, Linked, find_module, in_threads
+from streamflow.calls.wasm import PAGE_BYTES, Limits, Linked, find_module, in_threads
 from streamflow.errors import CallFailed, ErrorClass, EventError
 from streamflow.kit.declaration import Declaration, NotDeclared
 from streamflow.kit.rows import Row
@@ -73,6 +73,7 @@ class Wasm(NodeKind):
     tags = ("stateless", "wasm", "sandbox")
     modes = (Mode.SYNC, Mode.ASYNC)
     config_type = WasmConfig
+    parts_off = True
     example = {"module": "streamflow/kit/sample.wat", "function": "above", "arguments": ["value", "20.0"]}
 
     @classmethod
@@ -96,12 +97,18 @@ class Wasm(NodeKind):
             over_row = _by_numbers(linked, config, arguments, given)
         policy = policy_of(config.resilience, schema, lowering, linked.digest)
         ordered = is_ordered(config, lowering)
-        declared = Declaration(over_row, taken, given)
+        target = over_row if config.threads is None else in_threads(over_row, config.threads)
+        vars(target)["memory_bytes"] = config.memory_pages * PAGE_BYTES * (config.threads or 1)  # for deploy/needs.py
+        declared = Declaration(target, taken, given)
         operator: Operator = Apply(declared, (), policy if config.resilience is not None else None)
         if config.threads is not None:
-            awaited = CoroutineAction(replace(declared, target=in_threads(over_row, config.threads)), ())
             # What has no thread yet waits without its time running.
-            operator = Await(awaited, replace(policy, bulkhead=config.threads), config.concurrency, ordered=ordered)
+            operator = Await(
+                CoroutineAction(declared, ()),
+                replace(policy, bulkhead=config.threads),
+                config.concurrency,
+                ordered=ordered,
+            )
         flow = Flow(schema, before.key, before.key_name, before.repeats)
         return None if lowering.failed else Lowered(operator, flow)
 

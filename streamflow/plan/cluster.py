@@ -29,3 +29,12 @@ class ClusterFacts:
     brokers: tuple[int, ...]
     config: Mapping[str, str]
     topics: Mapping[str, TopicFacts]
+
+
+#: Replicas that a lost broker does not threaten, and how many of them must have a record before it counts as written.
+REPLICAS, IN_SYNC = 3, 2
+
+
+def replica_count(wanted: int, broker_count: int) -> int:
+    """Replicas of a topic that is created: as wanted; of 0 three, or as many as there are brokers."""
+    return wanted or min(REPLICAS, broker_count)

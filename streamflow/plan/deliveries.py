@@ -19,7 +19,9 @@ def with_deliveries(topology: str, stages: tuple[Stage, ...]) -> tuple[Stage, ..
                 delivering.append(_stage(stage, node, topic))
                 node = replace(node, operator=Hand(), repartition_topic=topic)
             nodes.append(node)
-        found.append(replace(stage, nodes=tuple(nodes)))
+        gone = {each.name for each in delivering}
+        requires = tuple(each for each in stage.requires if each[0] not in gone)
+        found.append(replace(stage, nodes=tuple(nodes), requires=requires))
     return (*found, *delivering)
 
 
@@ -35,4 +37,6 @@ def _stage(writer: Stage, node: PlannedNode, topic: str) -> Stage:
         producer_stage=writer.name,
     )
     # Names of declared nodes have no such ending.
-    return Stage(node.name, (entry,), (replace(node, name=f"{node.name}.delivery", inputs=(node.name,)),), ())
+    delivery = replace(node, name=f"{node.name}.delivery", inputs=(node.name,))
+    requires = tuple(each for each in writer.requires if each[0] == node.name)
+    return Stage(node.name, (entry,), (delivery,), (), requires)

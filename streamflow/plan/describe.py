@@ -18,6 +18,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             {
                 "name": stage.name,
                 "reads": list(stage.input_topics),
+                "requires": {node: list(names) for node, names in stage.requires},
                 "entries": [_entry(entry) for entry in stage.entries],
                 "nodes": [_node(node) for node in stage.nodes],
                 "tables": [_table(table) for table in stage.tables],

@@ -200,12 +200,21 @@ class GlobalTablePlan:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition."""
+    """Nodes that stay connected when repartition edges are cut. One Faust agent, one task per partition.
+
+    requires: of its nodes that require something of workers, the name and what.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     nodes: tuple[PlannedNode, ...]
     tables: tuple[TablePlan, ...]
+    requires: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a worker must have to run it."""
+        return frozenset(name for _, names in self.requires for name in names)
 
     @property
     def input_topics(self) -> tuple[str, ...]:
@@ -274,7 +283,7 @@ class Plan:
     """Everything the runtime needs to know of a topology.
 
     run: name of a run of its own (plan/runs.py), empty for the live one. repairs: notes on repartitions that were not
-    declared.
+    declared. unmetered: nodes without series in the metrics.
     """
 
     topology: str
@@ -298,6 +307,7 @@ class Plan:
     repairs: tuple[str, ...] = ()
     error_budgets: tuple[ErrorBudget, ...] = ()
     timers: tuple[TimerPlan, ...] = ()
+    unmetered: frozenset[str] = frozenset()
 
     def stage(self, name: str) -> Stage:
         """Stage by name; KeyError when unknown."""

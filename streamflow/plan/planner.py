@@ -37,6 +37,7 @@ from streamflow.plan.plan import (
 )
 from streamflow.plan.stage_bounds import stage_problems
 from streamflow.plan.topics import plan_topics
+from streamflow.topology.emission import unmetered
 from streamflow.topology.lowering import LoweredNode
 from streamflow.topology.names import (
     changelog_topic,
@@ -83,6 +84,7 @@ def make_plan(spec: TopologySpec) -> Plan:
             for node, each in spec.error_budgets.items()
         ),
         timers=tuple(_timers(resolved.nodes)),
+        unmetered=unmetered(resolved.spec),
     )
 
 
@@ -145,7 +147,10 @@ class _Stages:
             for node, each in zip(nodes, planned, strict=True)
             if node.lowered.table is not None
         )
-        return Stage(part.name, entries, planned, (*tables, *parked))
+        own = [name for name in part.entries if isinstance(self._nodes[name].config, SourceConfig)]  # others write it
+        specs = [self._nodes[name].spec for name in (*own, *part.nodes)]
+        requires = tuple((spec.name, spec.requires) for spec in specs if spec.requires)
+        return Stage(part.name, entries, planned, (*tables, *parked), requires)
 
     def _entry(self, node: LoweredNode) -> Entry:
         flow, config, name = node.lowered.output, node.config, node.spec.name

@@ -44,7 +44,7 @@ def plan_topics(
         for table in stage.tables:
             topics[table.changelog_topic] = _changelog(table, leader)
         for node in stage.nodes:
-            for name in _written(node.operator):
+            for name in written_topics(node.operator):
                 like = None if name in partitions else leader
                 topics.setdefault(name, TopicPlan(name, TopicRole.SINK, partitions.get(name), like, _limits(), False))
     for each in tables:
@@ -131,7 +131,7 @@ def _changelog(table: TablePlan, leader: str) -> TopicPlan:
     return TopicPlan(table.changelog_topic, TopicRole.CHANGELOG, None, leader, config, True)
 
 
-def _written(operator: Operator) -> list[str]:
+def written_topics(operator: Operator) -> list[str]:
     """Topics of somebody else that an operator writes to."""
     match operator:
         case Emit() | Limit():

@@ -4,10 +4,15 @@ Partition p of all inputs of a stage goes to one worker, because it is one task.
 members and what they owned; the class below adapts it to aiokafka's group protocol:
 
     member  ──JoinGroup user data──►  {"url": own address, "owned": {stage: [p, …]}, "generation": g,
-                                       "kept": {stage: {p: second in which its store was written last}}}
-    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}, "workers": n}       the same to every member
+                                       "kept": {stage: {p: second in which its store was written last}},
+                                       "has": [what nodes may require, …]}
+    leader  ──SyncGroup user data──►  {"owners": {stage: {url: [p, …]}}, "workers": n,
+                                       "having": {url: [what it has, …]}}       the same to every member
+
+A stage that requires what no member has is nobody's; its rows wait in Kafka until one joins that has it.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +23,10 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
+from streamflow.plan.placement import Where, placed
 from streamflow.plan.plan import Plan
+
+log = logging.getLogger(__name__)
 
 #: A task: (stage, partition).
 TaskId = tuple[str, int]
@@ -26,13 +34,33 @@ TaskId = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker as the leader sees it: its address, the tasks it says it owned, at which generation, and of which others
-    it has a store, written when, s."""
+    """A worker as the leader sees it: its address, the tasks it says it owned, at which generation, of which others
+    it has a store, written when, s, and what it has that nodes may require."""
 
     url: str
     owned: frozenset[TaskId] = frozenset()
     generation: int = -1
     kept: Mapping[TaskId, int] = field(default_factory=dict)
+    has: frozenset[str] = frozenset()
+
+
+def decide_among(
+    tasks: Mapping[str, int], members: Mapping[str, Member], requires: Mapping[str, frozenset[str]]
+) -> dict[str, set[TaskId]]:
+    """Tasks per member, each with one that has what its stage requires; see `decide`.
+
+    Stages that the same members can run are shared out together. requires: by stage.
+    """
+    given: dict[str, set[TaskId]] = {member: set() for member in members}
+    groups: dict[frozenset[str], dict[str, int]] = {}
+    for stage, count in tasks.items():
+        wanted = requires.get(stage, frozenset())
+        able = frozenset(name for name, member in members.items() if wanted <= member.has)
+        groups.setdefault(able, {})[stage] = count
+    for able, stages in groups.items():
+        for name, mine in decide(stages, {name: members[name] for name in able}).items():
+            given[name] |= mine
+    return given
 
 
 def decide(tasks: Mapping[str, int], members: Mapping[str, Member]) -> dict[str, set[TaskId]]:
@@ -130,6 +158,9 @@ class StageAssignor(AbstractPartitionAssignor):
     #: How many the group has, 0 before anybody said so; and, of who led a change, the number before and after it.
     workers: int = 0
     scaled: tuple[int, int] | None = None
+    #: What this worker has that nodes may require; what every member has, by address, as the leader said last.
+    has: frozenset[str] = frozenset()
+    having: dict[str, list[str]] = field(default_factory=dict)
 
     name = "streamflow"
 
@@ -142,7 +173,8 @@ class StageAssignor(AbstractPartitionAssignor):
         for (stage, partition), written in self.kept().items():
             if (stage, partition) not in self.owned:
                 kept.setdefault(stage, {})[str(partition)] = written
-        data = orjson.dumps({"url": self.url, "owned": owned, "generation": self.generation, "kept": kept})
+        told = {"url": self.url, "owned": owned, "generation": self.generation, "kept": kept, "has": sorted(self.has)}
+        data = orjson.dumps(told)
         return ConsumerProtocolMemberMetadata(0, sorted(topics), data)
 
     def assign(
@@ -151,13 +183,14 @@ class StageAssignor(AbstractPartitionAssignor):
         """The leader's decision for every member."""
         tasks = {stage.name: self._partitions(cluster, stage.input_topics) for stage in self.plan.stages}
         known = {member: _member(metadata.user_data) for member, metadata in members.items()}
-        given = decide(tasks, known)
+        given = decide_among(tasks, known, {stage.name: stage.capabilities for stage in self.plan.stages})
         owners: dict[str, dict[str, list[int]]] = {}
         for member, mine in given.items():
             for stage, partition in sorted(mine):
                 owners.setdefault(stage, {}).setdefault(known[member].url, []).append(partition)
         self.scaled = (self.workers, len(members)) if self.workers not in (0, len(members)) else None
-        data = orjson.dumps({"owners": owners, "workers": len(members)})
+        having = {each.url: sorted(each.has) for each in known.values()}
+        data = orjson.dumps({"owners": owners, "workers": len(members), "having": having})
         return {member: self._assignment(mine, data) for member, mine in given.items()}
 
     @staticmethod
@@ -181,10 +214,15 @@ class StageAssignor(AbstractPartitionAssignor):
             for url, partitions in urls.items()
             for partition in partitions
         }
+        self.having = body.get("having", {})
+        others = {url: has for url, has in self.having.items() if url != self.url}
+        for each in placed(self.plan, self.has, others):
+            if each.where is Where.NOBODY:
+                log.error("stage %s waits: %s: %s", each.stage.name, each.reason, each.remedy)
 
 
 def _member(data: bytes) -> Member:
     body: dict[str, Any] = orjson.loads(data or b"{}")
     owned = frozenset((stage, p) for stage, partitions in body.get("owned", {}).items() for p in partitions)
     kept = {(stage, int(p)): at for stage, stores in body.get("kept", {}).items() for p, at in stores.items()}
-    return Member(body.get("url", ""), owned, body.get("generation", -1), kept)
+    return Member(body.get("url", ""), owned, body.get("generation", -1), kept, frozenset(body.get("has", ())))

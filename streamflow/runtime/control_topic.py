@@ -230,11 +230,11 @@ class ControlTopic:
         except KafkaError as error:
             raise BrokerUnavailable(f"{self._place.topic} does not take the order: {error!r}") from error
 
-    async def obey(self, stage: str, partition: int, version: int) -> None:
-        """Append a task's word. Raises BrokerUnavailable."""
+    async def obey(self, stage: str, partition: int, version: int, committed: str) -> None:
+        """Append a task's word. committed: digest of what it has committed. Raises BrokerUnavailable."""
         try:
             words = await self._producer_of_words()
-            word = Obeyed(version, self._worker, int(time.time() * 1_000))
+            word = Obeyed(version, self._worker, int(time.time() * 1_000), committed)
             await words.send_and_wait(
                 self._place.topic, msgspec.json.encode(word), key=task_key(stage, partition), partition=0
             )

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     ProducerFenced,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.errors import BrokerUnavailable, Fenced, KafkaRefusal
 from streamflow.plan.topics import RECORD_MAX_BYTES
@@ -35,6 +36,8 @@ Headers = Sequence[tuple[str, bytes]]
 Sendable = tuple[bytes | None, bytes | None, Headers, int]
 #: Sends records to (topic, partition) in as few batches as fit; what it gives waits for the offset behind the last one.
 Send = Callable[[str, int, Sequence[Sendable]], Awaitable[Callable[[], Awaitable[int]]]]
+#: A group, and what it has committed with a transaction.
+Offsets = tuple[str, dict[TopicPartition, OffsetAndMetadata]]
 Result = TypeVar("Result")
 
 _BATCH_MAX_BYTES = 1 << 20
@@ -84,15 +87,15 @@ class FencedProducer:
         """Partitions of a topic."""
         return len(await self._producer.partitions_for(topic))
 
-    async def transact(self, fill: Callable[[Send], Awaitable[Result]]) -> Result:
-        """Commit what `fill` sends, all of it or nothing; gives what it gave.
+    async def transact(self, fill: Callable[[Send], Awaitable[Result]], offsets: Offsets | None = None) -> Result:
+        """Commit what `fill` sends, and offsets of a group, all of it or nothing; gives what it gave.
 
         Raises Fenced when somebody else has initialised the id; BrokerUnavailable when the outcome is not known, or
         when it took longer than a transaction may. Both leave the producer spent.
         """
         try:
             async with asyncio.timeout(self._limit_s):
-                return await self._transact(fill)
+                return await self._transact(fill, offsets)
         except (ProducerFenced, InvalidProducerEpoch) as error:
             self._failed = True
             raise Fenced(f"somebody else has initialised {self._id}") from error
@@ -100,11 +103,13 @@ class FencedProducer:
             self._failed = True
             raise BrokerUnavailable(f"a transaction of {self._id} has no known outcome: {error!r}") from error
 
-    async def _transact(self, fill: Callable[[Send], Awaitable[Result]]) -> Result:
+    async def _transact(self, fill: Callable[[Send], Awaitable[Result]], offsets: Offsets | None) -> Result:
         producer, sends = self._producer, _Sends(self._producer)
         await producer.begin_transaction()
         try:
             result = await fill(sends.send)
+            if offsets is not None:
+                await producer.send_offsets_to_transaction(offsets[1], offsets[0])
             faults.reach("decision_sent")
             await sends.settle()
         except BaseException:

@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from hashlib import blake2b
 
 from streamflow.bus.detail import DataPathBus
 from streamflow.checkpoint.checkpoint import Checkpoint
 from streamflow.checkpoint.pacing import Pacing, Rolling, Turns
 from streamflow.checkpoint.progress import END_OF_TIME, Progress
+from streamflow.checkpoint.snapshot import committed_digest
 from streamflow.clock.clock import Clock
 from streamflow.engine.async_entry import AsyncEntry
 from streamflow.engine.async_nodes import AsyncNodes
@@ -431,11 +431,7 @@ class HostedTask:
         """Digest of what the group has committed: tasks with the same one hold the same state, whoever runs them, but
         for what happens by the wall clock.
         """
-        places = [
-            f"{topic}/{partition}={offset}" for (topic, partition), offset in sorted(self.committed_positions.items())
-        ]
-        text = "\n".join([*places, self._committed_progress])
-        return blake2b(text.encode(), digest_size=9).hexdigest()
+        return committed_digest(self.committed_positions.items(), self._committed_progress)
 
     def read_position(self, place: tuple[str, int]) -> int:
         """Next offset of an input that the task has not processed."""

@@ -14,6 +14,7 @@ from streamflow.inference.card import (
     ModelCard,
     card_of,
 )
+from streamflow.plan.cluster import replica_count
 from streamflow.plan.plan import GlobalTablePlan
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks.ending import disconnect
@@ -76,7 +77,8 @@ async def _create(settings: Settings, topic: str) -> None:
     try:
         await admin.start()
         config = {"cleanup.policy": "compact"}
-        await admin.create_topics([NewTopic(topic, 1, settings.replication_factor, topic_configs=config)])
+        replicas = replica_count(settings.replication_factor, len((await admin.describe_cluster())["brokers"]))
+        await admin.create_topics([NewTopic(topic, 1, replicas, topic_configs=config)])
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.brokers} does not answer: {error!r}") from error
     finally:

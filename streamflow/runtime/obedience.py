@@ -87,7 +87,7 @@ class Obedience:
                 self._host.hold(task, task.stage.input_topics)
                 is_settled = await task.pause()
                 if is_settled and self._order == order and not self._has_obeyed(task):
-                    await self._topic.obey(task.stage.name, task.partition, order.version)
+                    await self._topic.obey(task.stage.name, task.partition, order.version, task.version)
 
     def _has_obeyed(self, task: HostedTask) -> bool:
         return self._topic.control.has_obeyed(task.stage.name, task.partition)

@@ -211,7 +211,9 @@ async def _begin(
     finally:
         await disconnect(consumer)
     begun_ms = int(time.time() * 1_000)
-    await _commit(settings, group_of(plan, settings), {place: OffsetAndMetadata(starts[place], "") for place in places})
+    await commit_offsets(
+        settings, group_of(plan, settings), {place: OffsetAndMetadata(starts[place], "") for place in places}
+    )
     record = RunRecord(
         _short(start),
         begun_ms,
@@ -231,7 +233,7 @@ async def write_record(plan: Plan, settings: Settings, record: RunRecord) -> Non
         body |= {"to": record.end} if record.end else {}
         body |= {"over": True} if record.is_over else {}
         offsets[TopicPartition(*place)] = OffsetAndMetadata(record.ends.get(place, start), orjson.dumps(body).decode())
-    await _commit(settings, record_group_of(plan, settings), offsets)
+    await commit_offsets(settings, record_group_of(plan, settings), offsets)
 
 
 async def _places(
@@ -274,7 +276,7 @@ def _short(start: str) -> str:
     return start if len(start) <= _TEXT_MAX_CHARS else "token " + hashlib.sha256(start.encode()).hexdigest()[:16]
 
 
-async def _commit(settings: Settings, group: str, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+async def commit_offsets(settings: Settings, group: str, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
     """Commit offsets of a group that has no members. Raises UserError when it has some."""
     consumer = AIOKafkaConsumer(**connection(settings), group_id=group, enable_auto_commit=False)
     try:

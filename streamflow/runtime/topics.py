@@ -7,6 +7,7 @@ global tables are compacted.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
 from streamflow.bus.topics import bus_topics, with_bus
 from streamflow.errors import KafkaRefusal, TopicError
+from streamflow.plan.cluster import IN_SYNC, REPLICAS, replica_count
 from streamflow.plan.plan import Plan, TopicPlan, TopicRole
 from streamflow.plan.planner import check_partitions
 from streamflow.plan.topics import TIMESTAMP_TYPE
@@ -142,7 +144,9 @@ async def _wrong_configs(admin: AIOKafkaAdminClient, topics: list[TopicPlan]) ->
 async def _create(
     admin: AIOKafkaAdminClient, topics: list[TopicPlan], counts: dict[str, int], replication: int
 ) -> None:
-    new = [NewTopic(topic.name, counts[topic.name], replication, topic_configs=dict(topic.config)) for topic in topics]
+    replication = replica_count(replication, len((await admin.describe_cluster())["brokers"]))
+    in_sync = {"min.insync.replicas": str(IN_SYNC)} if replication >= REPLICAS else {}
+    new = [NewTopic(t.name, counts[t.name], replication, topic_configs={**in_sync, **dict(t.config)}) for t in topics]
     response = await admin.create_topics(new, timeout_ms=15_000)
     problems = []
     for name, code, *message in response.topic_errors:
@@ -187,6 +191,32 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
     try:
         await admin.start()
         return await _existing(admin, names)
+    except KafkaError as error:
+        raise await unavailable(settings, error) from error
+    finally:
+        await disconnect(admin)
+
+
+async def read_topics(settings: Settings, names: Sequence[str]) -> dict[str, tuple[int, dict[str, str]]]:
+    """Partitions and configuration of those topics that exist. Raises BrokerUnavailable, KafkaRefusal."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        existing = await _existing(admin, list(names))
+        configs = await _configs(admin, list(existing)) if existing else {}
+    except KafkaError as error:
+        raise await unavailable(settings, error) from error
+    finally:
+        await disconnect(admin)
+    return {name: (count, configs[name]) for name, count in existing.items()}
+
+
+async def create_topics(settings: Settings, topics: list[TopicPlan], counts: dict[str, int]) -> None:
+    """Create topics that are missing. Raises TopicError, BrokerUnavailable, KafkaRefusal."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    try:
+        await admin.start()
+        await _create(admin, topics, counts, settings.replication_factor)
     except KafkaError as error:
         raise await unavailable(settings, error) from error
     finally:

@@ -49,6 +49,7 @@ from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks import taint
 from streamflow.runtime.hooks.ending import disconnect
+from streamflow.runtime.hooks.filling import fill
 from streamflow.runtime.record_limits import BATCH_MAX_BYTES, RecordLimits
 from streamflow.settings.settings import Settings
 
@@ -274,28 +275,22 @@ class TaskProducer:
         sends: _Sends = []
         limit = self._limits.bytes_for(topic)
         now_ms = int(time.time() * 1_000)  # never event time: retention would delete history
-        batch: BatchBuilder | None = None
-        append = _no_batch
-        for key, value, headers in records:
-            if append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers)) is not None:
-                continue
-            if batch is not None:
-                sends.append(await _ship(producer, batch, topic, partition, table))
-            batch, append = None, _no_batch
+        index = 0
+        while index < len(records):
+            key, value, headers = records[index]
             size_bytes = _size(key, value, headers)  # a batch takes its first record, whatever its size
             if size_bytes <= limit:
                 batch = producer.create_batch()
-                append = batch.append
-                append(timestamp=now_ms, key=key, value=value, headers=headers and list(headers))
-            elif not self._limits.is_final(topic):
+                index = fill(batch, records, index, now_ms)
+                batch.close()
+                sends.append(await _ship(producer, batch, topic, partition, table))
+                continue
+            if not self._limits.is_final(topic):
                 raise _Unfit(topic, size_bytes, limit)
-            elif table:
+            if table:
                 raise _unfit_state(table, topic, size_bytes, limit)
-            else:
-                dead.append(_too_large(topic, limit, key, value))
-        if batch is not None:
-            batch.close()
-            sends.append(await _ship(producer, batch, topic, partition, table))
+            dead.append(_too_large(topic, limit, key, value))
+            index += 1
         return sends
 
 
@@ -312,10 +307,6 @@ def _unfit_state(table: str, topic: str, size_bytes: int, limit_bytes: int) -> T
     return TopicError(
         f"a row of table {table} has {size_bytes} bytes, its changelog {topic} takes {limit_bytes}: {remedy}"
     )
-
-
-def _no_batch(**_record: object) -> None:
-    """Appends to nothing."""
 
 
 async def _ship(producer: AIOKafkaProducer, batch: "BatchBuilder", topic: str, partition: int, table: str) -> "_Send":

@@ -36,6 +36,7 @@ from streamflow.runtime import faults
 from streamflow.runtime.announcing import announcer_of
 from streamflow.runtime.assignor import StageAssignor, TaskId
 from streamflow.runtime.blocked import task_is_at
+from streamflow.runtime.capabilities import capabilities_of, refuse_idleness
 from streamflow.runtime.connection import denied
 from streamflow.runtime.control_topic import ControlTopic
 from streamflow.runtime.error_budgets import ErrorBudgets
@@ -107,7 +108,8 @@ class Worker:
         self._data_path_bus = data_path_bus(settings, url, spec.secret_fields)
         self._digest = spec.digest
         self._life = Life(settings.state_dir / plan.identity, settings, plan.version, spec.digest)
-        self.assignor = StageAssignor(plan, url)
+        self.assignor = StageAssignor(plan, url, has=capabilities_of(settings, plan))
+        refuse_idleness(plan, self.assignor.has)
         self.global_tables = GlobalTables(plan, settings)
         self.control_topic = ControlTopic(plan, settings, url, self.events)
         self.models = models_of(plan, settings)

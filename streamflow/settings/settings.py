@@ -115,7 +115,13 @@ class Settings(BaseSettings):
     trace_ratio: float = Field(
         0.0, ge=0, le=1, description="share of HTTP publishes without a trace context that begin a trace"
     )
-    replication_factor: int = Field(1, ge=1, le=9, description="replicas of topics that are created")
+    replication_factor: int = Field(
+        0,
+        ge=0,
+        le=9,
+        description="replicas of topics that are created, of which 2 must be in sync from 3 on; 0: 3, or as many as "
+        "there are brokers",
+    )
     commit_interval_ms: int = Field(
         100, ge=1, le=60_000, description="time between checkpoints of a task under load, ms"
     )
@@ -160,6 +166,11 @@ class Settings(BaseSettings):
         description="execution providers of onnxruntime in order of preference, separated by commas, such as "
         "`CUDAExecutionProvider,CPUExecutionProvider`; one that is not there is refused at the start",
     )
+    capabilities: str = Field(
+        "",
+        pattern=r"^[a-z0-9_.-]*(, *[a-z0-9_.-]+)*$",
+        description="what this worker has that nodes may require, as `gpu,avx512`, besides what it finds by looking",
+    )
     models_max_bytes: int = Field(
         1 << 30, ge=1 << 20, description="model files whose models a worker holds loaded; the least used go first"
     )
@@ -167,6 +178,11 @@ class Settings(BaseSettings):
         "",
         description="where payload nodes keep payloads: an object store, such as `s3://bucket/payloads`, or a folder, "
         "`file:///mnt/payloads`, that all workers share; credentials by the store's own variables (`AWS_…`)",
+    )
+    snapshots_url: str = Field(
+        "",
+        description="where snapshots are kept: an object store, such as `s3://bucket/snapshots`, or a folder, "
+        "`file:///mnt/snapshots`, that all workers share; credentials by the store's own variables (`AWS_…`)",
     )
     files_dir: Path = Field(Path("files"), description="folder that file sinks write below; workers must share it")
     body_max_bytes: int = Field(1 << 20, ge=1 << 10, le=64 << 20, description="largest HTTP body to publish")
@@ -199,6 +215,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
 
+    @property
+    def named_capabilities(self) -> tuple[str, ...]:
+        """`capabilities` one by one."""
+        return tuple(each.strip() for each in self.capabilities.split(",") if each.strip())
+
     @field_validator("outbound_networks")
     @classmethod
     def _check_networks(cls, text: str) -> str:
@@ -220,22 +241,36 @@ SECRETS = frozenset(name for name, field in Settings.model_fields.items() if fie
 _SECRET_MAX_BYTES = 64 << 10
 
 
+class SourceSettings(Settings):
+    """How to reach the Kafka of another region: as Settings, from variables that begin with STREAMFLOW_SOURCE_."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMFLOW_SOURCE_")
+
+
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, with overrides. Raises SettingsError naming every variable at fault."""
+    return _load(Settings, overrides)
+
+
+def load_source_settings(**overrides: object) -> Settings:
+    """The same of another region's Kafka."""
+    return _load(SourceSettings, overrides)
+
+
+def _load(kind: type[Settings], overrides: dict[str, object]) -> Settings:
+    prefix = kind.model_config["env_prefix"]
     try:
-        given = _secrets_of_files() | {name: value for name, value in overrides.items() if value is not None}
-        return Settings(**given)  # type: ignore[arg-type]
+        given = _secrets_of_files(prefix) | {name: value for name, value in overrides.items() if value is not None}
+        return kind(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"STREAMFLOW_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False) if e["loc"]
-        ]
+        lines = [f"{prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_url=False) if e["loc"]]
         raise SettingsError("; ".join(lines) or str(error)) from error
 
 
-def _secrets_of_files() -> dict[str, object]:
+def _secrets_of_files(prefix: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in SECRETS:
-        variable = f"STREAMFLOW_{name.upper()}"
+        variable = f"{prefix}{name.upper()}"
         path = os.environ.get(f"{variable}_FILE")
         if not path:
             continue

@@ -108,7 +108,8 @@ class Builder:
         self, topology: str, *, version: int = 1, guarantee: str = "exactly_once", description: str = ""
     ) -> None:
         self._document: dict[str, Any] = {"topology": topology, "version": version, "guarantee": guarantee}
-        self._document |= {"description": description, "schemas": {}, "nodes": {}, "error_budgets": {}, "parking": {}}
+        self._document |= {"description": description, "schemas": {}, "nodes": {}}
+        self._document |= {"error_budgets": {}, "parking": {}, "metrics": {}}
         self._twice: list[Problem] = []
 
     def schema(self, name: str, /, **fields: str) -> None:
@@ -122,6 +123,10 @@ class Builder:
     def parking(self, node: NodeHandle, **config: Any) -> None:
         """That keys wait at a source or key_by behind what has failed; as in YAML."""
         self._declare("parking", node.name, config)
+
+    def metrics(self, node: NodeHandle, shown: bool) -> None:
+        """Whether a node has series in the metrics."""
+        self._declare("metrics", node.name, shown)
 
     def source(self, name: str, *, topic: str, schema: str, **config: Any) -> NodeHandle:
         """A source."""
@@ -153,7 +158,7 @@ class Builder:
             raise TopologyError(tuple(self._twice))
         return spec
 
-    def _declare(self, section: str, name: str, body: dict[str, Any]) -> None:
+    def _declare(self, section: str, name: str, body: dict[str, Any] | bool) -> None:
         if name in self._document[section]:
             self._twice.append(Problem(f"{section}.{name}", "the name is declared twice", "rename one"))
         self._document[section][name] = body

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamflow.errors import Problem, TopologyError
+from streamflow.model.names import capability_problem
 from streamflow.nodes.versions import migrated
 from streamflow.topology.config_problems import problems_of
 from streamflow.topology.resolve import resolve
@@ -12,6 +13,7 @@ from streamflow.topology.spec import NODES_MAX, NodeSpec, TopologySpec
 
 #: Stands for a kind that was not written; its problem has been told.
 _NO_KIND = "?"
+_OF_ALL_KINDS = ("kind", "input", "inputs", "requires")
 
 
 def spec_of(document: Any) -> TopologySpec:
@@ -61,12 +63,27 @@ def _nodes(document: Any, problems: list[Problem]) -> tuple[NodeSpec, ...]:
         if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
             problems.append(Problem(f"{place}.kind", "a node needs a kind", f"{name}: {{kind: filter, …}}"))
             body = {**body, "kind": _NO_KIND} if isinstance(body, dict) else {"kind": _NO_KIND, "inputs": []}
-        config = {str(key): value for key, value in body.items() if key not in ("kind", "input", "inputs")}
+        config = {str(key): value for key, value in body.items() if key not in _OF_ALL_KINDS}
         kind, config, problem = migrated(body["kind"], config)
         if problem is not None:
             problems.append(Problem(f"{place}.kind", *problem))
-        found.append(NodeSpec(name=str(name), kind=kind, inputs=_inputs(place, body, problems), config=config))
+        inputs, requires = _inputs(place, body, problems), _requires(place, body, problems)
+        found.append(NodeSpec(name=str(name), kind=kind, inputs=inputs, config=config, requires=requires))
     return tuple(found)
+
+
+def _requires(place: str, body: dict[str, Any], problems: list[Problem]) -> tuple[str, ...]:
+    """What a node requires of workers, one name or a list of them."""
+    given = body.get("requires", [])
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        problems.append(Problem(f"{place}.requires", "must be a list of names", "requires: [gpu]"))
+        return ()
+    if names and body["kind"] == "global_table":
+        problems.append(Problem(f"{place}.requires", "every worker reads global tables", "leave it out"))
+    wrong = [problem for problem in map(capability_problem, names) if problem is not None]
+    problems += [Problem(f"{place}.requires", each, "as in requires: [gpu]") for each in wrong]
+    return tuple(dict.fromkeys(names))
 
 
 def _inputs(place: str, body: dict[str, Any], problems: list[Problem]) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ def _parts(node: NodeSpec, taken: set[str]) -> list[NodeSpec]:
             inputs=(left,),
             config={"key": config.get("key"), "inputs": node.inputs},
             part_of=node.name,
+            requires=node.requires,
         ),
         NodeSpec(
             name=answers,
@@ -50,6 +51,7 @@ def _parts(node: NodeSpec, taken: set[str]) -> list[NodeSpec]:
             inputs=(asks, right),
             config={key: config[key] for key in ("type", "max_rows") if key in config} | {"inputs": node.inputs},
             part_of=node.name,
+            requires=node.requires,
         ),
         node.model_copy(update={"inputs": (answers,), "written_inputs": node.inputs}),
     ]

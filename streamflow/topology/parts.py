@@ -3,10 +3,10 @@
     departures ─ flown ─ by_carrier ┄┄topic┄┄ hourly ─ out
     └────── part "departures" ──┘             └ part "by_carrier" ┘
 
-A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by, or an async one next
-to it; the queue of an async node does always. What stays connected when these edges are cut is a part; global tables
-stand beside the parts, in none. Only kinds and edges matter here, so that it can be checked before anything else is
-known to be right.
+A key_by writes to a repartition topic when a stateful node lies behind it before the next key_by, or a node next to it
+has its rows come by topic (queues.py); the queue of such a node does always. What stays connected when these edges are
+cut is a part; global tables stand beside the parts, in none. Only kinds, edges and what nodes require matter here, so
+that it can be checked before anything else is known to be right.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from streamflow.topology.graph import children_of, cycles, ordered
 from streamflow.topology.kinds import kind_of, rekeys
-from streamflow.topology.queues import awaits
+from streamflow.topology.queues import comes_by_topic
 from streamflow.topology.spec import NodeSpec, TopologySpec
 
 #: Names of stages, a dot and a partition behind them, become folders: most file systems take 255 bytes.
@@ -56,7 +56,8 @@ def repartitioned(spec: TopologySpec) -> frozenset[str]:
         node.name
         for node in spec.nodes
         if node.queue_of
-        or (rekeys(node) and (meets_state.get(node.name, False) or any(map(awaits, children[node.name]))))
+        or (rekeys(node) and meets_state.get(node.name, False))
+        or (rekeys(node) and any(comes_by_topic(child, [node]) for child in children[node.name]))
     )
 
 

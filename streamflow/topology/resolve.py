@@ -11,6 +11,7 @@ from streamflow.nodes.source import SourceConfig
 from streamflow.topology.budgets import check_budgets
 from streamflow.topology.checks import check_graph
 from streamflow.topology.copartition import Repair, copartitioned
+from streamflow.topology.emission import check_metrics
 from streamflow.topology.foreign import as_written, with_foreign_joins
 from streamflow.topology.lowering import LoweredNode, TopologyLowering
 from streamflow.topology.names import internal_topics
@@ -45,6 +46,7 @@ def resolve(written: TopologySpec) -> Resolved:
     problems = [
         *check_graph(spec),
         *check_budgets(written),
+        *check_metrics(written),
         *check_parking(written, spec, lowering.nodes),
         *lowering.problems,
         *_check_topics(spec, lowering),

@@ -20,6 +20,7 @@ class NodeSpec(BaseModel):
     output_of: of a node that stands for one output of another (`router.high`), that other node.
     queue_of: of a node that hands rows to an async one (`weather.queue`), that other node.
     part_of: of a node that was put in as a part of another, that other node.
+    requires: what workers must have that run it.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -32,6 +33,7 @@ class NodeSpec(BaseModel):
     output_of: str = ""
     queue_of: str = ""
     part_of: str = ""
+    requires: tuple[str, ...] = ()
 
     @field_serializer("config", when_used="json")
     def _shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +83,10 @@ class TopologySpec(BaseModel):
 
     parking: Mapping[str, ParkingSpec] = Field(
         default_factory=dict, description="by source or key_by: keys wait behind what has failed, until it is settled"
+    )
+
+    metrics: Mapping[str, bool] = Field(
+        default_factory=dict, description="by node: false leaves its series out of the metrics"
     )
 
     @property

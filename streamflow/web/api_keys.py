@@ -79,7 +79,8 @@ def new_key(name: str, grants: tuple[str, ...], expires: datetime | None) -> tup
             id=number, name=name, sha256=_digest(text), grants=grants, created=datetime.now(UTC), expires=expires
         )
     except ValidationError as error:
-        raise UserError("; ".join(each["msg"] for each in error.errors(include_url=False))) from error
+        said = (each["msg"].removeprefix("Value error, ") for each in error.errors(include_url=False))
+        raise UserError("; ".join(said)) from error
     return text, entry
 
 

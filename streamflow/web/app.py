@@ -51,6 +51,7 @@ from streamflow.web.problems import (
 from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import Publishing, publishing_routes
 from streamflow.web.refused_requests import CountRefused, RefusedRequests
+from streamflow.web.snapshots import snapshot_routes
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -80,6 +81,7 @@ PERMISSIONS = {
     "set_alert_rules": "operate",
     "summarize_performance": "view",
     "report_performance": "query",  # it names alerts
+    "show_message_schema": "view",
     "follow_tables": KNOWN,  # each subscription asks for "query"
     "why_window": "query",
     "show_standings": "view",
@@ -93,6 +95,9 @@ PERMISSIONS = {
     "stop": "operate",
     "cancel": "operate",
     "show_state": "view",
+    "list_snapshots": "view",
+    "take_snapshot": "operate",
+    "restore_snapshot": "operate",
     "list_approvals": "query",
     "decide_approval": "operate",
     "list_topologies": "view",
@@ -147,6 +152,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
     why_routes(service).add_to(app)
     letter_routes(service).add_to(app)
     control_routes(service).add_to(app)
+    snapshot_routes(service).add_to(app)
     approval_routes(service).add_to(app)
     node_routes(service).add_to(app)
     profiling_routes(service.profile, service.waiting_tasks).add_to(app)

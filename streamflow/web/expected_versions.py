@@ -19,7 +19,7 @@ from streamflow.plan.reach import nodes_behind
 from streamflow.web.executions import KEPT_S, age_s
 from streamflow.web.keyed_publishing import REPLAYED
 from streamflow.web.ports import Service
-from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable
+from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, problem_body
 
 #: How long a write waits to be judged.
 TIMEOUT_MS, TIMEOUT_MAX_MS = 5_000, 30_000
@@ -141,6 +141,6 @@ def _told(answer: dict[str, Any], write: dict[str, Any], replayed: dict[str, str
     if write["accepted"]:
         return JsonResponse({**answer, "version": write["version"]}, headers=etag)
     detail = f"the newest version of {write['key']!r} is {write['version']}: look at it, and write again"
-    problem = {"type": "about:blank", "title": "version_conflict", "status": 412, "detail": detail}
+    problem = problem_body(412, "version_conflict", detail)
     body = {**problem, "version": write["version"], "token": answer["token"]}
     return Response(orjson.dumps(body), 412, etag, "application/problem+json")

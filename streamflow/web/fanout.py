@@ -65,6 +65,8 @@ class Outbox:
 
     async def wait(self, timeout_s: float) -> bool:
         """Until something waits, `wake` was called or it is closed; whether that was so within the time."""
+        if self._filled.is_set():
+            return True
         try:
             async with asyncio.timeout(timeout_s):
                 await self._filled.wait()

@@ -104,11 +104,27 @@ class LetterDesk(Protocol):
         """Keep another event beside the original; None when there is no such letter. Raises UserError, Fenced."""
 
 
+class Snapshots(Protocol):
+    """Kept states of the topology; what is given is what people are shown. Raises UserError, BrokerUnavailable,
+    ObjectsRefused, ObjectsUnreachable."""
+
+    async def taken(self) -> list[dict[str, Any]]:
+        """All, the oldest first."""
+
+    async def take(self, actor: str) -> dict[str, Any]:
+        """Keep the state as it is. Raises IllegalMove when the topology does not stand still."""
+
+    async def restore(self, snapshot: str, run: str, origin: str, actor: str) -> dict[str, Any]:
+        """Make a run that goes on from a snapshot. Raises StateMismatch when it does not fit."""
+
+
 class Service(Protocol):
     """The process behind the web application."""
 
     plan: Plan
     controls: Controls
+    #: Kept states.
+    snapshots: Snapshots
     #: Where this process says what happens to it.
     events: EventLog
     #: The bus as this process reads it, None where events are off.

@@ -10,21 +10,28 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from streamflow.errors import ErrorClass
+
 log = logging.getLogger(__name__)
+
+#: What helps, by status; of others of the client another request, of others of ours nothing that it can do.
+_CLASSES = dict.fromkeys((202, 408, 421, 502, 503, 504), ErrorClass.TRANSIENT)
 
 #: What every answer that is no success looks like, for the OpenAPI document.
 PROBLEM: dict[str, Any] = {
-    "description": "a problem (RFC 9457): `title` is a stable word, `detail` says what to do",
+    "description": "a problem (RFC 9457): `title` is a stable word, `detail` says what to do, "
+    "`error_class` whether waiting (transient), another request (user) or neither helps",
     "content": {
         "application/problem+json": {
             "schema": {
                 "type": "object",
-                "required": ["type", "title", "status", "detail"],
+                "required": ["type", "title", "status", "detail", "error_class"],
                 "properties": {
                     "type": {"type": "string"},
                     "title": {"type": "string"},
                     "status": {"type": "integer"},
                     "detail": {"type": "string"},
+                    "error_class": {"type": "string", "enum": [each.value for each in ErrorClass]},
                 },
             }
         }
@@ -66,9 +73,14 @@ def broker_unavailable(error: Exception) -> Refusal:
     return Refusal(503, "broker_unavailable", str(error), retry_after_s=2)
 
 
+def problem_body(status: int, title: str, detail: str, **more: Any) -> dict[str, Any]:
+    """A problem document."""
+    blame = _CLASSES.get(status, ErrorClass.USER if status < 500 else ErrorClass.SYSTEM)
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "error_class": blame, **more}
+
+
 def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(orjson.dumps(body), status, headers, "application/problem+json")
+    return Response(orjson.dumps(problem_body(status, title, detail)), status, headers, "application/problem+json")
 
 
 async def answer_bad_parameters(_request: Request, error: Exception) -> Response:
@@ -105,7 +117,7 @@ async def answer_refusal(_request: Request, error: Exception) -> Response:
 
 def problem_of(error: Refusal) -> Response:
     """Its problem document."""
-    body = {"type": "about:blank", "title": error.reason, "status": error.status, "detail": error.detail, **error.more}
+    body = problem_body(error.status, error.reason, error.detail, **error.more)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from streamflow.model.schema import FieldType, Schema
-from streamflow.web.problems import PROBLEM
+from streamflow.web.problems import PROBLEM, problem_body
 
 _VALUES: dict[FieldType, Any] = {
     FieldType.STR: "text",
@@ -19,7 +19,7 @@ _VALUES: dict[FieldType, Any] = {
 
 def example_event(schema: Schema) -> dict[str, Any]:
     """An event that the schema takes."""
-    return {field.name: _VALUES[field.type] for field in schema.fields}
+    return {field.name: field.choices[0] if field.choices else _VALUES[field.type] for field in schema.fields}
 
 
 def request_body(topics: dict[str, Schema], *, one: bool = False, lines: bool = True) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def request_body(topics: dict[str, Schema], *, one: bool = False, lines: bool = 
 
 
 def _problem(description: str, status: int, title: str, detail: str, **headers: str) -> dict[str, Any]:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body = problem_body(status, title, detail)
     answer: dict[str, Any] = {
         "description": description,
         "content": {"application/problem+json": {"example": body}},

@@ -88,7 +88,7 @@ class Placed(Row):
     number: int
 
 
-async def placed(row: Placed) -> Placed:
-    """The same, a turn of the loop later."""
-    await asyncio.sleep(0)
+async def placed(row: Placed, wait_ms: int = 0) -> Placed:
+    """The same, a turn of the loop later, or so long."""
+    await asyncio.sleep(wait_ms / 1_000)
     return Placed(row.city, row.number)

@@ -187,6 +187,15 @@ def test_results_are_kept_and_cannot_be_changed_by_who_gets_them(server: Server)
     assert (cache.hits, cache.misses, cache.evictions, len(cache)) == (3, 4, 2, 2)
 
 
+def test_what_is_quickly_asked_is_not_worth_keeping(server: Server) -> None:
+    node = request(server.url + "/ok/{number}", resilience={"cache": {"min_took": "1h"}})
+    seen: list[GuardedCaller] = []
+    assert [answer.rows[0].double for answer in ask(node, [row(3), row(3)], see=seen.append)] == [6, 6]
+    assert server.requests == {"/ok/3": 2}
+    assert seen[0].cache is not None
+    assert len(seen[0].cache) == 0
+
+
 def test_who_asks_for_the_same_at_once_shares_one_call(server: Server) -> None:
     """But for a result that cannot be kept: then each asks for itself."""
     cached = {**FAST, "cache": {"size": 10, "ttl": "1h", "mark": "kept"}}

@@ -31,7 +31,9 @@ def _ask(node: Await, rows: list[Any]) -> list[Answer]:
         guarded = GuardedCaller(node.action.make("node", Outside()), node.policy)
         await guarded.caller.open()
         try:
-            return list(await asyncio.gather(*(guarded.answer(row, origin(n)) for n, row in enumerate(rows))))
+            answers = list(await asyncio.gather(*(guarded.answer(row, origin(n)) for n, row in enumerate(rows))))
+            assert 1 << 20 < guarded.view()["peak_bytes"] < 1 << 34
+            return answers
         finally:
             await guarded.caller.close()
 

@@ -238,7 +238,13 @@ class Run:
 
     async def _publish(self, attacker: "asyncio.Task[None]") -> None:
         """All orders at a steady pace, and more while the attack lasts: a fault fires only when there is work."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            request_timeout_ms=240_000,  # brokers may be away for a while
+        )
         await producer.start()
         started, step = time.monotonic(), max(1, self.pace_per_s // 20)
         try:

@@ -12,7 +12,7 @@ from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
 from streamflow.cli.connect import between_workers
 from streamflow.cli.main import app
 from streamflow.cli.show import print_table
-from tests.web.workers import TABLE, workers
+from tests.web.workers import HOUR_MS, PARTITIONS, TABLE, keys_of, workers
 
 
 def test_lines_are_grouped_by_number_and_by_bytes_and_none_is_left_out() -> None:
@@ -89,3 +89,20 @@ def test_a_table_leaves_nothing_out_and_an_empty_one_says_so(capsys: pytest.Capt
     assert cells[2] == ""
     print_table("waiting", ["id"], [])
     assert capsys.readouterr().out == "waiting: none\n"
+
+
+def test_all_rows_come_page_by_page_a_line_each() -> None:
+    rows = {(hour * HOUR_MS, keys_of(0, 1)[0]): hour + 1 for hour in range(2_500)}
+
+    async def main() -> str:
+        async with workers(1) as (one,):
+            one.hold(0, rows)
+            for partition in range(1, PARTITIONS):
+                one.hold(partition, {})
+            asked = await asyncio.to_thread(CliRunner().invoke, app, ["query", "t/hourly", "--all", "--url", one.url])
+            assert asked.exit_code == 0, asked.output
+            return asked.output
+
+    found = [json.loads(line) for line in asyncio.run(main()).splitlines()]
+    assert {(row["start"], row["key"]): row["value"]["n"] for row in found} == rows
+    assert len(found) == len(rows)

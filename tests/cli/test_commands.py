@@ -91,3 +91,18 @@ def test_what_few_topologies_need_is_not_imported_by_all() -> None:
     code = f"import sys, streamflow.cli.main, streamflow.cli.service; print([n for n in {late} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_placement_says_where_nodes_run_and_fails_when_nobody_can(tmp_path: Path) -> None:
+    text = Path("topologies/readings_stateless/topology.yaml").read_text()
+    (tmp_path / "topology.yaml").write_text(text)
+    done = _streamflow("placement", str(tmp_path))
+    assert done.returncode == 0
+    assert "its nodes require nothing" in done.stdout
+    (tmp_path / "topology.yaml").write_text(text.replace("kind: source", "kind: source, requires: gpu", 1))
+    alone = _streamflow("placement", str(tmp_path))
+    assert alone.returncode == 1
+    assert "start a worker that has gpu" in alone.stderr
+    named = _streamflow("placement", str(tmp_path), "--json", STREAMFLOW_CAPABILITIES="gpu")
+    assert named.returncode == 0
+    assert {each["where"] for each in json.loads(named.stdout)["stages"]} == {"local"}

@@ -10,6 +10,7 @@ import httpx
 import orjson
 import pytest
 
+from streamflow.cli.node_statistics import reduction
 from streamflow.cli.top import Look, look, summary
 
 
@@ -92,3 +93,7 @@ def test_an_address_that_somebody_announced_gets_the_key_only_when_that_is_said(
         assert look(client, share_key=share_key).silent == []
     assert set(told) == {"Bearer sfk_1"}
     assert announced == ["Bearer sfk_1" if share_key else None]
+
+
+def test_reduction_is_the_share_that_did_not_go_on() -> None:
+    assert [reduction(*rows) for rows in ((0, 0), (10, 5), (10, 10), (10, 25), (3, 0))] == [None, 0.5, 0.0, 0.0, 1.0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamflow.deploy.needs import needs_of
 from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_binaries, topology_files
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import ChartValues
@@ -53,6 +54,18 @@ def test_values_follow_from_the_plan(shop: Path) -> None:
     assert values.topology.files == {"topology.yaml": _TOPOLOGY}
     need = estimate_memory(plan, settings, 4, 9).total_bytes
     assert need < int(values.resources.memory.removesuffix("Mi")) << 20 < need * 1.4
+
+
+def test_what_nodes_require_becomes_devices_and_labels_of_machines(shop: Path) -> None:
+    text = _TOPOLOGY.replace("key: shop,", "key: shop, requires: [cuda, avx512, parquet],")
+    (shop / "topology.yaml").write_text(text)
+    plan = make_plan(load_topology(shop))
+    made = release_values(plan, shop, load_settings(brokers="k:9092"), wanted_partitions(plan, {}), 2)
+    values = ChartValues.model_validate(made)
+    assert values.resources.extended == {"nvidia.com/gpu": "1"}
+    assert values.node_selector == {"streamflow/avx512": "true"}
+    assert values.settings["capabilities"] == "avx512,cuda"
+    assert needs_of(plan, load_settings(), 4, 2).capabilities == ("avx512", "cuda"), "extras are the image's"
 
 
 def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The memory estimate follows the plan."""
 
 from pathlib import Path
+from typing import Any
 
 from streamflow.deploy.needs import Needs, needs_of
 from streamflow.deploy.release import release_values
@@ -10,6 +11,7 @@ from streamflow.kit.process import Process
 from streamflow.kit.rows import Row, Time
 from streamflow.plan.planner import make_plan
 from streamflow.settings.settings import load_settings
+from streamflow.topology.document import spec_of
 from streamflow.topology.load import load_topology
 
 
@@ -21,6 +23,27 @@ def test_more_workers_have_fewer_tasks_each() -> None:
     assert one.total_bytes > three.total_bytes > settings.rocksdb_cache_bytes
     stateless = make_plan(load_topology("topologies/readings_stateless"))
     assert estimate_memory(stateless, settings, 8, 1).state_bytes == 0
+
+
+def test_memory_of_a_module_is_counted_for_each_thread() -> None:
+    node: dict[str, Any] = {
+        "kind": "wasm",
+        "input": "events",
+        "module": "streamflow/kit/sample.wat",
+        "function": "above",
+    }
+    node |= {"arguments": ["n", "20.0"], "memory_pages": 320}
+
+    def bytes_with(**more: int) -> int:
+        nodes = {
+            "events": {"kind": "source", "topic": "in", "schema": "E"},
+            "high": node | more,
+            "out": {"kind": "sink", "input": "high", "topic": "out"},
+        }
+        plan = make_plan(spec_of({"topology": "t", "schemas": {"E": {"n": "int"}}, "nodes": nodes}))
+        return needs_of(plan, load_settings(), 4, 2).memory_bytes
+
+    assert (bytes_with(), bytes_with(threads=3)) == (20 << 20, 60 << 20)
 
 
 class Note(Row):

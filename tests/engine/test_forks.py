@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from streamflow.engine.program import compile_stage
+from streamflow.inference.models import Models
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import Driver
+from streamflow.testing.sample_models import MemoryFiles, linear_model
 from streamflow.topology.document import spec_of
 
 _NODES: dict[str, Any] = {
@@ -71,3 +73,57 @@ def test_rows_are_written_once_however_many_nodes_they_pass() -> None:
     (stage,) = plan.stages
     text = compile_stage(stage, plan).source.text
     assert (text.count("encode("), text.count("decode(")) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["filter", "echo", "lookup"])
+@pytest.mark.parametrize("forks", [True, False])
+def test_long_chains_run_whatever_python_can_nest(kind: str, forks: bool) -> None:
+    """With a sink at each node or only at the end; Python takes 100 levels and 20 blocks within each other."""
+    count = 40 if forks else 110
+    configs: dict[str, Any] = {
+        "filter": {"kind": "filter", "where": "number != 3"},
+        "echo": {"kind": "echo"},
+        "lookup": {"kind": "lookup", "table": "texts", "key": "text"},
+    }
+    nodes: dict[str, Any] = {
+        "s": {"kind": "source", "topic": "in", "schema": "E", "key": "text"},
+        "texts": {"kind": "global_table", "topic": "texts", "schema": "E", "key": "text"},
+    }
+    before = "s"
+    for number in range(count):
+        config = configs[kind] | {"input": before}
+        if kind == "echo":
+            config["field"] = f"count{number}"
+        if kind == "lookup":
+            config["take"] = {f"found{number}": "more"}
+        nodes[f"n{number}"] = config
+        if forks:
+            nodes[f"out{number}"] = {"kind": "sink", "input": f"n{number}", "topic": f"out{number}"}
+        before = f"n{number}"
+    nodes["out"] = {"kind": "sink", "input": before, "topic": "out"}
+    driver = Driver(_plan(**nodes))
+    driver.publish("texts", [{"number": 7, "text": "a", "more": "x"}])
+    driver.run()
+    driver.publish("in", [{"number": number, "text": "a", "more": None} for number in range(5)])
+    driver.run()
+    wanted = [0, 1, 2, 4] if kind == "filter" else [0, 1, 2, 3, 4]
+    assert [row["number"] for row in driver.output("out")] == wanted
+    if forks:
+        assert all([row["number"] for row in driver.output(f"out{number}")] == wanted for number in range(count))
+    counts = driver.tasks()[0].counters.by_node()
+    assert (counts[before].rows_in, counts[before].rows_out) == (len(wanted), len(wanted))
+    assert driver.dead_letters() == []
+
+
+def test_a_model_behind_a_long_chain_is_asked_row_by_row() -> None:
+    files = MemoryFiles()
+    nodes: dict[str, Any] = {"s": _NODES["s"]}
+    for number in range(120):
+        nodes[f"n{number}"] = {"kind": "filter", "input": f"n{number - 1}" if number else "s", "where": "number >= 0"}
+    nodes["scored"] = {"kind": "model", "input": "n119", "model": "m", "task": "regression", "features": ["number"]}
+    nodes["out"] = {"kind": "sink", "input": "scored", "topic": "out"}
+    driver = Driver(_plan(**nodes), models=Models(files, 1 << 20))
+    driver.put("streamflow.models", *linear_model(files, "m", "1", [[2.0]]).record())
+    driver.publish("in", [{"number": number, "text": "", "more": None} for number in range(5)])
+    driver.run()
+    assert [row["prediction"] for row in driver.output("out")] == [0.0, 2.0, 4.0, 6.0, 8.0]

@@ -185,7 +185,7 @@ def test_other_frameworks_come_by_entry_points(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_least_recently_used_model_goes() -> None:
-    """N-57: with room for two, A, B, A again, C drops B."""
+    """With room for two, A, B, A again, C drops B."""
     files = MemoryFiles()
     cards = {name: linear_model(files, name, "1", [[float(place)]]) for place, name in enumerate("abc")}
     cache = Models(files, 2 * cards["a"].size_bytes)

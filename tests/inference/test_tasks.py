@@ -93,8 +93,25 @@ def test_likeliest_classes_and_a_floor_of_confidence() -> None:
     assert 0 < len(sure) < len(every)
 
 
+def test_an_image_has_its_five_likeliest_classes_and_a_broken_one_is_put_aside() -> None:
+    trained, files = MODELS["image"](), MemoryFiles()
+    rows: list[Any] = [*trained.rows[:4], ("no pixels",), (None,), trained.rows[6]]
+    some = Trained(trained.task, trained.data, trained.inputs, rows, trained.truth)
+    driver = run(some, [some.card(files)], files, {"top_k": 5})
+    found = {row["id"]: row for row in driver.output("out")}
+    assert sorted(found) == [0, 1, 2, 6]
+    for place, row in found.items():
+        ((label, chance),) = trained.truth([rows[place]])
+        assert row["label"] == row["top"][0]["label"] == label
+        assert np.isclose(row["confidence"], chance, rtol=1e-4)
+        chances = [each["confidence"] for each in row["top"]]
+        assert len(chances) == 5
+        assert chances == sorted(chances, reverse=True)
+    assert sorted(letter["sf-offset"] for letter in driver.dead_letters()) == ["4", "5"]
+
+
 def test_a_batch_is_one_call() -> None:
-    """N-60: 100 items in batches of 16 are 7 calls."""
+    """100 items in batches of 16 are 7 calls."""
     trained, files = MODELS["sequence"](), MemoryFiles()
     rows = [((float(place), 1.0, 2.0, 3.0),) for place in range(117)]  # 100 pass the filter
     trained = Trained(trained.task, trained.data, trained.inputs, rows, trained.truth)

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamflow.errors import ModelError, StateMismatch, TopologyError
@@ -57,6 +58,20 @@ def check(rows: list[dict[str, Any]], slopes: dict[str, float]) -> None:
         assert row["prediction"] == slopes[row["model_version"]] * row["x"], row
         assert row["n_prediction"] == 10 * row["prediction"] + row["x"], row
         assert row["n_model_version"] == "7"
+
+
+def test_models_that_nobody_asks_are_not_loaded() -> None:
+    """However large they are: the file of one is not even there."""
+    files = MemoryFiles()
+    unused = msgspec.structs.replace(card(files, "1", 2.0), name="large", digest="0" * 64, size_bytes=1 << 40)
+    made = driver(files, [card(files, "1", 2.0), card(files, "2", 3.0), unused], {}, chunk_size=10)
+    models = made._resources.models
+    assert models is not None
+    publish(made, range(15))
+    assert models.loads == 0, "nor any before there is work"
+    made.run()
+    check(made.output("out"), {"2": 3.0})
+    assert models.loads == 2
 
 
 def test_the_latest_is_swapped_at_a_checkpoint_and_only_there() -> None:

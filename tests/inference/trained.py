@@ -12,6 +12,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -185,6 +186,30 @@ def sequence() -> Trained:
     )  # fmt: skip
 
 
+def image() -> Trained:
+    """Handwritten digits of 8 x 8 pixels, each a list of 64 numbers, by a logistic regression."""
+    digits = load_digits()
+    model = LogisticRegression(max_iter=500).fit(digits.data[:600] / 16, digits.target[:600])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = to_onnx(
+            model, initial_types=[("x", FloatTensorType([None, 64]))], target_opset=OPSET,
+            options={id(model): {"zipmap": False}},
+        )  # fmt: skip
+    rows = [(tuple((pixels / 16).tolist()),) for pixels in digits.data[600:660]]
+    return Trained(
+        Task.CLASSIFICATION, bytes(made.SerializeToString()), (ModelInput("pixels", InputType.LIST),), rows,
+        lambda rows: [
+            (str(label), chance)
+            for label, chance in zip(
+                model.predict(matrix([row for (row,) in rows])),
+                model.predict_proba(matrix([row for (row,) in rows])).max(axis=1),
+                strict=True,
+            )
+        ],
+    )  # fmt: skip
+
+
 def mixed() -> Trained:
     """A text and two numbers, each an input of its own: a one-hot code before boosted trees."""
     chance = np.random.default_rng(5)
@@ -206,7 +231,7 @@ def mixed() -> Trained:
 MODELS: dict[str, Callable[[], Trained]] = {
     made.__name__: made
     for made in (
-        regression, classification, logistic, clustering, embedding, anomaly, text, sequence, mixed,
+        regression, classification, logistic, clustering, embedding, anomaly, text, sequence, image, mixed,
     )
 }  # fmt: skip
 

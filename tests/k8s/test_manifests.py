@@ -48,6 +48,14 @@ def test_what_scales_is_there_when_it_is_on_and_never_takes_away_what_it_does_no
     assert all(each["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher" for each in keda)
 
 
+def test_workers_go_to_their_pool_with_the_sidecar_of_a_mesh() -> None:
+    (workers,) = of_kind(read(helm_template(CHART / "ci" / "full-values.yaml").stdout), "StatefulSet")
+    pod = workers["spec"]["template"]
+    assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "true"
+    assert pod["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert pod["spec"]["tolerations"] == [{"key": "streams", "operator": "Exists"}]
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -128,3 +128,20 @@ def test_ids_that_are_too_large_leave_for_the_dead_letters() -> None:
 def test_ids_that_mean_nothing_are_refused(by: str, said: str) -> None:
     with pytest.raises(TopologyError, match=said):
         parse_topology(_TOPOLOGY.format(config=f"within: 1s, by: [{by}]"))
+
+
+def test_the_same_thousand_events_again_change_no_table() -> None:
+    window = (
+        "window, input: d, window: {type: tumbling, size: 100ms}, aggregate: {n: count(), total: sum(n)}, table: sums"
+    )
+    text = _TOPOLOGY.format(config="within: 1h, allowed_lateness: 1h, by: [n]") + f"  w: {{kind: {window}}}\n"
+    driver = Driver(make_plan(parse_topology(text)), partitions=2)
+    events = _events(1, 1_000)
+    driver.publish("in", events)
+    driver.run()
+    before = driver.table("sums")
+    assert len(driver.output("out")) == 1_000
+    driver.publish("in", events)
+    driver.run()
+    assert driver.table("sums") == before
+    assert len(driver.output("out")) == 1_000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.model.codec import RowCodec, time_ms
-from streamflow.model.schema import Field, FieldType, Schema
+from streamflow.model.schema import Field, FieldType, Schema, parse_fields, python_type
 from streamflow.model.wire import WireCodec
 
 SCHEMA = Schema(
@@ -18,6 +18,7 @@ SCHEMA = Schema(
         Field("at", FieldType.TIMESTAMP),
         Field("value", FieldType.FLOAT, True),
         Field("n", FieldType.INT, True),
+        Field("state", FieldType.STR, True, ("open", "closed")),
     ),
 )
 
@@ -26,6 +27,16 @@ def _rows(values: list[bytes | None]) -> tuple[list[Any], list[int]]:
     decoded = RowCodec(SCHEMA).decode(values)
     rows = [(r.sensor, r.at, r.value, r.n) for r in decoded.rows]
     return rows, [place for place, _ in decoded.bad]
+
+
+def test_a_text_may_be_one_of_those_that_its_schema_lists() -> None:
+    (field,), problems = parse_fields({"state": "str? of open | closed secret"})
+    assert (field.choices, field.nullable, problems) == (("open", "closed"), True, [])
+    values: list[bytes | None] = [b'{"sensor":"a","at":5,"state":"open"}', b'{"sensor":"a","at":5,"state":null}']
+    assert [row.state for row in RowCodec(SCHEMA).decode(values).rows] == ["open", None]
+    # Only where rows come in: what is kept was written when the list may have been another.
+    assert SCHEMA.row_type(sensor="a", at=5, state="ajar").state == "ajar"
+    assert python_type(field) == str | None
 
 
 def test_integers_and_iso_texts_are_the_same_moment() -> None:
@@ -49,6 +60,8 @@ def test_integers_and_iso_texts_are_the_same_moment() -> None:
         (b'{"sensor":"a","at":5,"n":1.5}', "$.n"),
         (b'{"sensor":"a","at":5,"n":true}', "$.n"),
         (b'{"sensor":"a","at":5,"value":NaN}', "malformed"),
+        (b'{"sensor":"a","at":5,"state":"ajar"}', "'ajar' - at `$.state`"),
+        (b'{"sensor":"a","at":5,"state":1}', "$.state"),
         (b'{"sensor":"\xff","at":5}', "utf"),
         (b'{"sensor":"a","at":5} {"sensor":"b","at":6}', "malformed"),
         (b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b',"sensor":"a","at":5}', "nested"),
@@ -107,7 +120,7 @@ def test_iso_times_keep_their_milliseconds(moment: object) -> None:
 
 
 def test_wire_rows_carry_their_time_and_bad_ones_are_left_out() -> None:
-    values: list[bytes | None] = [json.dumps([7, "a", 5, None, 3]).encode(), b"[1]", None]
+    values: list[bytes | None] = [json.dumps([7, "a", 5, None, 3, "ajar"]).encode(), b"[1]", None]
     times, decoded = WireCodec(SCHEMA).decode(values)
     assert times == [7]
     assert (decoded.rows[0].sensor, decoded.rows[0].n) == ("a", 3)

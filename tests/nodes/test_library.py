@@ -502,3 +502,30 @@ def test_a_sink_says_who_made_a_record_and_when() -> None:
     assert times[0] < times[1] <= driver.now_ms
     assert [record.value for record in driver.records("out")] == [record.value for record in driver.records("plain")]
     assert {record.headers for record in driver.records("plain")} == {()}
+
+
+# -- reduction --------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_may_say_by_how_much_its_text_became_shorter() -> None:
+    """N-47: a payload of half the size reads about 50; growth and an empty one read 0."""
+    texts = ["", "  ab  ", "0123456789", "x" * 1_001, "ä€"]
+    schema = {"text": "str", "more": "json", "may": "str?"}
+    made = {
+        "tidy": "reduction(text, strip(text))",
+        "first": "reduction(text, substring(text, 0, 5))",
+        "longer": "reduction(text, str(len(text) + 100000))",
+        "nothing": "reduction(may, text)",
+        "kept": "reduction(more, at(more, 'kept'))",
+    }
+    rows = [{"text": text, "more": {"kept": ["abc"] * 10, "gone": ["abc"] * 10}} for text in texts]
+    found = run("map", rows, schema, set=made).output("out")
+    for text, row in zip(texts, found, strict=True):
+        assert row["tidy"] == pytest.approx(100 * (1 - len(text.strip()) / len(text)) if text else 0.0)
+        assert row["first"] == pytest.approx(100 * (1 - min(5, len(text)) / len(text)) if text else 0.0)
+        assert row["longer"] == (pytest.approx(100 * (1 - 6 / len(text))) if len(text) > 6 else 0.0)
+        assert row["nothing"] == 0.0
+        whole = len(json.dumps(row["more"], separators=(",", ":")))
+        part = len(json.dumps(row["more"]["kept"], separators=(",", ":")))
+        assert row["kept"] == pytest.approx(100 * (1 - part / whole))
+        assert 50 < row["kept"] < 65

@@ -1,6 +1,8 @@
 """Queries over a store: keys, ranges, states, pages."""
 
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +18,12 @@ from streamflow.query.reader import KeyedReader, PaneReader
 from streamflow.query.request import Page, RowState, StoredRow, TableQuery, decode_cursor, merge_pages
 from streamflow.state.keys import key_bytes, window_key
 from streamflow.state.memory import MemoryStore
+from streamflow.state.rocksdb import RocksMemory, RocksStore
 from streamflow.state.store import StoreMeta, TableChanges
 from streamflow.windows.tumbling import Tumbling
 
+#: Rows of a large table: memory per page is that of a page, so this says what a million would.
+_MANY = 20_000
 _SCHEMA = Schema("R", (Field("k", FieldType.STR), Field("n", FieldType.INT)))
 _TABLE = TablePlan("w", "w", "c", "l", _SCHEMA, "k", window=Tumbling(10), lateness_ms=5)
 _ROWS = {(start, key): start + ord(key) for start in range(-20, 100, 10) for key in "abc" if (start, key) != (30, "b")}
@@ -123,6 +128,29 @@ def test_pages_put_together_are_the_whole(limit: int, key: bytes | None) -> None
             break
         after = decode_cursor(cursor)
     assert collected == whole
+
+
+def test_a_page_takes_no_more_memory_of_a_large_table_than_of_a_small_one(tmp_path: Path) -> None:
+    store = RocksStore.open(tmp_path / "store", RocksMemory.of(8 << 20, 8 << 20))
+    changes = [(window_key(10 * (n // 1_000), b"k%03d" % (n % 1_000)), b"%d" % n) for n in range(_MANY)]
+    store.write([TableChanges("w", changes)], StoreMeta())  # type: ignore[arg-type]
+    del changes
+    reader, after, found, peak_bytes = PaneReader(_TABLE, lambda raw: {"n": int(raw)}), None, 0, 0
+    tracemalloc.start()
+    while True:
+        tracemalloc.reset_peak()
+        rows, cursor = merge_pages([reader.read(store, 0, TableQuery(limit=1_000, after=after))], 1_000)
+        assert [row["value"]["n"] for row in rows] == list(range(found, found + len(rows)))
+        found += len(rows)
+        if found > 2_000:  # what is loaded once is there
+            peak_bytes = max(peak_bytes, tracemalloc.get_traced_memory()[1])
+        if cursor is None:
+            break
+        after = decode_cursor(cursor)
+    tracemalloc.stop()
+    store.close()
+    assert found == _MANY
+    assert peak_bytes < 3 << 20
 
 
 @given(

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamflow.plan.planner import make_plan
-from streamflow.runtime.assignor import Member, StageAssignor, decide
+from streamflow.runtime.assignor import Member, StageAssignor, decide, decide_among
+from streamflow.topology.document import spec_of
 from streamflow.topology.load import load_topology
 
 _TASKS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 12), min_size=1)
@@ -95,6 +97,31 @@ def test_of_two_claims_the_newer_generation_wins(tasks: dict[str, int]) -> None:
     assert len(kept) == len(given["new"])
 
 
+_HAS = st.frozensets(st.sampled_from(["gpu", "avx512"]))
+
+
+@given(_TASKS, st.lists(_HAS, max_size=6), st.dictionaries(st.sampled_from("abc"), _HAS))
+def test_tasks_go_to_members_that_have_what_their_stage_requires_or_to_nobody(
+    tasks: dict[str, int], have: list[frozenset[str]], requires: dict[str, frozenset[str]]
+) -> None:
+    members = {f"m{i}": Member(f"u{i}", has=has) for i, has in enumerate(have)}
+    given = decide_among(tasks, members, requires)
+    able = {
+        stage: [name for name, each in members.items() if requires.get(stage, set()) <= each.has] for stage in tasks
+    }
+    assert all(name in able[stage] for name, mine in given.items() for stage, _ in mine)
+    assert sorted(task for mine in given.values() for task in mine) == [
+        task for task in sorted(_every(tasks)) if able[task[0]]
+    ]
+    for stage, names in able.items():
+        sizes = [sum(each == stage for each, _ in given[name]) for name in names]
+        assert not sizes or max(sizes) - min(sizes) <= 1
+    if not requires:
+        assert given == decide(tasks, members)
+    held = {name: Member(each.url, frozenset(given[name]), 1, has=each.has) for name, each in members.items()}
+    assert decide_among(tasks, held, requires) == given, "who has everything keeps it"
+
+
 @dataclass
 class _Cluster:
     counts: dict[str, int]
@@ -121,3 +148,35 @@ def test_the_adapter_speaks_kafkas_group_protocol() -> None:
     assert one.scaled is None
     one.assign(cluster, {"m1": metadata["m1"]})
     assert one.scaled == (2, 1)
+
+
+def test_a_node_that_requires_a_gpu_goes_to_the_worker_that_has_one(caplog: pytest.LogCaptureFixture) -> None:
+    heavy = {
+        "kind": "model",
+        "input": "events",
+        "model": "m",
+        "task": "regression",
+        "features": ["n"],
+        "requires": "gpu",
+    }
+    nodes = {
+        "events": {"kind": "source", "topic": "in", "schema": "E"},
+        "heavy": heavy,
+        "out": {"kind": "sink", "input": "heavy", "topic": "out"},
+    }
+    plan = make_plan(spec_of({"topology": "t", "schemas": {"E": {"n": "int"}}, "nodes": nodes}))
+    topics = [topic for stage in plan.stages for topic in stage.input_topics]
+    cluster = _Cluster(dict.fromkeys(topics, 6))
+    plain, able = StageAssignor(plan, "http://plain"), StageAssignor(plan, "http://able", has=frozenset({"gpu"}))
+    decided = plain.assign(cluster, {"m1": plain.metadata(topics), "m2": able.metadata(topics)})
+    for each, member in ((plain, "m1"), (able, "m2")):
+        each.on_assignment(decided[member])
+        assert {url for (stage, _), url in each.owners.items() if stage == "heavy.queue"} == {"http://able"}
+        assert {url for (stage, _), url in each.owners.items() if stage == "events"} == {"http://able", "http://plain"}
+        assert each.having == {"http://able": ["gpu"], "http://plain": []}
+    assert not caplog.records
+    alone = plain.assign(cluster, {"m1": plain.metadata(topics)})
+    plain.on_assignment(alone["m1"])
+    assert {stage for stage, _ in plain.owners} == {"events"}
+    assert "stage heavy.queue waits: heavy requires gpu; gpu is not here, and no other worker is known" in caplog.text
+    assert "STREAMFLOW_CAPABILITIES" in caplog.text

@@ -19,18 +19,21 @@ from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, TopicAuthorizationFailedError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import BaseHandler, EndTxnHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 
+from streamflow.checkpoint.checkpoint import Output
 from streamflow.model.chunk import Chunk
 from streamflow.model.trace_context import TraceContext
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.assignor import StageAssignor
-from streamflow.runtime.hooks import drain, group, last_word, taint
+from streamflow.runtime.hooks import drain, group, last_word, reading, taint
 from streamflow.runtime.hooks.faust_app import StageApp
+from streamflow.runtime.hooks.filling import fill
 from streamflow.settings.settings import load_settings
 from streamflow.topology.yaml_file import parse_topology
 from tests.secured import Authority
@@ -71,6 +74,12 @@ def test_signatures_are_as_we_call_them() -> None:
     assert faust.App.BootStrategy.enable_kafka_producer is None
     assigned = inspect.signature(faust.App._on_partitions_assigned).parameters
     assert list(assigned) == ["self", "assigned", "generation_id"]
+
+
+def test_connections_read_with_our_limit() -> None:
+    reading.install()
+    assert aiokafka.conn.READER_LIMIT == 4 << 20
+    assert "READER_LIMIT" in AIOKafkaConnection.connect.__code__.co_names
 
 
 def _batch(
@@ -195,6 +204,23 @@ def test_marks_are_split_off_and_timestamps_are_beside() -> None:
     assert [(mark.index, mark.value) for mark in chunk.marks] == [(2, b'{"producer":0}'), (2, b'{"producer":1}')]
     assert chunk.timestamps == [1_000, 1_001, 1_000]
     assert [chunk.offset_at(i) for i in range(3)] == [0, 1, 4]
+
+
+def test_a_batch_that_is_filled_at_once_is_the_one_of_single_appends() -> None:
+    records: list[Output] = [(b"k%d" % n, b"v" * n, None) for n in range(200)]
+    records[7:9] = [(None, b"x", (("h", b"1"), ("h", b"2"))), (b"k", None, ())]
+    singly, filled = BatchBuilder(4_096, 0, is_transactional=1), BatchBuilder(4_096, 0, is_transactional=1)
+    fit = 0
+    for key, value, headers in records:
+        if singly.append(timestamp=5_000, key=key, value=value, headers=list(headers or ())) is None:
+            break
+        fit += 1
+    assert 9 < fit < len(records)
+    assert fill(filled, records, 0, 5_000) == fit
+    assert (filled.record_count(), filled.size()) == (singly.record_count(), singly.size())
+    assert bytes(filled._build()) == bytes(singly._build())
+    large = BatchBuilder(64, 0, is_transactional=1)
+    assert fill(large, records, 100, 5_000) == 101  # the first record is taken, whatever its size
 
 
 def test_a_wrong_checksum_is_refused() -> None:

@@ -42,6 +42,21 @@ def test_a_store_of_another_format_is_rebuilt(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("damage", [b"junk", b""])
+def test_a_damaged_store_is_rebuilt_from_what_was_committed(tmp_path: Path, damage: bytes) -> None:
+    """Nothing of it is believed, so the changelog is read from its beginning."""
+    memory, layouts = RocksMemory.of(8 << 20, 8 << 20), {table.name: table.layout for table in _STAGE.tables}
+    _made(tmp_path / "s.0", memory, StoreMeta(layouts=layouts, changelog={"seen": 4})).close()
+    assert _recovery(tmp_path, memory)._open_store(_STAGE, 0)[1].changelog == {"seen": 4}
+    (tmp_path / "s.1").mkdir()
+    for path in (tmp_path / "s.0").iterdir():
+        (tmp_path / "s.1" / path.name).write_bytes(damage if path.name == "CURRENT" else path.read_bytes())
+    store, meta = _recovery(tmp_path, memory)._open_store(_STAGE, 1)
+    assert store.get("seen", b"k") is None
+    assert meta.changelog == {}
+    store.close()
+
+
 def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
     memory = RocksMemory.of(8 << 20, 8 << 20)
     store = _made(tmp_path / "s.0", memory, StoreMeta())

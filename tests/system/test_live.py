@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from tests.system.test_worker import Product
-from tests.web.live.mirror import DEADLINE_S, Mirror, following, until
+from tests.web.live.mirror import DEADLINE_S, FROM_SERVER, Mirror, following, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -129,6 +129,7 @@ class _Socket:
         await socket.send(json.dumps({**self._asked[name], **resume}))
 
     async def _take(self, socket: ClientConnection, message: dict[str, Any]) -> None:
+        FROM_SERVER.check(message)
         if "token" in message:
             self.tokens[message["id"]] = message["token"]
         if message["type"] in ("snapshot", "delta"):

@@ -38,9 +38,10 @@ nodes:
 
 
 class Product:
-    """Workers of one topology. `launcher`: arguments of Python that run the command line."""
+    """Workers of one topology. `launcher`: arguments of Python that run the command line; `options`: of `run`."""
 
     launcher: tuple[str, ...] = ("-m", "streamflow")
+    options: tuple[str, ...] = ()
 
     def __init__(self, kafka: str, folder: Path, name: str, topology: str = _TOPOLOGY) -> None:
         self.name = name
@@ -65,7 +66,7 @@ class Product:
             "STREAMFLOW_SESSION_TIMEOUT_MS": "6000",
             **environment,
         }
-        command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker"]
+        command = [sys.executable, *self.launcher, "run", str(self._folder), "--worker", *self.options]
         with (self._folder / f"worker-{number}.log").open("ab") as log:
             self.workers[number] = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
 

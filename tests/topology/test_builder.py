@@ -71,7 +71,9 @@ def _declared(document: dict[str, Any]) -> Builder:
         made.node(name, body["kind"], *(NodeHandle(made, each) for each in inputs), **config)
     for name, budget in document.get("error_budgets", {}).items():
         made.error_budget(NodeHandle(made, name), **budget)
-    assert document.keys() <= {*head, "topology", "schemas", "nodes", "error_budgets"}
+    for name, shown in document.get("metrics", {}).items():
+        made.metrics(NodeHandle(made, name), shown)
+    assert document.keys() <= {*head, "topology", "schemas", "nodes", "error_budgets", "metrics"}
     return made
 
 

@@ -183,6 +183,8 @@ def test_what_a_grant_covers(grant: str, permission: str, resources: dict[str, s
 def test_what_is_no_grant(text: str) -> None:
     with pytest.raises(UserError, match="is no grant"):
         parse_grant(text)
+    with pytest.raises(UserError, match=f"^{re.escape(repr(text))} is no grant"):
+        new_key("shop", (text,), None)
 
 
 def test_keys_expire_are_revoked_and_replaced_while_the_worker_runs(
@@ -231,6 +233,7 @@ def test_requests_over_http(keys: Keys) -> None:
             assert (await client.get(TABLE, headers=keys.bearer("viewer"))).status_code == 200
             refused = await client.post(EVENTS, content="{}", headers=keys.bearer("viewer"))
             assert (refused.status_code, refused.json()["title"]) == (403, "forbidden")
+            assert refused.json()["error_class"] == "user"
             event = '{"time": 1, "shop": "a", "amount": 1}'
             assert (await client.post(EVENTS, content=event, headers=keys.bearer("narrow"))).status_code == 200
             assert (await client.get(TABLE, headers=keys.bearer("narrow"))).status_code == 200
@@ -252,7 +255,7 @@ def test_who_fails_too_often_waits_and_who_is_known_does_not(keys: Keys) -> None
             wrong = {"Authorization": "Bearer sfk_000000000000_" + "x" * 43}
             answers = [await client.get(TABLE, headers=wrong) for _ in range(FAILURES + 1)]
             assert {each.status_code for each in answers[:FAILURES]} == {401}
-            assert answers[-1].status_code == 429
+            assert (answers[-1].status_code, answers[-1].json()["error_class"]) == (429, "user")
             assert 1 <= int(answers[-1].headers["retry-after"]) <= FORGOTTEN_S
             assert answers[0].json() == {**answers[1].json()}
             assert (await client.get(TABLE, headers=keys.bearer("viewer"))).status_code == 200

@@ -19,7 +19,7 @@ def _is_problem(answer: httpx.Response, status: int) -> bool:
     assert answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert body["status"] == status
-    assert {"type", "title", "detail"} <= set(body)
+    assert {"type", "title", "detail", "error_class"} <= set(body)
     assert "Traceback" not in answer.text
     return True
 

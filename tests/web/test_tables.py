@@ -15,7 +15,10 @@ def test_an_answer_has_the_rows_of_both_workers() -> None:
             for (start, key), n in rows.items():
                 (one, two)[(n - 1) % 2].hold(n - 1, {(start, key): n})
             for asked in (one, two):
+                before_ms = int(time.time() * 1_000)
                 answer = (await asked.get()).json()
+                stale_at_ms = answer["watermark"] + answer["staleness_ms"]
+                assert before_ms <= stale_at_ms <= time.time() * 1_000, "how old it is, is said"
                 assert {(row["start"], row["key"]): row["value"]["n"] for row in answer["rows"]} == rows
                 assert answer["served_by"] == sorted([one.url, two.url])
                 lines = (await asked.get(format="csv")).text.splitlines()
@@ -65,6 +68,7 @@ def test_a_partition_that_nobody_has_is_waited_for() -> None:
             del one.owners[1]
             answer = await one.get()
             assert (answer.status_code, answer.json()["title"]) == (503, "not_assigned")
+            assert answer.json()["error_class"] == "transient"
 
     asyncio.run(main())
 

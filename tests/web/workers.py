@@ -22,7 +22,7 @@ from streamflow.bus.states import State
 from streamflow.cli.access import AsWorker
 from streamflow.engine.global_table import FollowedTable, GlobalTable
 from streamflow.engine.history import History
-from streamflow.errors import OwnerUnreachable
+from streamflow.errors import IllegalMove, OwnerUnreachable, UserError
 from streamflow.model.keyed_publish import KeyReused, Published
 from streamflow.model.outcome import CORRELATION, Headers
 from streamflow.model.partitioner import partition_of
@@ -43,7 +43,7 @@ from streamflow.web.executions import Executions
 from streamflow.web.identity import Access
 from streamflow.web.limits import PublishLimits
 from streamflow.web.live.hub import LiveLimits, LiveTables
-from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader
+from streamflow.web.ports import CheckpointListener, Controls, LocalTable, SampleReader, Snapshots
 from tests.web.event_feed import MemoryFeed
 from tests.web.stored_letters import StoredLetters
 
@@ -120,12 +120,39 @@ class LocalControls:
             assert self.control.apply(task_key(stage, partition), word)
 
 
+class KeptStates:
+    """Snapshots by their number, of a topology that stands still while `stands` says so."""
+
+    def __init__(self) -> None:
+        self.stands, self.runs = False, set[str]()
+        self._taken: list[dict[str, Any]] = []
+
+    async def taken(self) -> list[dict[str, Any]]:
+        """All."""
+        return self._taken
+
+    async def take(self, actor: str) -> dict[str, Any]:
+        """One more."""
+        if not self.stands:
+            raise IllegalMove("t is running: pause it first")
+        self._taken.append({"id": str(len(self._taken)), "actor": actor})
+        return self._taken[-1]
+
+    async def restore(self, snapshot: str, run: str, origin: str, actor: str) -> dict[str, Any]:
+        """A run, once."""
+        if run in self.runs or not any(each["id"] == snapshot for each in self._taken):
+            raise UserError(f"no snapshot {snapshot}, or run {run} is there")
+        self.runs.add(run)
+        return {"run": run, "snapshot": self._taken[int(snapshot)]}
+
+
 class StoredWorker:
     """A `web.ports.Service` over stores in memory."""
 
     def __init__(self, server: HttpServer, plan: Plan = PLAN, live: LiveLimits = _LIVE) -> None:
         self.plan, self.url, self.server = plan, server.url, server
         self.controls: Controls = LocalControls(plan)
+        self.snapshots: Snapshots = KeptStates()
         self.events: EventLog = QueuedEvents(server.url)
         self.feed: EventFeed | None = MemoryFeed()
         self.alerts_config: AlertsConfig | None = None

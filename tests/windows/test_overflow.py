@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from streamflow.bus.detail import Detail
 from streamflow.plan.planner import make_plan
-from streamflow.testing.driver import Driver
+from streamflow.testing.driver import EVENTS, Driver
 from streamflow.topology.yaml_file import parse_topology
 
 _TOPOLOGY = """
@@ -29,7 +30,7 @@ def test_a_result_that_overflows_is_put_aside(
     window: str, chunk_size: int, kind: str, aggregate: str, value: float
 ) -> None:
     text = _TOPOLOGY.format(type=kind, window=window, aggregate=aggregate)
-    driver = Driver(make_plan(parse_topology(text)), chunk_size=chunk_size)
+    driver = Driver(make_plan(parse_topology(text)), chunk_size=chunk_size, events=Detail.LIFECYCLE)
     events: list[dict[str, Any]] = [{"t": 1, "k": "big", "v": value} for _ in range(2)]
     events += [{"t": 1, "k": "small", "v": 3}, {"t": 50, "k": "big", "v": 4}, {"t": 99, "k": "end", "v": 0}]
     driver.publish("in", events)
@@ -42,6 +43,10 @@ def test_a_result_that_overflows_is_put_aside(
         ("big", b"overflow")
     }
     assert {json.loads(each.value or b"")["n"] for each in letters} == {2}
+    told = [json.loads(each.value or b"") for each in driver.records(EVENTS)]
+    dead = [each["data"] for each in told if each["type"] == "DEAD_LETTER_ADDED"]
+    assert {(each["reason"], each["attempts"]) for each in dead} == {("overflow", 1)}
+    assert sum(each["count"] for each in dead) == len(letters)
 
 
 def test_the_largest_number_still_leaves() -> None:

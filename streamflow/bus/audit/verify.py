@@ -91,7 +91,8 @@ class PartitionCheck:
         """After the last record and seal. Records behind the last seal are not sealed yet, which is no finding."""
         if self.next is None and self._waiting:
             first = self._waiting[0].offset
-            yield Finding("unsealed", self.partition, first, f"none of its {len(self._waiting)} records is sealed")
+            why = f"none of its {len(self._waiting)} records is sealed; workers with STREAMFLOW_AUDIT_KEY seal them"
+            yield Finding("unsealed", self.partition, first, why)
 
     def _gap(self, first: int, behind: int) -> Iterator[Finding]:
         skipped = [record for record in self._waiting if record.offset < behind]

@@ -9,7 +9,8 @@ knows that `delay` is there. A nullable value in arithmetic or an ordering is re
 """
 
 import ast
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -26,6 +27,7 @@ LITERALS_MAX = 100
 
 #: Stands for the row variable in emitted text; a NUL cannot occur otherwise, repr() escapes it in literals.
 _ROW = "\0"
+_FIELD = re.compile(rf"{_ROW}\.(\w+)")
 _NUMBERS = (FieldType.INT, FieldType.FLOAT)
 _ORDERED = (*_NUMBERS, FieldType.STR, FieldType.TIMESTAMP)
 _ARITHMETIC: dict[type[ast.operator], str] = {
@@ -52,9 +54,11 @@ class Expression:
     narrows: frozenset[str]
     _text: str = field(repr=False)
 
-    def python(self, row: str) -> str:
-        """Python source of the value, with the row in a variable named `row`."""
-        return self._text.replace(_ROW, row)
+    def python(self, row: str, fields: Mapping[str, str] | None = None) -> str:
+        """Python source of the value, with the row in a variable named `row`, or with `fields` in its place."""
+        if fields is None:
+            return self._text.replace(_ROW, row)
+        return _FIELD.sub(lambda found: fields[found[1]], self._text)
 
     def evaluate(self) -> Callable[[Any], Any]:
         """A function from a row to the value."""

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from streamflow.errors import EventError
 from streamflow.model.expression import casts, members
 from streamflow.model.expression.tidying import tidied
@@ -80,6 +82,16 @@ def masked(text: str, keep: int) -> str:
     return "*" * hidden + text[hidden:] if hidden > 0 else "*" * len(text)
 
 
+def reduction(before: Any, after: Any) -> float:
+    """By how many percent a text, or that of other JSON, became shorter. 0 when it became longer, or there was none."""
+    size = _text_size(before)
+    return max(0.0, 100 * (1 - _text_size(after) / size)) if size else 0.0
+
+
+def _text_size(value: Any) -> int:
+    return len(value or "") if isinstance(value, str | None) else len(msgspec.json.encode(value))
+
+
 #: By the name an expression uses; the same names are in the namespace of compiled expressions.
 CATALOGUE: dict[str, Function] = {
     "abs": Function(abs, (_NUMBER,), None),
@@ -107,6 +119,7 @@ CATALOGUE: dict[str, Function] = {
     "hmac_sha256": Function(hmac_sha256, (_TEXT, _TEXT), FieldType.STR),
     "share": Function(share, (_TEXT,), FieldType.FLOAT),
     "masked": Function(masked, (_TEXT, frozenset({FieldType.INT})), FieldType.STR),
+    "reduction": Function(reduction, (_TEXT | _JSON, _TEXT | _JSON), FieldType.FLOAT, takes_null=True),
     "at": Function(members.at, (_JSON, _TEXT), FieldType.JSON, takes_null=True),
     "at_or": Function(members.at_or, (_JSON, _TEXT, _SCALAR), FieldType.JSON, takes_null=True),
     "try_at": Function(members.try_at, (_JSON, _TEXT), FieldType.JSON, nullable=True, takes_null=True),

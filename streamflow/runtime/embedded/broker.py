@@ -40,6 +40,7 @@ class _PortTaken(ExternalError):
 class EmbeddedBroker:
     """A broker process. `port` is where clients connect; `data_dir` holds data, configuration and its own log.
 
+    One of several has the same `cluster` (an id) and `controllers` (their ports) as the others, and is number `node`.
     Unless it was started detached, it ends with the process that started it, also when that is killed.
     """
 
@@ -47,6 +48,9 @@ class EmbeddedBroker:
     port: int
     properties: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    cluster: str = ""
+    node: int = 1
+    controllers: tuple[int, ...] = ()
     _guard: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,7 +92,7 @@ class EmbeddedBroker:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         properties = self._write_properties()
         if not self._cluster_id():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            cluster = self.cluster or new_cluster_id()
             self._java(classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties))
         report(f"starting Apache Kafka on {self.bootstrap}")
         with (self.data_dir / "broker.log").open("ab") as log:
@@ -121,11 +125,12 @@ class EmbeddedBroker:
             raise ExternalError(f"Kafka's storage cannot be prepared: {(done.stderr or done.stdout).strip()[-500:]}")
 
     def _write_properties(self) -> Path:
-        controller = _free_port(self.port)
+        controllers = self.controllers or (_free_port(self.port),)
+        voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(controllers, start=1))
         settings = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "node.id": str(self.node),
+            "controller.quorum.voters": voters,
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.data_dir / "logs"),
@@ -142,7 +147,7 @@ class EmbeddedBroker:
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             **self.properties,
         }
-        settings["listeners"] += f",CONTROLLER://127.0.0.1:{controller}"
+        settings["listeners"] += f",CONTROLLER://127.0.0.1:{controllers[self.node - 1]}"
         path = self.data_dir / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         return path
@@ -179,7 +184,7 @@ class EmbeddedBroker:
             guard.communicate()
 
     def restart(self) -> None:
-        """Start it again on the same data and port after `stop` or `kill`."""
+        """Start it, or start it again on the same data and port after `stop` or `kill`."""
         self._launch(lambda _: None, False)
 
 
@@ -211,6 +216,11 @@ class RunningBroker:
                 return
             time.sleep(0.1)
         os.kill(self.pid, signal.SIGKILL)
+
+
+def new_cluster_id() -> str:
+    """An id for a cluster of brokers."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def _java_command(classpath: str, data_dir: Path, *options: str) -> list[str]:
@@ -270,4 +280,4 @@ def _answers(port: int, cluster_id: bytes) -> bool:
     except (OSError, struct.error):
         return False
     brokers = struct.unpack_from(">i", body, 4)[0]
-    return brokers == 1 and cluster_id in body
+    return brokers >= 1 and cluster_id in body

@@ -12,9 +12,9 @@ Pinned to aiokafka 0.14; tests/runtime/test_hooks.py fails when an upgrade chang
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
@@ -27,6 +27,7 @@ from streamflow.model.outcome import CORRELATION, PIECE, bounded_id
 from streamflow.model.parking import PARKED
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
+_Read = TypeVar("_Read")
 _MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
 
 
@@ -245,14 +246,35 @@ class _Again:
         return False
 
 
+class CopiedBatch(NamedTuple):
+    """A record batch as it is copied elsewhere. newest_ms: its greatest timestamp. is_alone: it was written with one
+    record in it. next_offset: behind it."""
+
+    newest_ms: int
+    is_alone: bool
+    next_offset: int
+    records: list[Record]
+
+
 async def next_pairs(consumer: Any, timeout_s: float) -> dict[Any, tuple[list[tuple[bytes, bytes | None]], int]]:
     """Keys and values of what an assigned consumer has fetched: {partition: (pairs, position behind them)}.
 
     For restoring changelogs: 0.3 µs a record. Empty when nothing came within `timeout_s`.
     """
+    return await _next(consumer, timeout_s, _pairs)
+
+
+async def next_batches(consumer: Any, timeout_s: float) -> dict[Any, tuple[list[CopiedBatch], int]]:
+    """The same as whole batches, for copying them. Raises ExternalError for one with a wrong checksum."""
+    return await _next(consumer, timeout_s, _batches)
+
+
+async def _next(
+    consumer: Any, timeout_s: float, read: Callable[[PartitionRecords], _Read]
+) -> dict[Any, tuple[_Read, int]]:
     fetcher = consumer._fetcher
     with consumer._subscription.fetch_context():
-        found = _take_pairs(fetcher)
+        found = _take_all(fetcher, read)
         if found:
             return found
         waiter = fetcher._create_fetch_waiter()
@@ -261,11 +283,11 @@ async def next_pairs(consumer: Any, timeout_s: float) -> dict[Any, tuple[list[tu
             waiter.cancel()
             return {}
         waiter.result()
-        return _take_pairs(fetcher)
+        return _take_all(fetcher, read)
 
 
-def _take_pairs(fetcher: Any) -> dict[Any, tuple[list[tuple[bytes, bytes | None]], int]]:
-    found: dict[Any, tuple[list[tuple[bytes, bytes | None]], int]] = {}
+def _take_all(fetcher: Any, read: Callable[[PartitionRecords], _Read]) -> dict[Any, tuple[_Read, int]]:
+    found: dict[Any, tuple[_Read, int]] = {}
     for tp in list(fetcher._records):
         result = fetcher._records.pop(tp)
         fetcher._notify(fetcher._wait_consume_future)
@@ -275,10 +297,30 @@ def _take_pairs(fetcher: Any) -> dict[Any, tuple[list[tuple[bytes, bytes | None]
         if not result.check_assignment(tp) or not result.has_more():
             continue
         records: PartitionRecords = result._partition_records
-        found[tp] = _pairs(records), records.next_fetch_offset
+        found[tp] = read(records), records.next_fetch_offset
         result._update_position()
         result._partition_records = None
         records._records_iterator = None
+    return found
+
+
+def _batches(records: PartitionRecords) -> list[CopiedBatch]:
+    found: list[CopiedBatch] = []
+    position: int = records.next_fetch_offset
+    while records._records.has_next():
+        batch = records._records.next_batch()
+        if not batch.validate_crc():
+            raise ExternalError(f"a record batch of {records._tp} at {batch.base_offset} has a wrong checksum")
+        if not _is_skipped(records, batch, records._isolation_level == READ_COMMITTED):
+            kept = [
+                Record(each.offset, each.key, each.value, each.timestamp, tuple(each.headers))
+                for each in batch
+                if each.offset >= position
+            ]
+            is_alone = batch.next_offset - batch.base_offset == 1
+            found.append(CopiedBatch(batch.max_timestamp, is_alone, batch.next_offset, kept))
+        position = batch.next_offset
+    records.next_fetch_offset = position
     return found
 
 

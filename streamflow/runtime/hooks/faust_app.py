@@ -37,7 +37,7 @@ from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.connection import connection
 from streamflow.runtime.execution_order import ExecutionOrder
-from streamflow.runtime.hooks import drain, parting
+from streamflow.runtime.hooks import drain, parting, reading
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
 
@@ -263,6 +263,7 @@ class StageApp(faust.App):
 
     def __init__(self, plan: Plan, settings: Settings, assignor: StageAssignor, **options: Any) -> None:
         drain.install()
+        reading.install()
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
         self.traced = bool(settings.otlp_endpoint)
         self.has_levels = any(entry.level for stage in plan.stages for entry in stage.entries)

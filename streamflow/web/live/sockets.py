@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import orjson
-from fastapi import WebSocket
+from fastapi import Response, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from streamflow.bus.filter import EventFilter
@@ -26,10 +26,11 @@ from streamflow.web.fanout import SLOW_READER
 from streamflow.web.guard import is_seated, require
 from streamflow.web.live.event_subscription import EventSubscription
 from streamflow.web.live.hub import LiveTables
+from streamflow.web.live.message_schema import VERSION, live_schema
 from streamflow.web.live.routes import wish_of
 from streamflow.web.live.socket_messages import Ack, Ping, Subscribe, SubscribeEvents, Unsubscribe, decode
 from streamflow.web.live.subscription import Message, Subscription
-from streamflow.web.problems import Refusal
+from streamflow.web.problems import JsonResponse, Refusal
 from streamflow.web.routes import Routes
 from streamflow.web.server_sent_events import WRITE_S
 
@@ -44,8 +45,13 @@ _RESTART, _SLOW = 1012, 1013
 
 
 def socket_routes(tables: LiveTables) -> Routes:
-    """The WebSocket."""
+    """The WebSocket, and what is said on it."""
     router = Routes()
+
+    @router.get("/v1/ws/schema", tags=["look"], operation_id="show_message_schema")
+    async def show_message_schema() -> Response:
+        """JSON Schema of all messages of /v1/ws, and of the data of live tables' events, with its version."""
+        return JsonResponse(live_schema())
 
     @router.websocket("/v1/ws", name="follow_tables")
     async def follow_tables(socket: WebSocket) -> None:
@@ -174,7 +180,7 @@ class _Conversation:
             await self._refuse(wanted.id, refusal)
         else:
             followed = self._followed[wanted.id] = _Followed(found, wanted.window)
-            await self._say({"type": "subscribed", "id": wanted.id})
+            await self._say({"type": "subscribed", "id": wanted.id, "version": VERSION})
             followed.telling = asyncio.create_task(self._tell(wanted.id, followed), name=f"follow {wanted.id}")
 
     async def _refuse(self, name: str, refusal: Refusal) -> None:

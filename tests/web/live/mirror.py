@@ -7,10 +7,33 @@ from typing import Any
 
 import httpx
 import orjson
+from jsonschema import Draft202012Validator
 
+from streamflow.web.live.message_schema import live_schema
 from streamflow.web.server_sent_events import ServerSentEvent, read_events
 
 DEADLINE_S = 60
+_SCHEMA = live_schema()
+
+
+class Checked:
+    """Holds messages against what has a name in the schema that is published; of many changes the first ones."""
+
+    def __init__(self, name: str) -> None:
+        self._found = Draft202012Validator({**_SCHEMA, "anyOf": [{"$ref": f"#/$defs/{name}"}]})
+
+    def check(self, message: dict[str, Any]) -> None:
+        """Raises ValidationError."""
+        self._found.validate({**message, "changes": message["changes"][:20]} if "changes" in message else message)
+
+    def takes(self, message: dict[str, Any]) -> bool:
+        """Whether it fits."""
+        return bool(self._found.is_valid(message))
+
+
+FROM_SERVER, FROM_CLIENT = Checked("FromServer"), Checked("FromClient")
+#: Of the data of server-sent events by their kind.
+_OF_EVENTS = {kind: Checked(f"Event{kind.capitalize()}") for kind in ("snapshot", "delta", "bye")}
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -82,6 +105,7 @@ class Following:
             async for event in events:
                 self.kinds.append(event.event)
                 body = orjson.loads(event.data)
+                _OF_EVENTS[event.event].check(body)
                 if event.event == "bye":
                     self.bye = body["reason"]
                 else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -15,7 +16,7 @@ from streamflow.bus.feed import encode_cursor
 from streamflow.web.live import sockets
 from streamflow.web.live.hub import LiveLimits
 from tests.web.event_feed import MemoryFeed
-from tests.web.live.mirror import DEADLINE_S, Mirror, until
+from tests.web.live.mirror import DEADLINE_S, FROM_CLIENT, FROM_SERVER, Mirror, until
 from tests.web.live.test_live import answered, is_at, sorted_rows
 from tests.web.test_access import Keys
 from tests.web.workers import PARTITIONS, StoredWorker, keys_of, workers
@@ -32,15 +33,18 @@ class Client:
         self.events: list[str] = []
         self.said: list[dict[str, Any]] = []
         self.close_code: int | None = None
+        self.is_understood = True
         self._moved = asyncio.Event()
 
     async def say(self, **message: Any) -> None:
+        self.is_understood = FROM_CLIENT.takes(message)
         await self.socket.send(orjson.dumps(message).decode())
 
     async def read(self) -> None:
         try:
             async for text in self.socket:
                 message = orjson.loads(text)
+                FROM_SERVER.check(message)
                 name = message.get("id", "")
                 if message["type"] in ("snapshot", "delta"):
                     self.mirrors.setdefault(name, Mirror()).apply(message)
@@ -88,6 +92,7 @@ def test_several_subscriptions_follow_come_and_go() -> None:
             async with connected(one) as client:
                 await client.say(type="subscribe", id="all", table="hourly")
                 await client.say(type="subscribe", id="mine", table="hourly", key=mine[0])
+                assert client.is_understood
                 await client.until(lambda: bool(client.tokens.get("all")) and bool(client.tokens.get("mine")))
                 assert client.has(type="subscribed", id="all")()
                 one.commit(0, {(0, mine[0]): 1, (0, mine[1]): 2})
@@ -114,6 +119,29 @@ def test_several_subscriptions_follow_come_and_go() -> None:
                 await again.say(type="ping")
                 await again.until(again.has(type="pong"))
             await until(lambda: one.live.seats.taken_count == two.live.seats.taken_count == 0)
+
+    asyncio.run(main())
+
+
+def test_the_schema_is_published_with_its_version() -> None:
+    """Every test here, and of server-sent events, holds what it receives against it."""
+
+    async def main() -> None:
+        async with workers(1) as (one,), connected(one) as client:
+            published = (await one.get("/v1/ws/schema")).json()
+            Draft202012Validator.check_schema(published)
+            await client.say(type="subscribe", id="a", table="hourly")
+            await client.until(client.has(type="subscribed", version=published["version"]))
+            found = Draft202012Validator(published)
+            for good in ({"type": "ping"}, {"type": "pong"}, {"type": "subscribed", "id": "a", "version": 1}):
+                assert found.is_valid(good)
+            for bad in (
+                {"type": "shout"},
+                {"type": "delta", "id": "a", "number": 1, "partitions": []},
+                {"type": "delta", "id": "a", "number": 1, "partitions": [], "changes": [{"partition": 0, "id": "xy"}]},
+                {"type": "subscribed", "id": "a", "version": published["version"] + 1},
+            ):
+                assert not found.is_valid(bad), bad
 
     asyncio.run(main())
 
@@ -193,6 +221,7 @@ def test_what_is_refused_and_how_it_ends(monkeypatch: pytest.MonkeyPatch) -> Non
                     {"type": "subscribe", "id": "x", "table": "hourly", "every_ms": -1},
                 ):
                     await client.say(**bad)
+                    assert not client.is_understood
                     await client.until(client.has(title="bad_message"))
                     client.said.clear()
                 for table in ("nope", "shops"):

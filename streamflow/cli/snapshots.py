@@ -1,0 +1,68 @@
+"""streamflow snapshots: the state of a topology, kept, and runs that go on from it; through any of its workers."""
+
+from typing import Annotated
+
+import typer
+
+from streamflow.cli import control
+from streamflow.cli.client import URL, Url, ask, post
+from streamflow.cli.connect import connect
+from streamflow.cli.show import AsJson, console, moment, print_json, print_table, refusals
+
+snapshots = typer.Typer(help="Snapshots: the state of a topology, kept and restored.", no_args_is_help=True)
+
+Topology = Annotated[str, typer.Argument(help="name of the topology")]
+#: Gigabytes take minutes.
+_PATIENCE_S = 3_600
+
+
+@snapshots.command("list")
+def list_(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
+    """Show what is kept, the oldest first."""
+    with refusals(), connect(url) as client:
+        answer = ask(client, f"/v1/topologies/{topology}/snapshots", {})
+    if as_json:
+        print_json(answer)
+        return
+    rows = [
+        [each["id"], moment(each["at"]), each["actor"], each["tasks"], each["records"], each["bytes"]]
+        for each in answer["snapshots"]
+    ]
+    print_table(f"snapshots of {topology}", ["id", "taken", "by", "tasks", "records", "bytes"], rows)
+
+
+@snapshots.command()
+def take(
+    topology: Topology,
+    pause: Annotated[bool, typer.Option("--pause", help="pause the topology for it, and resume it then")] = False,
+    url: Url = URL,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the state of a topology that is paused or stopped."""
+    if pause:
+        control.pause(topology, "a snapshot is taken", None, 60.0, url)
+    try:
+        with refusals(), connect(url, _PATIENCE_S) as client:
+            _, answer = post(client, f"/v1/topologies/{topology}/snapshots", {}, {})
+    finally:
+        if pause:
+            control.resume(topology, "the snapshot is taken", None, 60.0, url)
+    print_json(answer) if as_json else console.print(f"{answer['id']}: {answer['records']} records", highlight=False)
+
+
+@snapshots.command()
+def restore(
+    topology: Topology,
+    snapshot: Annotated[str, typer.Argument(help="its id")],
+    into: Annotated[str, typer.Option(help="name of the run that is made")],
+    origin: Annotated[str, typer.Option(help="region that it was taken in, when it is not this one")] = "",
+    url: Url = URL,
+    as_json: AsJson = False,
+) -> None:
+    """Make a run that goes on from a snapshot; `streamflow run TOPOLOGY --into NAME` starts it."""
+    with refusals(), connect(url, _PATIENCE_S) as client:
+        path = f"/v1/topologies/{topology}/snapshots/{snapshot}/restore"
+        _, answer = post(client, path, {}, {"into": into, "origin": origin})
+    print_json(answer) if as_json else console.print(
+        f"run {into} is there: streamflow run … --into {into}", highlight=False
+    )

@@ -1,0 +1,189 @@
+"""Makes a run of a topology that goes on from a snapshot.
+
+    rows                   into the changelogs of the run, whose workers restore them as always
+    between two stages     into the run's own topics; their offsets begin at 0
+    offsets, run record    last; until then the offsets say that a restore is under way, so one that was interrupted
+                           is no beginning: workers and a second restore refuse it
+
+The run begins exactly where the snapshot was: what came to the sources since is read again, once.
+"""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from streamflow.checkpoint.progress import RESTORING, Progress
+from streamflow.checkpoint.snapshot import Manifest, Part
+from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
+from streamflow.plan.plan import EntryKind, Plan
+from streamflow.plan.runs import into_run
+from streamflow.plan.topics import RECORD_MAX_BYTES
+from streamflow.runtime.connection import connection
+from streamflow.runtime.group_offsets import committed_offsets
+from streamflow.runtime.hooks.ending import disconnect
+from streamflow.runtime.mirror import Mirror
+from streamflow.runtime.mirror_log import translate
+from streamflow.runtime.reset import find
+from streamflow.runtime.runs import RunRecord, commit_offsets, group_of, write_record
+from streamflow.runtime.snapshot_store import SnapshotStore
+from streamflow.runtime.topics import ensure_topics
+from streamflow.settings.settings import Settings
+
+_BATCH_MAX_BYTES = 1 << 20
+
+Place = tuple[str, int]
+Offsets = dict[TopicPartition, OffsetAndMetadata]
+
+
+async def restore(plan: Plan, settings: Settings, snapshot: str, run: str, origin: str = "") -> Manifest:
+    """Make run `run` of a topology, which goes on from a snapshot when it is started.
+
+    plan: the live one. origin: region that the snapshot was taken in, when that was another: its offsets are found here
+    in what a mirror has copied. Raises UserError, StateMismatch, TopicError, BrokerUnavailable, ObjectsUnreachable.
+    """
+    store = SnapshotStore(settings.snapshots_url, plan.topology)
+    manifest, target = await store.manifest(snapshot), into_run(plan, run)
+    _check_layouts(plan, manifest)
+    if await find(target, settings):
+        raise UserError(
+            f"run {target.identity} is there already: take another name, or `streamflow reset --into {run}`"
+        )
+    sources = await _sources(plan, settings, manifest, origin)
+    group = group_of(target, settings)
+    await commit_offsets(
+        settings, group, {TopicPartition(*p): OffsetAndMetadata(o, RESTORING) for p, o in sources.items()}
+    )
+    counts = await ensure_topics(target, settings)
+    for stage in target.stages:
+        has, had = counts[stage.input_topics[0]], sum(each.stage == stage.name for each in manifest.tasks)
+        if has != had:
+            raise StateMismatch(f"{stage.name} has {has} partitions, and had {had} in the snapshot: it does not fit")
+    try:
+        committed = await _write(plan, target, settings, store, manifest, sources)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{target.identity} cannot be written: {error!r}") from error
+    await commit_offsets(settings, group, committed)
+    await write_record(target, settings, RunRecord(f"snapshot {manifest.id}", int(time.time() * 1_000), sources, {}))
+    return manifest
+
+
+def _check_layouts(plan: Plan, manifest: Manifest) -> None:
+    """Whether the topology's tables are those of the snapshot."""
+    has = {(stage.name, table.name): table.layout for stage in plan.stages for table in stage.tables}
+    had = {(task.stage, table.table): table.layout for task in manifest.tasks for table in task.tables}
+    inputs = {(stage.name, topic) for stage in plan.stages for topic in stage.input_topics}
+    kept = {(task.stage, each.topic) for task in manifest.tasks for each in task.inputs}
+    others = sorted(table for _, table in {key for key in has | had if has.get(key) != had.get(key)})
+    if others or inputs != kept:
+        what = ", ".join(others) or "its stages"
+        raise StateMismatch(
+            f"snapshot {manifest.id} is of another topology: {what} differ; restore it with the one it is of"
+        )
+
+
+async def _sources(plan: Plan, settings: Settings, manifest: Manifest, origin: str) -> dict[Place, int]:
+    """Where each source partition goes on, here."""
+    topics = {entry.topic for stage in plan.stages for entry in stage.entries if entry.kind is EntryKind.SOURCE}
+    found = {
+        (each.topic, task.partition): each.offset
+        for task in manifest.tasks
+        for each in task.inputs
+        if each.topic in topics
+    }
+    if not origin:
+        return found
+    mirror = Mirror(settings, settings, origin, ())
+    places = [TopicPartition(*place) for place in found]
+    try:
+        copied = await committed_offsets(settings, mirror.identity, places)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the positions of {mirror.identity} cannot be read: {error!r}") from error
+    behind = [
+        f"{p.topic}/{p.partition}" for p in places if p not in copied or copied[p].offset < found[p.topic, p.partition]
+    ]
+    if behind:
+        raise UserError(
+            f"the mirror of {origin} has not come as far as the snapshot in {', '.join(behind)}: wait for it"
+        )
+    return {place: await translate(settings, origin, *place, offset) for place, offset in found.items()}
+
+
+async def _write(
+    plan: Plan, target: Plan, settings: Settings, store: SnapshotStore, manifest: Manifest, sources: dict[Place, int]
+) -> Offsets:
+    """Rows and what lay between stages; the offsets that the run begins with."""
+    committed: Offsets = {}
+    producer = AIOKafkaProducer(
+        **connection(settings),
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=0,
+        max_batch_size=_BATCH_MAX_BYTES,
+        max_request_size=RECORD_MAX_BYTES + _BATCH_MAX_BYTES,
+    )
+    await producer.start()
+    try:
+        for kept in manifest.tasks:
+            before, stage = plan.stage(kept.stage), target.stage(kept.stage)
+            for table in kept.tables:
+                topic = next(each.changelog_topic for each in stage.tables if each.name == table.table)
+                await _write_parts(producer, store, manifest, topic, kept.partition, table.parts)
+            progress, positions = Progress.decode(kept.progress), dict[Place, int]()
+            for each in kept.inputs:
+                number = before.input_topics.index(each.topic)
+                place = stage.input_topics[number], kept.partition
+                positions[place] = sources.get(place, 0)
+                if place not in sources:
+                    done = progress.entries[number].overtaken if progress.entries else frozenset()
+                    moved = await _write_parts(producer, store, manifest, *place, each.parts, done)
+                    progress = _moved(progress, number, moved)
+            text = progress.encode() if kept.progress else ""
+            committed |= {
+                TopicPartition(*place): OffsetAndMetadata(offset, text) for place, offset in positions.items()
+            }
+    finally:
+        await disconnect(producer)
+    return committed
+
+
+async def _write_parts(
+    producer: AIOKafkaProducer,
+    store: SnapshotStore,
+    manifest: Manifest,
+    topic: str,
+    partition: int,
+    parts: list[Part],
+    wanted: frozenset[int] = frozenset(),
+) -> frozenset[int]:
+    """Append the records of parts to a new partition; where those at the wanted offsets are now."""
+    found: set[int] = set()
+    count, now_ms = 0, int(time.time() * 1_000)  # retention counts from now on
+    for part in parts:
+        batch, sent = producer.create_batch(), list[asyncio.Future[Any]]()
+        for offset, key, value, headers in await store.part(manifest.id, part):
+            record: dict[str, Any] = {"timestamp": now_ms, "key": key, "value": value, "headers": list(headers)}
+            if batch.append(**record) is None:
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                batch.append(**record)
+            if offset in wanted:
+                found.add(count)
+            count += 1
+        batch.close()
+        sent.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*sent)
+    return frozenset(found)
+
+
+def _moved(progress: Progress, number: int, overtaken: frozenset[int]) -> Progress:
+    """With the offsets of an entry that are done behind its position as they are now."""
+    entries = tuple(
+        replace(entry, overtaken=overtaken) if place == number else entry
+        for place, entry in enumerate(progress.entries)
+    )
+    return replace(progress, entries=entries)
