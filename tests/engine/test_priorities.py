@@ -124,6 +124,22 @@ def test_levels_share_the_work_while_both_wait_and_none_saves_a_claim() -> None:
     assert all(window.count("orders") == 1 for window in (taken[i : i + 9] for i in range(0, 45, 9)))
 
 
+def test_who_was_alone_and_had_nothing_for_a_moment_owes_nothing() -> None:
+    levels = Levels(PLAN.stages[0], lambda topic: 0)
+    levels.offer(_chunk("orders", 0, 10_000))
+    while (found := levels.first()) is not None:
+        _, chunk, start = found
+        levels.done(chunk, start + PIECE, whole=start + PIECE == 10_000)
+    levels.offer(_chunk("orders.urgent", 0, 40_000))
+    levels.offer(_chunk("orders", 10_000, 40_000))
+    taken = []
+    for _ in range(45):
+        _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+        levels.done(chunk, start + PIECE, whole=False)
+        taken.append(chunk.topic)
+    assert Counter(taken) == {"orders.urgent": 40, "orders": 5}
+
+
 def test_what_was_forgotten_is_offered_again_and_what_is_known_is_not() -> None:
     levels = Levels(PLAN.stages[0], lambda topic: 0)
     levels.offer(_chunk("orders", 0, 100))
