@@ -23,6 +23,7 @@ from streamflow.checkpoint.snapshot import Kept, Manifest, Part
 from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
 from streamflow.model.letter import TIME
 from streamflow.model.parking import PARKED
+from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.plan.runs import into_run
 from streamflow.plan.topics import RECORD_MAX_BYTES
@@ -107,6 +108,12 @@ async def _sources(plan: Plan, settings: Settings, manifest: Manifest, origin: s
         copied = await committed_offsets(settings, mirror.identity, places)
     except KafkaError as error:
         raise BrokerUnavailable(f"the positions of {mirror.identity} cannot be read: {error!r}") from error
+    own = {place.topic for place in places if place not in copied} - set(mirrored_topics([plan]))
+    if own:
+        raise UserError(
+            f"{', '.join(sorted(own))}: no mirror copies it, as each region writes its own, so positions of {origin} "
+            f"mean nothing here: restore the snapshot there"
+        )
     behind = [
         f"{p.topic}/{p.partition}" for p in places if p not in copied or copied[p].offset < found[p.topic, p.partition]
     ]
