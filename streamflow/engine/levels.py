@@ -53,9 +53,10 @@ class Levels:
         if chunk.next_offset <= queue.next_offset:
             return
         if not queue.chunks:
-            had = [each.had for each in self._queues.values() if each.chunks]
-            # Where nothing waits, all begin anew: nobody has to make up for what the others left to it.
-            queue.had = max(queue.had, min(had) if had else max(each.had for each in self._queues.values()))
+            others = [each.had for each in self._queues.values() if each.chunks]
+            # Where nothing waits all begin anew, at one place: who has worked alone owes nothing for it.
+            anew = max(each.had for each in self._queues.values())
+            queue.had = max(queue.had, min(others, default=anew))
         first = 0
         while first < len(chunk.values) and chunk.offset_at(first) < queue.next_offset:
             first += 1
