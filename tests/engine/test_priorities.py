@@ -1,6 +1,7 @@
 """Levels of a source: who goes first, that none waits for ever, and that time and results are those of one topic."""
 
 import random
+import re
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -11,6 +12,8 @@ from streamflow.engine.levels import PIECE, Levels
 from streamflow.engine.watermarks import resume_clocks
 from streamflow.errors import TopologyError
 from streamflow.model.chunk import Chunk, Run
+from streamflow.plan.describe import mermaid
+from streamflow.plan.notes import notes
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded, into_run
 from streamflow.testing.driver import CrashPoint, Driver
@@ -160,6 +163,18 @@ def test_a_level_that_is_added_takes_no_progress_of_others() -> None:
         for topic, progress in found.items():
             assert progress.overtaken == (known[topic].overtaken if topic in known else frozenset()), topic
             assert progress.marks == (known[topic].marks if topic in known else (ProducerMark(NO_TIME),)), topic
+
+
+def test_the_picture_has_the_topics_of_all_levels_and_what_is_noted_is_noted_once() -> None:
+    picture = mermaid(PLAN)
+    topics = {name: place for place, name in re.findall(r'(topic\d+)\[\("(.+)"\)', picture)}
+    edges = set(re.findall(r"^  (\w+) --> (\w+)$", picture, re.MULTILINE))
+    for level in ("", ".urgent", ".high"):
+        queue = topics["t.asked.queue" + level]
+        assert {(topics["orders" + level], "s0_valid"), ("s0_asked__queue", queue), (queue, "s1_asked")} <= edges
+    timeless = notes(make_plan(parse_topology(_TOPOLOGY.replace("event_time: time, ", ""))))
+    assert len(timeless) == len(set(timeless))
+    assert "orders: event time is the time that Kafka has for the record" in timeless
 
 
 def _chunk(topic: str, start: int, count: int) -> Chunk:
