@@ -91,7 +91,8 @@ class Python(NodeKind):
         elif config.processes is not None:
             action = ProcessesAction(found, _path(found), arguments, config.processes, config.memory_bytes or 0)
             # What has no process yet waits without its time running.
-            operator = Await(action, replace(policy, bulkhead=config.processes), config.concurrency, ordered=ordered)
+            policy = replace(policy, bulkhead=min(config.processes, policy.bulkhead or config.processes))
+            operator = Await(action, policy, config.concurrency, ordered=ordered)
         return None if lowering.failed else Lowered(operator, flow)
 
 

@@ -105,7 +105,7 @@ class Wasm(NodeKind):
             # What has no thread yet waits without its time running.
             operator = Await(
                 CoroutineAction(declared, ()),
-                replace(policy, bulkhead=config.threads),
+                replace(policy, bulkhead=min(config.threads, policy.bulkhead or config.threads)),
                 config.concurrency,
                 ordered=ordered,
             )

@@ -70,6 +70,12 @@ def test_processes_answer_fail_die_and_are_replaced() -> None:
     assert not [each for each in processes if Path(f"/proc/{each}").exists()], "processes outlived their node"
 
 
+def test_no_more_calls_are_under_way_than_processes_or_what_is_declared() -> None:
+    for declared, expected in (({}, 3), ({"bulkhead": 2}, 2), ({"bulkhead": 9}, 3)):
+        node, problems = _lowered(call=counted, resilience=declared, processes=3, **{"with": {"worst": 1}})
+        assert (problems, node.policy.bulkhead) == ([], expected)
+
+
 def test_what_cannot_be_called_elsewhere_is_refused() -> None:
     def local(row: Any) -> Any: ...
 

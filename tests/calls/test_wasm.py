@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamflow.errors import TopologyError
+from streamflow.nodes.operators import Await
 from streamflow.plan.planner import make_plan
 from streamflow.testing.driver import CrashPoint, Driver
 from streamflow.topology.document import spec_of
@@ -211,6 +212,15 @@ def test_in_threads_results_are_the_same_and_may_be_kept() -> None:
         *[("wasm_fuel", "1")] * 5,
         *[("wasm_trap", "1")] * 5,
     ]
+    made.close()
+
+
+@pytest.mark.parametrize(("bulkhead", "expected"), [({}, 3), ({"bulkhead": 2}, 2), ({"bulkhead": 9}, 3)])
+def test_no_more_calls_are_under_way_than_threads_or_what_is_declared(bulkhead: dict[str, int], expected: int) -> None:
+    calls: dict[str, Any] = {"function": "share", "arguments": ["n"], "field": "share", "threads": 3}
+    made = driver(calls | {"resilience": bulkhead}, {"n": "int"}, partitions=1)
+    found = [node.operator for stage in made.plan.stages for node in stage.nodes]
+    assert [each.policy.bulkhead for each in found if isinstance(each, Await)] == [expected]
     made.close()
 
 
