@@ -17,13 +17,14 @@ were changed by somebody else: refused with StateMismatch, never guessed.
 import logging
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
@@ -238,7 +239,6 @@ class Recovery:
         finally:
             await disconnect(consumer)
         positions: dict[Place, int] = {}
-        progress = Progress()
         for tp in tps:
             found = committed.get(tp)
             offset = found.offset if found is not None else first[tp]
@@ -246,9 +246,13 @@ class Recovery:
                 log.error("%s/%s: records %s to %s are gone by retention before they were read", *tp, offset, first[tp])
                 offset = first[tp]
             positions[tp.topic, tp.partition] = offset
-            if found is not None and found.metadata:
-                progress = Progress.decode(found.metadata)
-        return progress, positions
+        return newest_progress(map(committed.get, tps)), positions
+
+
+def newest_progress(committed: Iterable[OffsetAndMetadata | None]) -> Progress:
+    """Of what is committed of a task's inputs, in the order of its entries. A commit has all inputs; levels, which come
+    last, may have been taken away for a while, and what is known of them is old."""
+    return Progress.decode(next((each.metadata for each in committed if each is not None and each.metadata), ""))
 
 
 class _ChangelogTrimmed(Exception):

@@ -11,12 +11,14 @@ from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark,
 from streamflow.errors import StateMismatch
 
 _TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
+_LEVELS = st.sampled_from([0, 1, 1 << 32])
 _ENTRIES = st.one_of(
-    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES),
+    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES, level=_LEVELS),
     st.builds(
-        lambda marks, data_ms: EntryProgress(marks=tuple(marks), data_ms=data_ms),
+        lambda marks, data_ms, level: EntryProgress(marks=tuple(marks), data_ms=data_ms, level=level),
         st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5),
         _TIMES,
+        _LEVELS,
     ),
 )
 

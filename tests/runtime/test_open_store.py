@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import OffsetAndMetadata
 
 from streamflow.calls.policy import CachePlan
 from streamflow.checkpoint.progress import Progress
 from streamflow.errors import StateInUse, StateMismatch
 from streamflow.plan.plan import Guarantee
 from streamflow.plan.planner import make_plan
-from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.recovery import Recovery, newest_progress
 from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import load_settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
@@ -126,3 +127,9 @@ def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> 
 
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
     return Recovery(load_settings(), "group", folder, memory, Guarantee.EXACTLY_ONCE)
+
+
+def test_what_a_level_knew_before_it_was_taken_away_is_not_gone_on_from() -> None:
+    new, old = (OffsetAndMetadata(7, Progress(watermark_ms).encode()) for watermark_ms in (2_000, 1_000))
+    assert newest_progress([None, new, new, old]) == Progress(2_000)
+    assert newest_progress([OffsetAndMetadata(7, ""), None]) == Progress()
