@@ -136,6 +136,9 @@ class Settings(BaseSettings):
         description="how long partitions of a stopped worker with an `instance_id` wait for its return, ms; 0: others "
         "take them at once; less than Kafka's least session, 6 s, is as 0",
     )
+    critical_path_first: bool = Field(
+        False, description="while there is a backlog, inputs with more calls and hops behind them are read first"
+    )
     fetch_max_bytes: int = Field(
         1 << 20, ge=1 << 10, le=64 << 20, description="bytes per partition and fetch: bound of a chunk"
     )

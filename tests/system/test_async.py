@@ -86,6 +86,7 @@ def test_each_event_has_its_result_once_whatever_the_server_and_kill_9_do(
 ) -> None:
     (tmp_path / "payloads").mkdir()
     environment = {
+        "STREAMFLOW_CRITICAL_PATH_FIRST": "true",
         "STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8",
         "STREAMFLOW_SECRET_SHOP": "opensesame",
         "STREAMFLOW_PAYLOADS_URL": f"file://{tmp_path}/payloads",

@@ -5,7 +5,7 @@ What stays Faust's: the app's life, agents, streams, the conductor, pressure on 
     AIOKafkaConsumerThread._create_worker_consumer   our isolation level, assignor and bounds
     AIOKafkaConsumerThread._fetch_records            one chunk per partition instead of records
     Consumer.getmany                                 one message per chunk, stamped with the assignment's generation
-    Consumer._getmany                                only partitions whose task is ready
+    Consumer._getmany                                only partitions whose task is ready, and whose turn it is
     Consumer.perform_seek, commit, _add_gap          nothing: tasks own positions and offsets
     App._on_partitions_revoked, _on_partitions_assigned, _crash
     App._on_rebalance_when_stopped                   nothing: it closed the consumer from a thread that is not its own
@@ -17,6 +17,7 @@ Pinned to faust-streaming 0.15; tests/runtime/test_hooks.py fails when an upgrad
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
@@ -31,9 +32,11 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from streamflow.model.chunk import Chunk
+from streamflow.plan.critical_path import critical_path
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.runtime.assignor import StageAssignor
 from streamflow.runtime.connection import connection
+from streamflow.runtime.execution_order import ExecutionOrder
 from streamflow.runtime.hooks import drain, parting, reading
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.settings.settings import Settings
@@ -168,7 +171,18 @@ class ChunkConsumer(driver.Consumer):
         if not active:
             await asyncio.sleep(_POLL_S / 2)
             return {}
+        if self.app.order is not None:
+            active = self.app.order.first(active, self._behind, time.monotonic())
         return await super()._getmany(active, timeout)
+
+    def _behind(self, tp: TP) -> int:
+        """Records that are known and not fetched."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        state = None if assignment is None else assignment.state_value(tp)
+        if state is None or not state.has_valid_position or state.highwater is None:
+            return 0
+        return int(state.highwater - state.position)
 
     def on_buffer_full(self, tp: TP) -> None:
         """A stage has its buffer of chunks full: Faust stops fetching the partition until it is not."""
@@ -253,6 +267,7 @@ class StageApp(faust.App):
         self.plan, self.settings, self.stage_assignor = plan, settings, assignor
         self.traced = bool(settings.otlp_endpoint)
         self.has_levels = any(entry.level for stage in plan.stages for entry in stage.entries)
+        self.order = ExecutionOrder(critical_path(plan)) if settings.critical_path_first else None
         self.entry_shapes: dict[str, EntryShape] = {}
         for entry in (each for stage in plan.stages for each in stage.entries):
             repartition = entry.kind is EntryKind.REPARTITION
