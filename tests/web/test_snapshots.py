@@ -35,6 +35,8 @@ def test_snapshots_are_taken_listed_and_restored() -> None:
             for path, body, status in (
                 (f"{_PATH}/0/restore", {"into": "r"}, 409),
                 (f"{_PATH}/1/restore", {"into": "s"}, 409),
+                (f"{_PATH}/%2E%2E/restore", {"into": "s"}, 422),
+                (f"{_PATH}/a%00/restore", {"into": "s"}, 422),
                 (f"{_PATH}/0/restore", {"into": "R R"}, 422),
                 (f"{_PATH}/0/restore", {}, 422),
                 (_PATH.replace("/t/", "/other/"), None, 404),
