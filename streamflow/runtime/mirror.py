@@ -5,6 +5,7 @@
     target    one transaction per round: the copies, and the source's next offsets as offsets of the mirror's group
     header    `sf-mirrored: <origin>/<offset>` on every copy: where it was born. What has it is not copied on, so two
               regions may mirror each other; and where an offset of the origin is here is found in the log itself
+    letters   an event that was redriven is not copied: it is here already, and failed or not by itself
 
 One mirror of a name works at a time: a second one fences the first, which ends. Whatever else fails is begun anew from
 what is committed, so a kill leaves neither gap nor double.
@@ -25,6 +26,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.errors import BrokerUnavailable, TopicError
+from streamflow.model.letter import LETTER
 from streamflow.runtime.connection import connection, unavailable
 from streamflow.runtime.fenced_producer import FencedProducer, Send, Sendable
 from streamflow.runtime.hooks import drain
@@ -212,7 +214,7 @@ class _Session:
 
 
 def grouped(batches: list[CopiedBatch], origin: str, limit_bytes: int) -> list[list[Sendable]]:
-    """Batches to be written, of batches that were read, without what was copied before.
+    """Batches to be written, of batches that were read, without what was copied before or redriven.
 
     Batches are put together where nobody can tell the difference: their newest times are the same, and none is a
     record that was written alone and has headers. One larger than `limit_bytes` is parted.
@@ -222,6 +224,8 @@ def grouped(batches: list[CopiedBatch], origin: str, limit_bytes: int) -> list[l
     for batch in batches:
         stands_alone = batch.is_alone and any(record.headers for record in batch.records)
         is_open = is_open and batch.newest_ms == newest_ms and not stands_alone
+        if batch.is_alone and any(name == LETTER for record in batch.records for name, _ in record.headers):
+            continue
         for record in batch.records:
             if any(name == MIRRORED for name, _ in record.headers):
                 continue

@@ -10,6 +10,7 @@ The run begins exactly where the snapshot was: what came to the sources since is
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,17 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.progress import RESTORING, Progress
-from streamflow.checkpoint.snapshot import Manifest, Part
+from streamflow.checkpoint.snapshot import Kept, Manifest, Part
 from streamflow.errors import BrokerUnavailable, StateMismatch, UserError
+from streamflow.model.letter import TIME
+from streamflow.model.parking import PARKED
+from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.plan.runs import into_run
 from streamflow.plan.topics import RECORD_MAX_BYTES
 from streamflow.runtime.connection import connection
 from streamflow.runtime.group_offsets import committed_offsets
+from streamflow.runtime.hooks.drain import MARK
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.mirror import Mirror
 from streamflow.runtime.mirror_log import translate
@@ -103,6 +108,12 @@ async def _sources(plan: Plan, settings: Settings, manifest: Manifest, origin: s
         copied = await committed_offsets(settings, mirror.identity, places)
     except KafkaError as error:
         raise BrokerUnavailable(f"the positions of {mirror.identity} cannot be read: {error!r}") from error
+    own = {place.topic for place in places if place not in copied} - set(mirrored_topics([plan]))
+    if own:
+        raise UserError(
+            f"{', '.join(sorted(own))}: no mirror copies it, as each region writes its own, so positions of {origin} "
+            f"mean nothing here: restore the snapshot there"
+        )
     behind = [
         f"{p.topic}/{p.partition}" for p in places if p not in copied or copied[p].offset < found[p.topic, p.partition]
     ]
@@ -164,20 +175,40 @@ async def _write_parts(
     found: set[int] = set()
     count, now_ms = 0, int(time.time() * 1_000)  # retention counts from now on
     for part in parts:
-        batch, sent = producer.create_batch(), list[asyncio.Future[Any]]()
-        for offset, key, value, headers in await store.part(manifest.id, part):
-            record: dict[str, Any] = {"timestamp": now_ms, "key": key, "value": value, "headers": list(headers)}
-            if batch.append(**record) is None:
-                sent.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
-                batch.append(**record)
-            if offset in wanted:
-                found.add(count)
-            count += 1
-        batch.close()
-        sent.append(await producer.send_batch(batch, topic, partition=partition))
+        sent: list[asyncio.Future[Any]] = []
+        for records in batches(await store.part(manifest.id, part)):
+            batch = producer.create_batch()
+            for offset, key, value, headers in records:
+                record: dict[str, Any] = {"timestamp": now_ms, "key": key, "value": value, "headers": list(headers)}
+                if batch.append(**record) is None:
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                    batch = producer.create_batch()
+                    batch.append(**record)
+                if offset in wanted:
+                    found.add(count)
+                count += 1
+            batch.close()
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*sent)
     return frozenset(found)
+
+
+def batches(records: Sequence[Kept]) -> Iterator[list[Kept]]:
+    """Records as batches in which workers see of them what they saw: a watermark at the end of one, headers in those of
+    records that have some, and what was sent again, or let go, alone."""
+    batch: list[Kept] = []
+    for record in records:
+        _, key, value, headers = record
+        is_sent_again = any(name in (TIME, PARKED) for name, _ in headers)
+        if batch and (is_sent_again or bool(headers) != bool(batch[-1][3])):
+            yield batch
+            batch = []
+        batch.append(record)
+        if is_sent_again or (key is None and value is not None and value[:1] == MARK):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _moved(progress: Progress, number: int, overtaken: frozenset[int]) -> Progress:

@@ -1,6 +1,8 @@
 """How batches are put together for a copy, and which topics are copied."""
 
 from streamflow.model.chunk import Record
+from streamflow.model.letter import Letter
+from streamflow.model.redrive import event_again
 from streamflow.plan.cluster import replica_count
 from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.planner import make_plan
@@ -36,6 +38,15 @@ def test_batches_are_put_together_where_nobody_can_tell() -> None:
     assert _offsets(together) == [[0, 1, 2]], "was not written alone"
 
 
+def test_an_event_that_is_redriven_in_one_region_is_not_one_more_in_the_other() -> None:
+    """There it may have been worked on, or have a letter of its own."""
+    letter = Letter(Record(3, b"k", b"v", 1, (("sf-topic", b"in"), ("sf-partition", b"0"), ("sf-offset", b"0"))))
+    key, value, headers, time_ms = event_again(letter, "execution", 5)
+    again = Record(1, key, value, time_ms, tuple(headers))
+    assert _offsets([_batch(5, _record(0)), _batch(5, again), _batch(5, _record(2))]) == [[0], [2]]
+    assert _offsets([_batch(5, again, _record(2))]) == [[1, 2]], "a stranger's, as it was not written alone"
+
+
 def test_copies_are_not_copied_and_large_batches_are_parted() -> None:
     copied = ((MIRRORED, b"us/7"),)
     assert _offsets([_batch(5, _record(0), _record(1, copied), _record(2))]) == [[0, 2]]
@@ -65,13 +76,15 @@ def test_what_topologies_write_is_not_copied() -> None:
     schemas: {{A: {{time: timestamp, k: str}}, R: {{k: str}}}}
     nodes:
       a:   {{kind: source, topic: {source}, schema: A, event_time: time, key: k}}
+      at:  {{kind: source, topic: {name}.polls, schema: A, event_time: time, key: k, timer: {{every: 1m, rows: [{{k: x}}]}} }}
       ref: {{kind: global_table, topic: refs, schema: R, key: k}}
       out: {{kind: sink, input: a, topic: {sink}}}
+      was: {{kind: sink, input: at, topic: {name}.polled}}
     """
     first = make_plan(parse_topology(text.format(name="one", source="in", sink="mid")))
     second = make_plan(parse_topology(text.format(name="two", source="mid", sink="end")))
     assert mirrored_topics([second]) == ("mid", "refs")
-    assert mirrored_topics([first, second]) == ("in", "refs"), "mid is computed in both regions"
+    assert mirrored_topics([first, second]) == ("in", "refs"), "mid is computed in both regions, and both have timers"
 
 
 def test_replicas_are_as_many_as_brokers_allow() -> None:

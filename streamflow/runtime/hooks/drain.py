@@ -28,7 +28,8 @@ from streamflow.model.parking import PARKED
 from streamflow.model.trace_context import TRACEPARENT, TraceContext, sampled_context
 
 _Read = TypeVar("_Read")
-_MARK = 0x7B  # "{": a watermark on a repartition topic, where data records begin with "["
+#: A watermark on a repartition topic begins so, where data records begin with "[". It is the last of its batch.
+MARK = b"{"
 
 
 class KeptRecords(MemoryRecords):
@@ -168,7 +169,7 @@ class _Columns:
             self.runs.append(Run(start, base, newest))
         if self._split_marks and len(self.values) > start:
             last = self.values[-1]
-            if last and last[0] == _MARK:
+            if last and last[:1] == MARK:
                 self.values.pop()
                 if self.timestamps is not None:
                     self.timestamps.pop()
