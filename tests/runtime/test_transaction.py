@@ -50,7 +50,9 @@ class _Bench:
         for mark in ({}, {"file.delete.delay.ms": str(size_bytes)}):
             resource = ConfigResource(ConfigResourceType.TOPIC, self.results, config | mark)
             await self.admin.alter_configs([resource])
-        while (await self._config())["file.delete.delay.ms"] != str(size_bytes):
+        while True:
+            if (await self._config())["file.delete.delay.ms"] == str(size_bytes):
+                return
             await asyncio.sleep(0.05)
 
     async def producer(self) -> TaskProducer:

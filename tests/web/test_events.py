@@ -94,9 +94,9 @@ def test_pages_give_every_event_once_with_filters() -> None:
                 ("/v1/topologies", "name", "there are none"),
                 ("/v1/topologies/t/dead-letters", "keys", "did you mean 'key'?"),
             ):
-                answer = await one.get(path, **{parameter: "x"})
-                assert (answer.status_code, answer.json()["title"]) == (422, "bad_parameter")
-                assert answer.json()["detail"] == f"{parameter}: no such parameter; {remedy}"
+                refused = await one.get(path, **{parameter: "x"})
+                assert (refused.status_code, refused.json()["title"]) == (422, "bad_parameter")
+                assert refused.json()["detail"] == f"{parameter}: no such parameter; {remedy}"
             assert (await one.get("/healthz", probe="1")).status_code == 200
 
     asyncio.run(main())
