@@ -9,6 +9,7 @@ some 400 upstream producers fit; more are compressed.
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
                                         "=" and how far its data came, once some of it has ended
                                         "^" and offsets that are done behind the position, if any
+    …$<life>                            which life of the group this is: a reset begins another
     …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
                                         names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
@@ -77,7 +78,8 @@ class ClosingProgress:
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
     versions of models are in use as (node, version), the node "" where an older release wrote it (else none).
-    closing: what goes on between this watermark and the next one.
+    closing: what goes on between this watermark and the next one. life: made up at random with the first checkpoint, so
+    that state from before a reset is known; "" where an older release wrote it.
     """
 
     watermark_ms: int = NO_TIME
@@ -85,6 +87,7 @@ class Progress:
     counts: tuple[int, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     closing: ClosingProgress | None = None
+    life: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -105,6 +108,8 @@ class Progress:
                 parts[-1] += f"={_time(entry.data_ms, 0)}"
             parts[-1] += _bits(entry.overtaken)
         text = ";".join(parts)
+        if self.life:
+            text += f"${self.life}"
         if self.versions:
             text += "@" + ",".join(f"{node}={version}" if node else version for node, version in self.versions)
         if self.counts:
@@ -133,6 +138,7 @@ class Progress:
             text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
+        text, _, life = text.partition("$")
         version, watermark, *entries = text.split(";")
         if text == RESTORING:
             raise StateMismatch(
@@ -149,6 +155,7 @@ class Progress:
             numbers,
             tuple(_version(each) for each in versions.split(",")) if versions else (),
             _closing(closing),
+            life,
         )
 
 
