@@ -27,7 +27,7 @@ from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.plan.runs import into_run
 from streamflow.plan.topics import RECORD_MAX_BYTES
-from streamflow.runtime.connection import connection
+from streamflow.runtime.connection import connection, unavailable
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks.drain import MARK
 from streamflow.runtime.hooks.ending import disconnect
@@ -49,7 +49,8 @@ async def restore(plan: Plan, settings: Settings, snapshot: str, run: str, origi
     """Make run `run` of a topology, which goes on from a snapshot when it is started.
 
     plan: the live one. origin: region that the snapshot was taken in, when that was another: its offsets are found here
-    in what a mirror has copied. Raises UserError, StateMismatch, TopicError, BrokerUnavailable, ObjectsUnreachable.
+    in what a mirror has copied. Raises UserError, StateMismatch, TopicError, BrokerUnavailable, KafkaRefusal,
+    ObjectsUnreachable.
     """
     store = SnapshotStore(settings.snapshots_url, plan.topology)
     manifest, target = await store.manifest(snapshot), into_run(plan, run)
@@ -60,20 +61,19 @@ async def restore(plan: Plan, settings: Settings, snapshot: str, run: str, origi
         )
     sources = await _sources(plan, settings, manifest, origin)
     group = group_of(target, settings)
-    await commit_offsets(
-        settings, group, {TopicPartition(*p): OffsetAndMetadata(o, RESTORING) for p, o in sources.items()}
-    )
-    counts = await ensure_topics(target, settings)
-    for stage in target.stages:
-        has, had = counts[stage.input_topics[0]], sum(each.stage == stage.name for each in manifest.tasks)
-        if has != had:
-            raise StateMismatch(f"{stage.name} has {has} partitions, and had {had} in the snapshot: it does not fit")
     try:
-        committed = await _write(plan, target, settings, store, manifest, sources)
+        torn = {TopicPartition(*place): OffsetAndMetadata(offset, RESTORING) for place, offset in sources.items()}
+        await commit_offsets(settings, group, torn)
+        counts = await ensure_topics(target, settings)
+        for stage in target.stages:
+            has, had = counts[stage.input_topics[0]], sum(each.stage == stage.name for each in manifest.tasks)
+            if has != had:
+                raise StateMismatch(f"{stage.name} has {has} partitions, in the snapshot {had}: it does not fit")
+        await commit_offsets(settings, group, await _write(plan, target, settings, store, manifest, sources))
+        record = RunRecord(f"snapshot {manifest.id}", int(time.time() * 1_000), sources, {})
+        await write_record(target, settings, record)
     except KafkaError as error:
-        raise BrokerUnavailable(f"{target.identity} cannot be written: {error!r}") from error
-    await commit_offsets(settings, group, committed)
-    await write_record(target, settings, RunRecord(f"snapshot {manifest.id}", int(time.time() * 1_000), sources, {}))
+        raise await unavailable(settings, error) from error
     return manifest
 
 
