@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from streamflow.bus.control import Wish
 from streamflow.cli import control
 from streamflow.cli.client import URL, Url, ask, post
 from streamflow.cli.connect import connect
@@ -34,14 +35,17 @@ def list_(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
 @snapshots.command()
 def take(
     topology: Topology,
-    pause: Annotated[bool, typer.Option("--pause", help="pause the topology for it, and resume it then")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="pause it for that if it runs, and resume it then")] = False,
     url: Url = URL,
     as_json: AsJson = False,
 ) -> None:
     """Keep the state of a topology that is paused or stopped."""
     if pause:
-        control.pause(topology, "a snapshot is taken", None, 60.0, url)
+        with refusals(), connect(url) as client:
+            pause = ask(client, f"/v1/topologies/{topology}/state", {})["wish"] == Wish.RUN  # else others hold it
     try:
+        if pause:
+            control.pause(topology, "a snapshot is taken", None, 60.0, url)
         with refusals(), connect(url, _PATIENCE_S) as client:
             _, answer = post(client, f"/v1/topologies/{topology}/snapshots", {}, {})
     finally:
