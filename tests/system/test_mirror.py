@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 
 from streamflow.runtime.committed_log import CommittedLog
 from streamflow.runtime.embedded.broker import EmbeddedBroker
-from streamflow.runtime.mirror_log import MIRRORED, behind_last_copy, translate
+from streamflow.runtime.mirror_log import MIRRORED, behind_last_copy, born_at, copies, has_others, translate
 from streamflow.settings.settings import load_settings
 from tests.ports import free_port
 from tests.system.test_worker import Product
@@ -217,3 +217,9 @@ async def _check_positions(settings: Any, topic: str, born: list[tuple[Any, ...]
             else:
                 raise AssertionError(row)
     assert await translate(settings, "eu", topic, 0, born[-1][0] + 1) > position
+    wanted = frozenset(row[0] for row in born[3:900:7])
+    here = await copies(settings, "eu", topic, 0, wanted | {born[-1][0] + 1})
+    async with CommittedLog(settings, topic) as log:
+        found = {record.offset: born_at(record, "eu") async for record in log.records()}
+    assert here == {offset for offset, there in found.items() if there in wanted}
+    assert await has_others(settings, "eu", topic, 0, position), "what was published here"
