@@ -24,8 +24,9 @@ _NEAR = 1_000
 
 async def starts_of(
     consumer: AIOKafkaConsumer, target: Settings, group: str, origin: str, places: list[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Where a mirror goes on in each partition of the source: behind what was copied.
+) -> dict[TopicPartition, tuple[int, float | None]]:
+    """Where a mirror goes on in each partition of the source, behind what was copied; and what its positions say of the
+    time until which all was here, Unix time in s.
 
     Positions that the broker has forgotten are found again in the last copy. Raises StateMismatch when the source
     ends before that, KafkaError, BrokerUnavailable.
@@ -35,7 +36,7 @@ async def starts_of(
     except KafkaError as error:
         raise BrokerUnavailable(f"the positions of {group} cannot be read: {error!r}") from error
     first, last = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    starts: dict[TopicPartition, int] = {}
+    starts: dict[TopicPartition, tuple[int, float | None]] = {}
     for tp in places:
         found = committed.get(tp)
         offset = await behind_last_copy(target, origin, tp) if found is None else found.offset
@@ -46,7 +47,7 @@ async def starts_of(
             )
         if 0 < offset < first[tp]:
             log.error("%s/%s: records %s to %s are gone by retention before they were copied", *tp, offset, first[tp])
-        starts[tp] = max(offset, first[tp])
+        starts[tp] = max(offset, first[tp]), float(found.metadata) if found and found.metadata else None
     return starts
 
 
