@@ -70,8 +70,11 @@ async def offer(
     async def ask(due: float, body: bytes) -> None:
         try:
             answer = await client.post(path, content=body, headers={"content-type": "application/json"})
-            rejected = answer.json().get("rejected")
-            said = f"{rejected[0]}" if rejected else "" if answer.status_code == 200 else answer.text
+            if answer.status_code != 200:
+                said = answer.text or f"status {answer.status_code}"
+            else:
+                rejected = answer.json().get("rejected")
+                said = f"{rejected[0]}" if rejected else ""
         except (httpx.HTTPError, ValueError) as error:
             said = repr(error)
         finally:
@@ -82,11 +85,11 @@ async def offer(
 
     started, count = clock(), max(2, round(rate_per_s * seconds))
     async with asyncio.TaskGroup() as asking:
-        for number, body in zip(range(count), bodies, strict=False):
+        for number in range(count):
             due = started + number / rate_per_s
             await asyncio.sleep(max(0.0, due - clock()))
             await room.acquire()
-            asking.create_task(ask(due, body))
+            asking.create_task(ask(due, next(bodies)))  # made now: they may tell the time of sending
     took_s = max(seconds, clock() - started)
     cuts = statistics.quantiles(times, n=100, method="inclusive")
     return LoadRun(

@@ -102,9 +102,11 @@ class Binding:
                 self.names[f"routes_{number}"], self.names[f"route_{number}"] = self.outputs.router(topic)
                 self.names[f"texts_{number}"], self.names[f"text_{number}"] = self.outputs.texts(topic)
             if node.level_topics:
-                self.names[f"leveled_{number}"] = {
-                    level: self._ways_out(each) for level, each in (("", topic or ""), *node.level_topics)
-                }
+                # Rows that have passed a node that keeps something may have come with a level that is none here.
+                levels = {"", *(entry.level for entry in self.program.stage.entries)}
+                ordinary = dict.fromkeys(levels, self._ways_out(topic or ""))
+                leveled = {level: self._ways_out(each) for level, each in node.level_topics}
+                self.names[f"leveled_{number}"] = ordinary | leveled
         self.names[PLACE] = partial(self.program.place, self.names["task"].partition)
         return self.program.bind(self.names)
 

@@ -441,10 +441,10 @@ class Fusion:
             aside = self._rescued.get(node.name)
             if limit is not None and (limit.topic is not None or aside is not None):
                 with code.block("else:"):
+                    if limit.topic is not None:  # first: what fails among its readers is in the topic too
+                        leave(self.source, number, key, key_of, f"encode({row})")
                     if aside is not None:
                         self._enter(aside, node.name, row, key, None, root)
-                    if limit.topic is not None:
-                        leave(self.source, number, key, key_of, f"encode({row})")
 
     def _redirect(self, node: PlannedNode, row: str, key: str, key_of: Expression | None, root: str) -> None:
         """Rows go on elsewhere: under another key, to one of several outputs, or as others."""

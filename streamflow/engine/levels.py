@@ -54,7 +54,9 @@ class Levels:
             return
         if not queue.chunks:
             others = [each.had for each in self._queues.values() if each.chunks]
-            queue.had = max(queue.had, min(others, default=queue.had))
+            # Where nothing waits all begin anew, at one place: who has worked alone owes nothing for it.
+            anew = max(each.had for each in self._queues.values())
+            queue.had = max(queue.had, min(others, default=anew))
         first = 0
         while first < len(chunk.values) and chunk.offset_at(first) < queue.next_offset:
             first += 1

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from msgspec import Struct
+
 from streamflow.errors import EventError
 from streamflow.kit.agenda import Agenda
 from streamflow.kit.declaration import Declaration
@@ -183,10 +185,18 @@ class Results:
             found = list(islice(result, ROWS_MAX + 1))
             if len(found) > ROWS_MAX:
                 raise EventError("process", f"one call gave more than {ROWS_MAX} rows")
-        for row in found:
-            if not self._fits(row):
-                raise EventError("process", row_problem(row, self._type))
-        return found
+        return found if all(map(self._fits, found)) else list(map(self._fitting, found))
+
+    def _fitting(self, row: Any) -> Any:
+        """A row of the declared class. One that was given and comes back unchanged has a class of the engine's, or of
+        another node's."""
+        if self._type is not None and isinstance(row, Struct):
+            names = self._type.__struct_fields__
+            if set(names) <= set(row.__struct_fields__):
+                row = self._type(**{name: getattr(row, name) for name in names})
+        if not self._fits(row):
+            raise EventError("process", row_problem(row, self._type))
+        return row
 
 
 def applied(declared: Declaration, arguments: tuple[tuple[str, Any], ...]) -> Callable[[Any], list[Any]]:

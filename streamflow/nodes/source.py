@@ -141,7 +141,13 @@ def _check_timer(config: SourceConfig, timer: TimerConfig, lowering: Lowering) -
         return
     codec, seen = RowCodec(lowering.input.schema, reject_unknown=True), set[bytes]()
     for number, row in enumerate(timer.rows):
-        value, place = orjson.dumps({**row, config.event_time: 0}), f"timer.rows.{number}"
+        place = f"timer.rows.{number}"
+        try:
+            value = orjson.dumps({**row, config.event_time: 0})
+        except orjson.JSONEncodeError as refused:
+            remedy = "names of members are texts, numbers have 64 bits"
+            lowering.problem(f"no JSON can be made of it: {refused}", remedy, place)
+            continue
         for _, error in codec.decode([value]).bad:
             lowering.problem(str(error), key=place)
         if config.event_time in row:

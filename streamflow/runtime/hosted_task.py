@@ -210,8 +210,9 @@ class HostedTask:
         return topic in self._levels and topic not in self._waiting
 
     def forget(self, topics: Collection[str]) -> None:
-        """What waits for its turn by level is read again."""
-        self._levels.forget(topics, lambda topic: self.task.positions.get((topic, self.partition), 0))
+        """What waits for its turn by level is read again, unless the task was taken away meanwhile."""
+        if self._task is not None:
+            self._levels.forget(topics, lambda topic: self.task.positions.get((topic, self.partition), 0))
 
     async def work(self, chunk: Chunk) -> None:
         """Process a chunk in slices. Records before the position are skipped (they are from before a seek)."""

@@ -44,6 +44,8 @@ class Timers:
         self.counts = {timer.node: {"published": 0, "missed": 0} for timer in worker.plan.timers}
         self._publisher = Publisher(worker.settings)
         self._moments: dict[Place, Moments] = {}
+        #: What follows the last event that was published here; the end that fetching knows may be from before it.
+        self._ends: dict[Place, int] = {}
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -71,7 +73,8 @@ class Timers:
         self._moments = {place: moments for place, moments in self._moments.items() if place in owned}
         now_ms = self._clock.wall_ms()
         for place, task in owned.items():
-            if place not in self._moments and self._worker.has_caught_up(task, place):
+            has_read = task.read_position(place) >= self._ends.get(place, 0)
+            if place not in self._moments and has_read and self._worker.has_caught_up(task, place):
                 self._moments[place] = self._begun(place, task, now_ms)
         for place, moments in list(self._moments.items()):
             try:
@@ -85,7 +88,7 @@ class Timers:
 
     def _owned(self) -> Iterator[tuple[Place, HostedTask]]:
         for task in self._worker.host.tasks.values():
-            if task.state is TaskState.RUNNING:
+            if task.state is TaskState.RUNNING and not task.is_held:  # one that drains reads its sources no more
                 for entry in task.stage.entries:
                     if entry.topic in self._plans and entry.kind is EntryKind.SOURCE:
                         yield (entry.topic, task.partition), task
@@ -111,7 +114,8 @@ class Timers:
             records = [
                 (_key(plan, number), orjson.dumps({**plan.rows[number], plan.time: moment})) for moment, number in found
             ]
-            await self._publisher.publish(plan.topic, records, partition=place[1])
+            ends = await self._publisher.publish(plan.topic, records, partition=place[1])
+            self._ends[place] = ends[place[1]]
             counts["published"] += len(found)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import time
 from typing import Any
 
 import httpx
@@ -30,8 +31,8 @@ def test_who_cannot_keep_up_is_offered_all_the_same_and_waiting_counts() -> None
         async with at_work:
             await asyncio.sleep(_WORK_S)
         await send({"type": "http.response.start", "status": 429 if body["n"] == 3 else 200, "headers": []})
-        answer = {"rejected": [1] if body["n"] == 5 else []}
-        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+        answer = "<p>slowly</p>" if body["n"] == 3 else json.dumps({"rejected": [1] if body["n"] == 5 else []})
+        await send({"type": "http.response.body", "body": answer.encode()})
 
     async def act() -> LoadRun:
         bodies = (json.dumps({"n": n % 10}).encode() for n in itertools.count())
@@ -40,11 +41,30 @@ def test_who_cannot_keep_up_is_offered_all_the_same_and_waiting_counts() -> None
 
     run = asyncio.run(act())
     assert (run.requests, run.errors, run.offered_per_s) == (40, 8, 200.0)
-    assert run.first_error == '{"rejected": []}', "what the first refusal said"
+    assert run.first_error == "<p>slowly</p>", "what the first refusal said"
     assert run.seconds >= 40 * _WORK_S
     assert run.achieved_per_s <= 32 / (40 * _WORK_S)
     assert run.max_s >= 40 * _WORK_S - 0.2, "the last was due after 0.2 s at most, and answered after all others"
     assert run.min_s <= run.p50_s <= run.p95_s <= run.p99_s <= run.max_s
+
+
+def test_events_are_made_when_they_are_sent() -> None:
+    """They may tell the time."""
+
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def act() -> list[float]:
+        began, made = time.monotonic(), list[float]()
+        bodies = (made.append(time.monotonic() - began) or b"{}" for _ in itertools.count())  # type: ignore[func-returns-value]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://s") as client:
+            await offer(client, "/", bodies, 2.5, 0.8)
+        return made
+
+    made = asyncio.run(act())
+    assert len(made) == 2
+    assert made[1] >= 0.3, "it is due after 0.4 s"
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def test_a_timer_is_planned() -> None:
         (("{city: rome}", "{city: rome, at: 5}"), "'at' is filled in"),
         (("{city: rome}", "{id: 7}"), "nodes.polls.timer.rows.1"),
         (("{city: rome}", "{city: rome, town: x}"), "nodes.polls.timer.rows.1"),
+        (("{city: rome}", "{city: rome, id: 99999999999999999999}"), "nodes.polls.timer.rows.1"),
+        (("{city: rome}", "{city: {1: rome}}"), "nodes.polls.timer.rows.1"),
         (("every: 60s", "every: 1ms"), "nodes.polls.timer.every"),
     ],
 )

@@ -102,6 +102,41 @@ def test_the_counts_of_a_source_are_those_of_all_its_levels() -> None:
     driver.close()
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("key", ["city", "number", "zone"])
+def test_rows_go_on_by_the_levels_that_a_node_knows_and_others_in_the_ordinary_topic(key: str, fused: bool) -> None:
+    """What `once` has kept something of is of no event alone; its rows meet others that have a level."""
+    plan = make_plan(parse_topology(f"""
+topology: t
+schemas: {{Order: {{time: timestamp, shop: str, city: str, number: int, zone: str?}}}}
+nodes:
+  a: {{kind: source, topic: a, schema: Order, event_time: time, key: shop, priorities: {{urgent: 8}}}}
+  b: {{kind: source, topic: b, schema: Order, event_time: time, key: shop, priorities: {{vip: 3}}}}
+  once: {{kind: rate_limit, input: a, rate: 1, per: 1s}}
+  both: {{kind: filter, inputs: [once, b], where: number >= 0}}
+  by: {{kind: key_by, input: both, key: {key}}}
+  counted: {{kind: echo, input: by, table: counts}}
+  out: {{kind: sink, input: counted, topic: out}}
+  rest: {{kind: key_by, inputs: [once.excess, b], key: {key}}}
+  counted_rest: {{kind: echo, input: rest, table: counts_of_rest}}
+  aside: {{kind: sink, input: counted_rest, topic: aside}}
+"""))  # fmt: skip
+    driver = Driver(plan, fused=fused, partitions=2)
+    for number, topic in enumerate(("a", "a.urgent", "b", "b.vip")):
+        more = {"zone": "z"} | {"shop": topic, "city": f"ключ {number}"}
+        driver.publish(topic, [_order(10 * number + place, 1_000) | more for place in range(2)], key="shop")
+    driver.run()
+    assert driver.dead_letters() == []
+    assert sorted(row["number"] for row in driver.output("out")) == [0, 10, 20, 21, 30, 31]
+    assert sorted(row["number"] for row in driver.output("aside")) == [1, 11, 20, 21, 30, 31]
+    for node in ("by", "rest"):
+        values = [record.value or b"" for record in driver.records(f"t.{node}.repartition.vip")]
+        assert len([value for value in values if value.startswith(b"[")]) == 2
+    for topic in ("out", "aside"):
+        keys = [(record.key or b"").decode() for record in driver.records(topic)]
+        assert keys == [str(row[key]) for row in driver.output(topic)]
+
+
 def _chunk(topic: str, start: int, count: int) -> Chunk:
     return Chunk(topic, 0, [b"x"] * count, [Run(0, start, 0)], start + count)
 
@@ -122,6 +157,21 @@ def test_levels_share_the_work_while_both_wait_and_none_saves_a_claim() -> None:
     assert taken[0] == "orders.urgent"
     assert Counter(taken) == {"orders.urgent": 40, "orders": 5}
     assert all(window.count("orders") == 1 for window in (taken[i : i + 9] for i in range(0, 45, 9)))
+
+
+def test_work_of_quiet_times_is_not_held_against_a_level() -> None:
+    levels = Levels(PLAN.stages[0], lambda topic: 0)
+    levels.offer(_chunk("orders", 0, 40_000))
+    while (found := levels.first()) is not None:
+        levels.done(found[1], found[2] + PIECE, whole=found[2] + PIECE >= 40_000)
+    levels.offer(_chunk("orders.urgent", 0, 40_000))  # first, while nothing else waits
+    levels.offer(_chunk("orders", 40_000, 40_000))
+    taken = []
+    for _ in range(45):
+        _, chunk, start = levels.first() or (0, _chunk("", 0, 0), 0)
+        levels.done(chunk, start + PIECE, whole=False)
+        taken.append(chunk.topic)
+    assert Counter(taken) == {"orders.urgent": 40, "orders": 5}
 
 
 def test_what_was_forgotten_is_offered_again_and_what_is_known_is_not() -> None:

@@ -121,3 +121,15 @@ def test_the_excess_can_wait() -> None:
         "r.excess": (3, 3),
         "o": (2, 2),
     }
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_fails_among_the_readers_of_the_excess_is_in_its_topic_too(fused: bool) -> None:
+    text = _TOPOLOGY.format(config="rate: 1, per: 1h").replace("kind: echo,", "kind: map,")
+    plan = make_plan(parse_topology(text.replace("table: counted", 'set: {n: "10 // n"}')))
+    driver = Driver(plan, fused=fused)
+    driver.publish("in", [{"t": t, "k": "a", "n": n} for t, n in enumerate((1, 2, 0, 5))])
+    driver.run()
+    assert [row["n"] for row in driver.output("excess")] == [2, 0, 5]
+    assert [row["n"] for row in driver.output("aside")] == [5, 2]
+    assert [letter["sf-node"] for letter in driver.dead_letters()] == ["e"]

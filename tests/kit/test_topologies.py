@@ -239,3 +239,56 @@ def test_a_bounded_run_fires_every_timer_that_is_set_and_none_that_sets_itself()
     driver.finish()
     ticks = [f"{row['at']}{row['name']}" for row in driver.output("out")]
     assert ticks == ["1010x", "1015y", "1020x", "1025y", "1030x", "1035y", "1040x", "1041z"]
+
+
+class Note(Row):
+    k: str
+    t: Time
+    a: int
+
+
+class Short(Row):
+    k: str
+    a: int
+
+
+class Keeps(Process):
+    def process(self, row: Note) -> Iterator[Note]:
+        yield row
+
+
+def passes(row: Note) -> Note | None:
+    return row if row.a else None
+
+
+async def waits(row: Short) -> list[Short]:
+    return [row, row]
+
+
+def other(row: Short) -> Short:
+    return row
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_row_may_be_given_back_as_it_came(fused: bool) -> None:
+    """It has a class of the engine's, or of the node before."""
+    text = (
+        _HEAD
+        + f"""
+  kept:   {{kind: process, input: s, call: "{__name__}:Keeps"}}
+  passed: {{kind: python, input: kept, call: "{__name__}:passes"}}
+  other:  {{kind: python, input: passed, call: "{__name__}:other"}}
+  waited: {{kind: python, input: other, call: "{__name__}:waits"}}
+  o:      {{kind: sink, input: waited, topic: out}}
+  apart:  {{kind: python, input: other, call: "{__name__}:other", processes: 1}}
+  q:      {{kind: sink, input: apart, topic: apart}}
+"""
+    )
+    driver = Driver(make_plan(parse_topology(text)), fused=fused)
+    order = {"t": 5, "k": "x", "op": "-", "b": 1, "id": 7}
+    driver.publish("in", [{**order, "a": a} for a in range(3)])
+    driver.run()
+    assert driver.dead_letters() == []
+    rows = [{"k": "x", "a": a} for a in (1, 2)]
+    assert driver.output("apart") == rows
+    assert driver.output("out") == [rows[0]] * 2 + [rows[1]] * 2

@@ -222,6 +222,8 @@ def test_a_file_has_no_key_and_is_its_owners(tmp_path: Path) -> None:
 
 def test_requests_over_http(keys: Keys) -> None:
     keys.add("narrow", "viewer@table=hourly publisher@topic=t.sales")
+    keys.add("wide", "publisher@topic=t.sales*")
+    keys.add("level", "publisher@topic=t.sales.urgent")
 
     async def main() -> None:
         async with workers(1, access=keys.access) as (one,), httpx.AsyncClient(base_url=one.url) as client:
@@ -235,7 +237,18 @@ def test_requests_over_http(keys: Keys) -> None:
             assert (refused.status_code, refused.json()["title"]) == (403, "forbidden")
             assert refused.json()["error_class"] == "user"
             event = '{"time": 1, "shop": "a", "amount": 1}'
-            assert (await client.post(EVENTS, content=event, headers=keys.bearer("narrow"))).status_code == 200
+            level = EVENTS.replace("sales", "sales.urgent")
+            for name, path, status in (
+                ("narrow", EVENTS, 200),
+                ("narrow", f"{EVENTS}?priority=urgent", 403),
+                ("narrow", level, 403),
+                ("wide", f"{EVENTS}?priority=urgent", 200),
+                ("level", level, 200),
+                ("level", EVENTS, 403),
+                ("level", f"{EVENTS}?", 403),
+            ):
+                got = await client.post(path, content=event, headers=keys.bearer(name))
+                assert got.status_code == status, (name, path)
             assert (await client.get(TABLE, headers=keys.bearer("narrow"))).status_code == 200
             for other in ("/v1/topologies/t/tables/other", "/v1/topologies", "/v1/topologies/t"):
                 assert (await client.get(other, headers=keys.bearer("narrow"))).status_code == 403, other
