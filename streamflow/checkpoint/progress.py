@@ -10,6 +10,7 @@ some 400 upstream producers fit; more are compressed.
                                         "=" and how far its data came, once some of it has ended
                                         "^" and offsets that are done behind the position, if any
                                         of a level: a check of its name and "&" before it, as levels come and go
+    …$<life>                            which life of the group this is: a reset begins another
     …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
                                         names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
@@ -80,7 +81,8 @@ class ClosingProgress:
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
     versions of models are in use as (node, version), the node "" where an older release wrote it (else none).
-    closing: what goes on between this watermark and the next one.
+    closing: what goes on between this watermark and the next one. life: made up at random with the first checkpoint, so
+    that state from before a reset is known; "" where an older release wrote it.
     """
 
     watermark_ms: int = NO_TIME
@@ -88,6 +90,7 @@ class Progress:
     counts: tuple[int, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     closing: ClosingProgress | None = None
+    life: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -111,6 +114,8 @@ class Progress:
             if entry.level:
                 parts[-1] = f"{_time(entry.level, 0)}&{parts[-1]}"
         text = ";".join(parts)
+        if self.life:
+            text += f"${self.life}"
         if self.versions:
             text += "@" + ",".join(f"{node}={version}" if node else version for node, version in self.versions)
         if self.counts:
@@ -139,6 +144,7 @@ class Progress:
             text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
+        text, _, life = text.partition("$")
         version, watermark, *entries = text.split(";")
         if text == RESTORING:
             raise StateMismatch(
@@ -155,6 +161,7 @@ class Progress:
             numbers,
             tuple(_version(each) for each in versions.split(",")) if versions else (),
             _closing(closing),
+            life,
         )
 
 

@@ -3,8 +3,8 @@
     python -m tests.chaos --brokers 3
 
 One broker after the other is ended by kill -9 and comes back; then two at once, which leaves too few replicas and no
-majority of controllers: nothing can be written, publishers are asked to come back (503, Retry-After), and it goes on when
-they are back.
+majority of controllers: nothing can be written, publishers are asked to come back (503, Retry-After) until the workers end and wait for Kafka
+(no connection), and it goes on when they are back.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ class Losses:
 
     @property
     def is_exact(self) -> bool:
-        """Whether publishers were asked to come back, and what they published is there once."""
-        return self.is_asked_back and len(self.published) == _PUBLISHED and set(self.published.values()) == {1}
+        """Whether what was published while two brokers were away is there once."""
+        return len(self.published) == _PUBLISHED and set(self.published.values()) == {1}
 
     def __str__(self) -> str:
         stood = ", ".join(f"{each:.1f}" for each in self.standing_s)

@@ -249,10 +249,11 @@ class Run:
         started, step = time.monotonic(), max(1, self.pace_per_s // 20)
         try:
             for start in itertools.count(0, step):
-                if start >= len(self.orders):
-                    if attacker.done():
-                        break
-                    self.orders += self.scenario.make(step, self.seed, len(self.orders))
+                if start >= len(self.orders) and attacker.done():
+                    break
+                missing = start + step - len(self.orders)  # a whole step: what is left of one would never be published
+                if missing > 0:
+                    self.orders += self.scenario.make(missing, self.seed, len(self.orders))
                 for order in self.orders[start : start + step]:
                     for topic, key, body in self.scenario.records(order):
                         await producer.send(topic, orjson.dumps(body), key=key.encode())

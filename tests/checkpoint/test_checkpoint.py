@@ -28,11 +28,17 @@ _NODE = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 _VERSIONS = st.lists(st.tuples(_NODE, _VERSION), max_size=3) | st.lists(st.tuples(st.just(""), _VERSION), max_size=3)
 
 
-@given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4), _VERSIONS)
+@given(
+    _TIMES,
+    st.lists(_ENTRIES, max_size=4),
+    st.lists(st.integers(0, 2**60), max_size=4),
+    _VERSIONS,
+    st.sampled_from(("", "1a2b")),
+)
 def test_progress_comes_back(
-    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[tuple[str, str]]
+    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[tuple[str, str]], life: str
 ) -> None:
-    progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions))
+    progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions), life=life)
     assert Progress.decode(progress.encode()) == progress
 
 

@@ -59,6 +59,21 @@ def test_a_damaged_store_is_rebuilt_from_what_was_committed(tmp_path: Path, dama
     store.close()
 
 
+def test_a_store_from_before_a_reset_is_rebuilt_however_long_the_changelog_is_now(tmp_path: Path) -> None:
+    """It was on another machine when the reset deleted what it could see."""
+    memory, layouts = RocksMemory.of(8 << 20, 8 << 20), {table.name: table.layout for table in _STAGE.tables}
+    for partition, life in enumerate(("before", "now", "")):
+        known = StoreMeta(layouts=layouts, changelog={"seen": 4}, progress=Progress(life=life).encode())
+        _made(tmp_path / f"s.{partition}", memory, known).close()
+    found = []
+    for partition in range(4):
+        store, meta = _recovery(tmp_path, memory)._open_store(_STAGE, partition, "now")
+        found.append((store.get("seen", b"k"), meta.changelog, Progress.decode(meta.progress).life))
+        store.close()
+    told_nothing = (b"1", {"seen": 4}, "")  # an older release wrote it
+    assert found == [(None, {}, "now"), (b"1", {"seen": 4}, "now"), told_nothing, (None, {}, "now")]
+
+
 def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
     memory = RocksMemory.of(8 << 20, 8 << 20)
     store = _made(tmp_path / "s.0", memory, StoreMeta())
