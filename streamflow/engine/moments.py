@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 #: Moments of a row that are made up for at most.
 MADE_UP_MAX = 1_000
+#: How far the clock of a worker may have been ahead of that of its successor.
+_AHEAD_MAX_MS = 60_000
 
 
 @dataclass(slots=True)
@@ -23,7 +25,10 @@ class Moments:
     _due: list[tuple[int, int]] = field(default_factory=list)
 
     def begin(self, rows: Iterable[int], now_ms: int, last_ms: int | None) -> None:
-        """Go on behind `last_ms`; where there was none yet, every row is due."""
+        """Go on behind `last_ms`; where there was none yet, every row is due. A time far ahead is that of an event of
+        somebody else, and of no moment: it is gone on behind `now_ms`."""
+        if last_ms is not None and last_ms > now_ms + _AHEAD_MAX_MS:
+            last_ms = now_ms
         self._due = [(self._next(row, now_ms, last_ms), row) for row in rows]
         heapq.heapify(self._due)
 

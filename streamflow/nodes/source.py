@@ -32,7 +32,7 @@ class TimerConfig(NodeConfig):
         [{}],
         min_length=1,
         max_length=10_000,
-        description="an event each, without its event time; spread evenly over `every`",
+        description="an event each, without its event time; spread evenly over `every`, one a millisecond at most",
     )
     missed: Literal["skip", "all"] = Field(
         "skip", description="of moments that nobody was there for only the last is made up for, or up to 1,000"
@@ -139,6 +139,9 @@ def _check_timer(config: SourceConfig, timer: TimerConfig, lowering: Lowering) -
     if config.event_time is None:
         lowering.problem("the events of a timer need an event time", "name a timestamp field: event_time: at", "timer")
         return
+    if len(timer.rows) > timer.every:  # who goes on knows a moment, and not how many of its rows are published
+        message = f"{len(timer.rows)} rows come in {timer.every} ms"
+        lowering.problem(message, f"make it {len(timer.rows)}ms or more", "timer.every")
     codec, seen = RowCodec(lowering.input.schema, reject_unknown=True), set[bytes]()
     for number, row in enumerate(timer.rows):
         place = f"timer.rows.{number}"

@@ -53,6 +53,13 @@ def test_what_was_missed_is_passed_over_or_made_up_for() -> None:
     assert moments.missed == 5_000 - 3 - MADE_UP_MAX
 
 
+def test_an_event_of_somebody_else_from_far_ahead_holds_no_moments() -> None:
+    for last_ms, expected in ((9 * 10**15, [(11_000, 0)]), (11_000, []), (60_000, [])):
+        moments = Moments(1_000, 1, makes_up=True)
+        moments.begin([0], 10_500, last_ms)
+        assert _taken(moments, 11_500) == expected
+
+
 def test_a_loop_that_was_held_up_does_not_pile_up() -> None:
     moments = Moments(1_000, 1, makes_up=False)
     moments.begin([0], 1_000, None)
@@ -94,6 +101,10 @@ def test_a_timer_is_planned() -> None:
         (("{city: rome}", "{city: rome, town: x}"), "nodes.polls.timer.rows.1"),
         (("{city: rome}", "{city: rome, id: 99999999999999999999}"), "nodes.polls.timer.rows.1"),
         (("{city: rome}", "{city: {1: rome}}"), "nodes.polls.timer.rows.1"),
+        (
+            ("every: 60s, rows: [", "every: 100ms, rows: [" + "".join(f"{{city: c{n}}}, " for n in range(99))),
+            "nodes.polls.timer.every",
+        ),
         (("every: 60s", "every: 1ms"), "nodes.polls.timer.every"),
     ],
 )
