@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from streamflow.errors import CallFailed, ErrorClass
-from streamflow.model.codec import time_ms
+from streamflow.model.codec import misfit, time_ms
 from streamflow.model.expression.members import member
 from streamflow.model.schema import Schema
 
@@ -27,7 +27,7 @@ class ResponseReader:
             found = msgspec.convert({name: member(whole, path) for name, path in self._paths}, self._struct)
             return self._row_type(**{name: self._value(found, name) for name in self._names})
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise CallFailed("response", f"the response does not fit: {error}", ErrorClass.PERMANENT) from error
+            raise CallFailed("response", f"the response does not fit: {misfit(error)}", ErrorClass.PERMANENT) from error
 
     def _value(self, found: Any, name: str) -> Any:
         value = getattr(found, name)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from streamflow.errors import EventError
-from streamflow.model.codec import time_ms
+from streamflow.model.codec import misfit, time_ms
 from streamflow.model.schema import FieldType, python_type
 from streamflow.nodes.operators import Unfold
 
@@ -34,7 +34,7 @@ def elements_of(unfold: Unfold) -> Callable[[Any], Sequence[Any]]:
                     if text.__class__ is str:
                         setattr(element, name, time_ms(text))
         except (msgspec.ValidationError, ValueError) as error:
-            raise EventError("elements", f"{unfold.elements.source}: {error}") from error
+            raise EventError("elements", f"{unfold.elements.source}: {misfit(error)}") from error
         return found
 
     return elements

@@ -12,6 +12,7 @@ comma, and inside a string there is no raw newline). Then each record is one or 
 as records means one each. Everything else is decoded record by record, and only the bad ones are left out.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ import msgspec
 from streamflow.errors import EventError
 from streamflow.model.schema import Schema
 
+_NO_CHOICE = re.compile("Invalid enum value .* - at", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +46,11 @@ def joined_lines(values: Sequence[bytes | None], opening: bytes, closing: bytes)
     if text.count(b"\n") != borders or text.count(closing + b"\n" + opening) != borders:
         return None
     return text if text.startswith(opening) and text.endswith(closing) else None
+
+
+def misfit(error: Exception) -> str:
+    """What does not fit, without the text that is none of those listed: its field may be secret."""
+    return _NO_CHOICE.sub("Expected one of the texts that are listed - at", str(error))
 
 
 def time_ms(text: str) -> int:
@@ -125,5 +132,5 @@ class RowCodec:
         except RecursionError as error:
             raise EventError("decode", "JSON is nested too deeply") from error
         except (msgspec.MsgspecError, ValueError) as error:
-            raise EventError("decode", str(error)) from error
+            raise EventError("decode", misfit(error)) from error
         return row
