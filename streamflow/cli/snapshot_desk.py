@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from streamflow.bus.control import Control
 from streamflow.bus.event_types import EventType
 from streamflow.errors import UserError
 from streamflow.runtime.worker import Worker
@@ -26,10 +27,14 @@ class WorkerSnapshots:
         from streamflow.runtime.snapshot_taking import take
 
         worker, topic = self._worker, self._worker.control_topic
-        async with self._turn:
+
+        async def control() -> Control:
             await topic.caught_up()
+            return topic.control
+
+        async with self._turn:
             counts = worker.partition_counts
-            view = (await take(worker.plan, worker.settings, lambda: topic.control, counts, actor)).view()
+            view = (await take(worker.plan, worker.settings, control, counts, actor)).view()
         said = {"snapshot": view["id"], "records": view["records"], "size_bytes": view["bytes"]}
         worker.events.emit(EventType.SNAPSHOT_TAKEN, worker.plan.topology, said, actor=actor)
         return view

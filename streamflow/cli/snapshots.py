@@ -37,7 +37,7 @@ def list_(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
 @snapshots.command()
 def take(
     topology: Topology,
-    pause: Annotated[bool, typer.Option("--pause", help="pause it if it runs, and resume it then")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="pause it for that if it runs, and resume it then")] = False,
     url: Url = URL,
     as_json: AsJson = False,
 ) -> None:

@@ -24,7 +24,8 @@ from streamflow.settings.settings import Settings
 _MODEL_LIBRARIES_BYTES = 48 << 20
 #: A process that calls a function: 25 MiB were measured, the rest is for what the function imports.
 _PROCESS_BYTES = 64 << 20
-_DEVICES = {"nvidia.com/gpu": {"gpu", "cuda", "tensorrt"}, "amd.com/gpu": {"rocm", "migraphx"}}
+_NVIDIA = "nvidia.com/gpu"
+_DEVICES = {_NVIDIA: {"cuda", "tensorrt"}, "amd.com/gpu": {"rocm", "migraphx"}}
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -43,12 +44,14 @@ class Needs:
     @property
     def devices(self) -> dict[str, str]:
         """One GPU, of whoever makes what is required; what nobody in particular makes is NVIDIA's."""
-        return {resource: "1" for resource, names in _DEVICES.items() if names & set(self.capabilities)}
+        required = set(self.capabilities)
+        made = [resource for resource, names in _DEVICES.items() if names & required]
+        return dict.fromkeys(made or [_NVIDIA] * ("gpu" in required), "1")
 
     @property
     def labels(self) -> dict[str, str]:
         """`streamflow/avx512: "true"` of machines that people have labelled so."""
-        known = frozenset().union(*_DEVICES.values())
+        known = frozenset({"gpu"}).union(*_DEVICES.values())
         return {f"streamflow/{name}": "true" for name in self.capabilities if name not in known}
 
 

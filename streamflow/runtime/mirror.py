@@ -151,10 +151,10 @@ class _Session:
             self._consumer.assign(places)
             mirror = self._mirror
             starts = await starts_of(self._consumer, mirror.target, mirror.identity, mirror.origin, places)
-            for tp, offset in starts.items():
+            for tp, (offset, complete_at) in starts.items():
                 self._consumer.seek(tp, offset)
-                self._figures.setdefault(tp, PartitionFigures())
-            self._positions = starts
+                self._figures.setdefault(tp, PartitionFigures(complete_at=complete_at or time.time()))
+                self._positions[tp] = offset
             while True:
                 found = await drain.next_batches(self._consumer, _FETCH_S)
                 await self._copy(topics, {tp: (deque(batches), end) for tp, (batches, end) in found.items()})
@@ -188,7 +188,8 @@ class _Session:
 
             await asyncio.gather(*(fill_partition(tp, groups) for tp, groups in parts.items()))
 
-        offsets = {tp: OffsetAndMetadata(self._positions[tp], "") for tp in places}
+        known = {tp: f"{self._figures[tp].complete_at:.3f}" for tp in places}
+        offsets = {tp: OffsetAndMetadata(self._positions[tp], said) for tp, said in known.items()}
         await self._producer.transact(fill, (self._mirror.identity, offsets))
         if self._producer.is_spent:
             raise BrokerUnavailable("a call of the producer was repeated: it is initialised anew")

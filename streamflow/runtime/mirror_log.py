@@ -18,12 +18,15 @@ log = logging.getLogger(__name__)
 MIRRORED = "sf-mirrored"
 #: Offsets that are looked through from the end for the last copy, first; ten times as many each time.
 _TAIL = 100
+#: Offsets before and behind a position: more than regions are behind each other while they are level.
+_NEAR = 1_000
 
 
 async def starts_of(
     consumer: AIOKafkaConsumer, target: Settings, group: str, origin: str, places: list[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Where a mirror goes on in each partition of the source: behind what was copied.
+) -> dict[TopicPartition, tuple[int, float | None]]:
+    """Where a mirror goes on in each partition of the source, behind what was copied; and what its positions say of the
+    time until which all was here, Unix time in s.
 
     Positions that the broker has forgotten are found again in the last copy. Raises StateMismatch when the source
     ends before that, KafkaError, BrokerUnavailable.
@@ -33,7 +36,7 @@ async def starts_of(
     except KafkaError as error:
         raise BrokerUnavailable(f"the positions of {group} cannot be read: {error!r}") from error
     first, last = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    starts: dict[TopicPartition, int] = {}
+    starts: dict[TopicPartition, tuple[int, float | None]] = {}
     for tp in places:
         found = committed.get(tp)
         offset = await behind_last_copy(target, origin, tp) if found is None else found.offset
@@ -44,7 +47,7 @@ async def starts_of(
             )
         if 0 < offset < first[tp]:
             log.error("%s/%s: records %s to %s are gone by retention before they were copied", *tp, offset, first[tp])
-        starts[tp] = max(offset, first[tp])
+        starts[tp] = max(offset, first[tp]), float(found.metadata) if found and found.metadata else None
     return starts
 
 
@@ -81,6 +84,30 @@ async def translate(target: Settings, origin: str, topic: str, partition: int, o
         return low
 
 
+async def copies(target: Settings, origin: str, topic: str, partition: int, offsets: frozenset[int]) -> frozenset[int]:
+    """Where copies of these offsets of the origin are here. Raises BrokerUnavailable."""
+    found: set[int] = set()
+    if offsets:
+        start = await translate(target, origin, topic, partition, min(offsets))
+        async with CommittedLog(target, topic, partition) as here:
+            async for record in here.records(start):
+                offset = born_at(record, origin)
+                if offset in offsets:
+                    found.add(record.offset)
+                if offset is not None and offset >= max(offsets):
+                    break
+    return frozenset(found)
+
+
+async def has_others(target: Settings, origin: str, topic: str, partition: int, position: int) -> bool:
+    """Whether records that are no copies from the origin lie near a position here. Raises BrokerUnavailable."""
+    async with CommittedLog(target, topic, partition) as here:
+        async for record in here.records(position - _NEAR, position + _NEAR):
+            if born_at(record, origin) is None:
+                return True
+    return False
+
+
 async def _first_copy(found: CommittedLog, origin: str, start: int) -> tuple[int, int] | None:
     async for record in found.records(start):
         offset = born_at(record, origin)
@@ -92,7 +119,7 @@ async def _first_copy(found: CommittedLog, origin: str, start: int) -> tuple[int
 def born_at(record: Record, origin: str) -> int | None:
     """The offset of a copy in its origin, None for what was born here or elsewhere."""
     for name, value in record.headers:
-        if name == MIRRORED:
+        if name == MIRRORED and value is not None:
             region, _, offset = value.decode(errors="replace").rpartition("/")
             return int(offset) if region == origin and offset.isdecimal() else None
     return None

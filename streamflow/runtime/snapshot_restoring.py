@@ -9,11 +9,13 @@ The run begins exactly where the snapshot was: what came to the sources since is
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -27,12 +29,12 @@ from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.plan import EntryKind, Plan
 from streamflow.plan.runs import into_run
 from streamflow.plan.topics import RECORD_MAX_BYTES
-from streamflow.runtime.connection import connection
+from streamflow.runtime.connection import connection, unavailable
 from streamflow.runtime.group_offsets import committed_offsets
 from streamflow.runtime.hooks.drain import MARK
 from streamflow.runtime.hooks.ending import disconnect
 from streamflow.runtime.mirror import Mirror
-from streamflow.runtime.mirror_log import translate
+from streamflow.runtime.mirror_log import copies, has_others, translate
 from streamflow.runtime.reset import find
 from streamflow.runtime.runs import RunRecord, commit_offsets, group_of, write_record
 from streamflow.runtime.snapshot_store import SnapshotStore
@@ -49,7 +51,8 @@ async def restore(plan: Plan, settings: Settings, snapshot: str, run: str, origi
     """Make run `run` of a topology, which goes on from a snapshot when it is started.
 
     plan: the live one. origin: region that the snapshot was taken in, when that was another: its offsets are found here
-    in what a mirror has copied. Raises UserError, StateMismatch, TopicError, BrokerUnavailable, ObjectsUnreachable.
+    in what a mirror has copied. Raises UserError, StateMismatch, TopicError, BrokerUnavailable, KafkaRefusal,
+    ObjectsUnreachable.
     """
     store = SnapshotStore(settings.snapshots_url, plan.topology)
     manifest, target = await store.manifest(snapshot), into_run(plan, run)
@@ -59,21 +62,21 @@ async def restore(plan: Plan, settings: Settings, snapshot: str, run: str, origi
             f"run {target.identity} is there already: take another name, or `streamflow reset --into {run}`"
         )
     sources = await _sources(plan, settings, manifest, origin)
+    found = await _as_here(settings, manifest, sources, origin) if origin else manifest
     group = group_of(target, settings)
-    await commit_offsets(
-        settings, group, {TopicPartition(*p): OffsetAndMetadata(o, RESTORING) for p, o in sources.items()}
-    )
-    counts = await ensure_topics(target, settings)
-    for stage in target.stages:
-        has, had = counts[stage.input_topics[0]], sum(each.stage == stage.name for each in manifest.tasks)
-        if has != had:
-            raise StateMismatch(f"{stage.name} has {has} partitions, and had {had} in the snapshot: it does not fit")
     try:
-        committed = await _write(plan, target, settings, store, manifest, sources)
+        torn = {TopicPartition(*place): OffsetAndMetadata(offset, RESTORING) for place, offset in sources.items()}
+        await commit_offsets(settings, group, torn)
+        counts = await ensure_topics(target, settings)
+        for stage in target.stages:
+            has, had = counts[stage.input_topics[0]], sum(each.stage == stage.name for each in manifest.tasks)
+            if has != had:
+                raise StateMismatch(f"{stage.name} has {has} partitions, in the snapshot {had}: it does not fit")
+        await commit_offsets(settings, group, await _write(plan, target, settings, store, found, sources))
+        record = RunRecord(f"snapshot {manifest.id}", int(time.time() * 1_000), sources, {})
+        await write_record(target, settings, record)
     except KafkaError as error:
-        raise BrokerUnavailable(f"{target.identity} cannot be written: {error!r}") from error
-    await commit_offsets(settings, group, committed)
-    await write_record(target, settings, RunRecord(f"snapshot {manifest.id}", int(time.time() * 1_000), sources, {}))
+        raise await unavailable(settings, error) from error
     return manifest
 
 
@@ -121,7 +124,27 @@ async def _sources(plan: Plan, settings: Settings, manifest: Manifest, origin: s
         raise UserError(
             f"the mirror of {origin} has not come as far as the snapshot in {', '.join(behind)}: wait for it"
         )
-    return {place: await translate(settings, origin, *place, offset) for place, offset in found.items()}
+    here = {place: await translate(settings, origin, *place, offset) for place, offset in found.items()}
+    mixed = [f"{t}/{p}" for (t, p), offset in here.items() if await has_others(settings, origin, t, p, offset)]
+    if mixed:
+        raise UserError(
+            f"{', '.join(mixed)} took other events than those of {origin} when the snapshot was taken, and nothing "
+            f"says which of them are in it: restore it in {origin}"
+        )
+    return here
+
+
+async def _as_here(settings: Settings, manifest: Manifest, sources: Collection[Place], origin: str) -> Manifest:
+    """The manifest of another region with the offsets that are done behind positions of sources as they are here."""
+    tasks = []
+    for task in manifest.tasks:
+        progress = Progress.decode(task.progress)
+        for number, (each, entry) in enumerate(zip(task.inputs, progress.entries, strict=False)):
+            if entry.overtaken and (each.topic, task.partition) in sources:
+                done = await copies(settings, origin, each.topic, task.partition, entry.overtaken)
+                progress = _moved(progress, number, done)
+        tasks.append(msgspec.structs.replace(task, progress=progress.encode() if task.progress else ""))
+    return msgspec.structs.replace(manifest, tasks=tasks)
 
 
 async def _write(
@@ -150,10 +173,12 @@ async def _write(
                 place = stage.input_topics[number], kept.partition
                 positions[place] = sources.get(place, 0)
                 if place not in sources:
-                    done = progress.entries[number].overtaken if progress.entries else frozenset()
+                    known = progress.entries[number:]  # an input that came later is not in it yet
+                    done = known[0].overtaken if known else frozenset()
                     moved = await _write_parts(producer, store, manifest, *place, each.parts, done)
                     progress = _moved(progress, number, moved)
-            text = progress.encode() if kept.progress else ""
+            # Another life: what a worker still has of an earlier restore under this name is not this state.
+            text = replace(progress, life=secrets.token_hex(4)).encode() if kept.progress else ""
             committed |= {
                 TopicPartition(*place): OffsetAndMetadata(offset, text) for place, offset in positions.items()
             }

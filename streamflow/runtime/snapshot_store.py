@@ -1,6 +1,7 @@
 """Where snapshots lie: an object store, or a folder that workers share."""
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from streamflow.checkpoint.snapshot import Kept, Manifest, Part, decode_part, encode_part
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _SETTING = "STREAMFLOW_SNAPSHOTS_URL"
 _REPETITIONS = 5
 _MANIFEST = "manifest.json"
+_ID = re.compile(r"\d{8}T\d{9}Z")
 
 
 class SnapshotStore:
@@ -38,7 +40,7 @@ class SnapshotStore:
 
     async def manifest(self, snapshot: str) -> Manifest:
         """Raises UserError when there is no such snapshot, StateMismatch when it is of another release."""
-        found = await self._manifest(snapshot)
+        found = await self._manifest(snapshot) if _ID.fullmatch(snapshot) else None
         if found is None:
             raise UserError(f"there is no snapshot {snapshot} of {self._topology} in {self._url}")
         return found

@@ -7,7 +7,7 @@ Kafka, by one worker, in parts of 4 MiB; memory: one part and one fetch.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer
@@ -43,21 +43,22 @@ Place = tuple[str, int]
 
 
 async def take(
-    plan: Plan, settings: Settings, control: Callable[[], Control], counts: Mapping[str, int], actor: str
+    plan: Plan, settings: Settings, control: Callable[[], Awaitable[Control]], counts: Mapping[str, int], actor: str
 ) -> Manifest:
-    """Keep the state of a topology. control: what the control topic says now; counts: partitions of every topic.
+    """Keep the state of a topology. control: what the control topic says by now; counts: partitions of every topic.
 
     Raises IllegalMove when it does not stand still all the while, UserError, BrokerUnavailable, ObjectsUnreachable.
     """
-    order = _held(plan, control())
+    said = await control()
+    order = _held(plan, said)
     store, at = SnapshotStore(settings.snapshots_url, plan.topology), datetime.now(UTC)
     taking = _Taking(plan, settings, store, at.strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z")
     tasks = [
-        await taking.task(stage, partition, control().committed(stage.name, partition))
+        await taking.task(stage, partition, said.committed(stage.name, partition))
         for stage in plan.stages
         for partition in range(counts[stage.input_topics[0]])
     ]
-    if _held(plan, control()) != order:
+    if _held(plan, await control()) != order:
         raise IllegalMove(
             f"{plan.identity} was ordered something else meanwhile: pause it, and take the snapshot again"
         )
@@ -80,6 +81,7 @@ class _Taking:
     def __init__(self, plan: Plan, settings: Settings, store: SnapshotStore, snapshot: str) -> None:
         self.id = snapshot
         self._plan, self._settings, self._store = plan, settings, store
+        self._of_run = f".{plan.run}" if plan.run else ""  # which topics of a run have behind those of the live one
         self._parts = 0
 
     async def task(self, stage: Stage, partition: int, committed: str) -> KeptTask:
@@ -90,7 +92,8 @@ class _Taking:
             offset = offsets[entry.topic, partition]
             is_outside = entry.kind is EntryKind.SOURCE
             parts = [] if is_outside else await self._keep(entry.topic, partition, offset)
-            inputs.append(KeptInput(entry.topic, offset, parts))
+            name = entry.topic if is_outside else entry.topic.removesuffix(self._of_run)
+            inputs.append(KeptInput(name, offset, parts))
         tables = [
             KeptTable(table.name, table.layout, await self._keep(table.changelog_topic, partition, 0))
             for table in stage.tables

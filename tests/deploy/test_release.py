@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamflow.deploy.needs import needs_of
+from streamflow.deploy.needs import Needs, needs_of
 from streamflow.deploy.release import FILES_MAX_BYTES, release_values, topology_binaries, topology_files
 from streamflow.deploy.resources import estimate_memory
 from streamflow.deploy.values import ChartValues
@@ -66,6 +66,8 @@ def test_what_nodes_require_becomes_devices_and_labels_of_machines(shop: Path) -
     assert values.node_selector == {"streamflow/avx512": "true"}
     assert values.settings["capabilities"] == "avx512,cuda"
     assert needs_of(plan, load_settings(), 4, 2).capabilities == ("avx512", "cuda"), "extras are the image's"
+    found = {names: Needs(0, 0, (), names).devices for names in (("gpu",), ("gpu", "rocm"), ("avx512",))}
+    assert [list(each) for each in found.values()] == [["nvidia.com/gpu"], ["amd.com/gpu"], []], "a GPU of either kind"
 
 
 def test_a_single_file_gets_the_name_that_is_looked_for(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """How records of a snapshot are written again: workers must see of them what they saw."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streamflow.checkpoint.snapshot import Kept
+from streamflow.errors import UserError
 from streamflow.model.chunk import Chunk
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.snapshot_restoring import batches
+from streamflow.runtime.snapshot_store import SnapshotStore
 
 _FOLLOWED = (("sf-correlation", b"id"),)
 _RETURNED = (*_FOLLOWED, ("sf-time", b"70"), ("sf-parked", b"s/1/k"))
@@ -55,3 +60,10 @@ def test_what_lay_between_stages_is_read_again_as_it_was() -> None:
 def test_rows_of_a_table_are_one_batch() -> None:
     rows: list[Kept] = [(offset, b"k", b'{"a": 1}', ()) for offset in range(9)]
     assert list(batches(rows)) == [rows]
+
+
+@pytest.mark.parametrize("name", ["20260131T100000000Z", "..", ".", "x\0y", "x" * 5_000])
+def test_what_is_no_snapshot_is_not_looked_for_elsewhere(tmp_path: Path, name: str) -> None:
+    store = SnapshotStore(f"file://{tmp_path}", "t")
+    with pytest.raises(UserError, match="there is no snapshot"):
+        asyncio.run(store.manifest(name))

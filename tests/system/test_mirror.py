@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaProducer
 
 from streamflow.runtime.committed_log import CommittedLog
 from streamflow.runtime.embedded.broker import EmbeddedBroker
-from streamflow.runtime.mirror_log import MIRRORED, behind_last_copy, translate
+from streamflow.runtime.group_offsets import committed_offsets
+from streamflow.runtime.mirror_log import MIRRORED, behind_last_copy, born_at, copies, has_others, translate
 from streamflow.settings.settings import load_settings
 from tests.ports import free_port
 from tests.system.test_worker import Product
@@ -134,12 +135,14 @@ def _until_copying(mirror: Mirror) -> None:
 
 def _until_level(mirror: Mirror) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 60
-    while mirror.lags() != [0.0] * _PARTITIONS:
-        assert time.monotonic() < deadline, mirror.lags()
+    while True:
+        lags = mirror.lags()
+        if lags == [0.0] * _PARTITIONS:  # as of its last look
+            code, found = mirror.status()
+            if code == 0:
+                return found
+        assert time.monotonic() < deadline, lags
         time.sleep(0.1)
-    code, found = mirror.status()
-    assert code == 0, found
-    return found
 
 
 def _totals(product: Product) -> list[Any]:
@@ -151,7 +154,7 @@ def test_what_is_published_in_one_region_is_once_in_both_and_so_are_the_results(
     kafka: str, other_kafka: str, tmp_path: Path, unique: str
 ) -> None:
     topic = f"{unique}.sales"
-    regions = {"eu": kafka, "us": other_kafka}
+    regions, began = {"eu": kafka, "us": other_kafka}, time.time()
     products = {}
     for region, brokers in regions.items():
         (tmp_path / region).mkdir()
@@ -193,7 +196,7 @@ def test_what_is_published_in_one_region_is_once_in_both_and_so_are_the_results(
             tables = {region: _totals(product) for region, product in products.items()}
         assert tables["eu"] == tables["us"]
         assert sum(row[2] for row in tables["eu"]) == expected
-        asyncio.run(_check_positions(settings, topic, europe[0, False]))
+        asyncio.run(_check_positions(settings, topic, europe[0, False], began))
     finally:
         for mirror in mirrors.values():
             mirror.kill()
@@ -201,11 +204,14 @@ def test_what_is_published_in_one_region_is_once_in_both_and_so_are_the_results(
             product.kill()
 
 
-async def _check_positions(settings: Any, topic: str, born: list[tuple[Any, ...]]) -> None:
+async def _check_positions(settings: Any, topic: str, born: list[tuple[Any, ...]], began: float) -> None:
     """An offset of the origin is found here, and where to go on when the broker has forgotten the positions."""
     from aiokafka.structs import TopicPartition
 
-    assert await behind_last_copy(settings, "eu", TopicPartition(topic, 0)) == born[-1][0] + 1
+    place = TopicPartition(topic, 0)
+    committed = (await committed_offsets(settings, f"{settings.application}.mirror.eu", [place]))[place]
+    assert began < float(committed.metadata) < time.time(), "until when all was here, for the mirror that is next"
+    assert await behind_last_copy(settings, "eu", place) == born[-1][0] + 1
     assert await behind_last_copy(settings, "asia", TopicPartition(topic, 0)) == 0
     async with CommittedLog(settings, topic) as log:
         for row in (born[0], born[len(born) // 2], born[-1]):
@@ -217,3 +223,9 @@ async def _check_positions(settings: Any, topic: str, born: list[tuple[Any, ...]
             else:
                 raise AssertionError(row)
     assert await translate(settings, "eu", topic, 0, born[-1][0] + 1) > position
+    wanted = frozenset(row[0] for row in born[3:900:7])
+    here = await copies(settings, "eu", topic, 0, wanted | {born[-1][0] + 1})
+    async with CommittedLog(settings, topic) as log:
+        found = {record.offset: born_at(record, "eu") async for record in log.records()}
+    assert here == {offset for offset, there in found.items() if there in wanted}
+    assert await has_others(settings, "eu", topic, 0, position), "what was published here"
