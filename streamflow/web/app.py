@@ -53,6 +53,7 @@ from streamflow.web.profiling import profiling_routes
 from streamflow.web.publishing import Publishing, publishing_routes
 from streamflow.web.refused_requests import CountRefused, RefusedRequests
 from streamflow.web.snapshots import snapshot_routes
+from streamflow.web.socket_protocol import AnsweredHandshakes
 from streamflow.web.tables import table_routes
 from streamflow.web.why import why_routes
 
@@ -303,7 +304,7 @@ class HttpServer:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
             http=BoundedHttp,
-            ws="websockets-sansio",
+            ws=AnsweredHandshakes,
             ws_max_size=MESSAGE_MAX_BYTES,
             ws_ping_interval=PING_S,
             ws_ping_timeout=PING_S,

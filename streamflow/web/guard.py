@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streamflow.errors import ErrorClass
 from streamflow.web.access import ANONYMOUS, PUBLIC, WORKER, Caller
 from streamflow.web.identity import Access, unauthorized
 from streamflow.web.limits import TokenBucket
@@ -135,7 +136,8 @@ def _refuse_foreign_pages(connection: HTTPConnection, access: Access) -> None:
     server = connection.scope.get("server")
     closed = access.is_open and not access.is_exposed
     if closed and server is not None and is_loopback(str(server[0])) and not is_loopback(_name(host)):
-        raise Refusal(421, "foreign_host", "ask for it by a name of this machine: 127.0.0.1 or localhost")
+        detail = "ask for it by a name of this machine: 127.0.0.1 or localhost"
+        raise Refusal(421, "foreign_host", detail, error_class=ErrorClass.USER)
 
 
 def _name(host: str) -> str:

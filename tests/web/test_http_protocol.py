@@ -17,6 +17,11 @@ _LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 #: Every client in Java asks so.
 _H2C = _PUBLISH.replace(b"Host", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nHost")
 
+_SOCKET = (
+    b"GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
 
 @asynccontextmanager
 async def _connected(worker: StoredWorker) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -37,8 +42,11 @@ async def _connected(worker: StoredWorker) -> AsyncIterator[tuple[asyncio.Stream
         ([_PUBLISH + _PUBLISH.replace(b"Content", b"Transfer-Encoding: chunked\r\nContent")], [200], 1),
         ([_LAST.replace(b"Connection: close", b"X: y") * 300], [200] * (1 + PIPELINED_MAX), 0),
         ([b"what is this?\r\n\r\n"], [400], 0),
+        ([_SOCKET.replace(b"GET", b"POST")], [400], 0),
+        ([_SOCKET.replace(b"Host", b"X: y\r\n" * 200 + b"Host")], [400], 0),
+        ([_SOCKET.replace(b"Key", b"Kay")], [400], 0),
     ],
-    ids=["h2c", "trailers", "junk behind", "smuggled", "pipelined", "junk"],
+    ids=["h2c", "trailers", "junk behind", "smuggled", "pipelined", "junk", "posted", "many headers", "no key"],
 )
 def test_each_request_is_answered_as_what_it_is(said: list[bytes], statuses: list[int], count: int) -> None:
     async def main() -> None:
