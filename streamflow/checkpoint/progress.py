@@ -9,11 +9,14 @@ some 400 upstream producers fit; more are compressed.
                                         entry of a repartition topic: one mark per producer, "," between, "!" = idle
                                         "=" and how far its data came, once some of it has ended
                                         "^" and offsets that are done behind the position, if any
+                                        of a level: a check of its name and "&" before it, as levels come and go
+    …$<life>                            which life of the group this is: a reset begins another
     …@<node>=<version>,…                versions of models in use, of each node that asks for the latest; without
                                         names, as older releases wrote it: in the order of these nodes
     …#<count>,<count>…                  bounded runs only: what the report counts (engine/counters.py), "" is 0
     2;<watermark>;…~<closing>           while windows are being closed in slices (ClosingProgress)
     3;<watermark>;…                     where rows have overtaken others, both also being closed and not
+    5;<watermark>;…                     where there are levels, any of these
     4;<zlib as base64>                  any of these, where it would be too long otherwise: marks are much alike
 """
 
@@ -48,13 +51,14 @@ class EntryProgress:
     """One input of a task. Sources have `high_ms`, repartition topics `marks` in order of producer number.
 
     overtaken: offsets behind the position whose rows are done, within a span of OVERTAKEN_SPAN. data_ms: the greatest
-    watermark before the end; NO_TIME before there is one.
+    watermark before the end; NO_TIME before there is one. level: of a level the check of its name, 0 of others.
     """
 
     high_ms: int = NO_TIME
     marks: tuple[ProducerMark, ...] = ()
     overtaken: frozenset[int] = frozenset()
     data_ms: int = NO_TIME
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ class ClosingProgress:
 class Progress:
     """Watermark of a task in ms, what each of its entries has seen, the counts of a bounded run (else none), and which
     versions of models are in use as (node, version), the node "" where an older release wrote it (else none).
-    closing: what goes on between this watermark and the next one.
+    closing: what goes on between this watermark and the next one. life: made up at random with the first checkpoint, so
+    that state from before a reset is known; "" where an older release wrote it.
     """
 
     watermark_ms: int = NO_TIME
@@ -85,6 +90,7 @@ class Progress:
     counts: tuple[int, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     closing: ClosingProgress | None = None
+    life: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -94,6 +100,7 @@ class Progress:
     def encode(self) -> str:
         """The metadata string. Raises StateMismatch beyond 4,096 bytes (too many upstream producers)."""
         version = "3" if any(entry.overtaken for entry in self.entries) else "1" if self.closing is None else "2"
+        version = "5" if any(entry.level for entry in self.entries) else version
         parts = [version, _time(self.watermark_ms, 0)]
         base = self.watermark_ms if self.watermark_ms != NO_TIME else 0
         for entry in self.entries:
@@ -104,7 +111,11 @@ class Progress:
             if entry.data_ms != NO_TIME:
                 parts[-1] += f"={_time(entry.data_ms, 0)}"
             parts[-1] += _bits(entry.overtaken)
+            if entry.level:
+                parts[-1] = f"{_time(entry.level, 0)}&{parts[-1]}"
         text = ";".join(parts)
+        if self.life:
+            text += f"${self.life}"
         if self.versions:
             text += "@" + ",".join(f"{node}={version}" if node else version for node, version in self.versions)
         if self.counts:
@@ -133,13 +144,14 @@ class Progress:
             text, _, closing = text.rpartition("~")
         text, mark, counts = text.partition("#")
         text, _, versions = text.partition("@")
+        text, _, life = text.partition("$")
         version, watermark, *entries = text.split(";")
         if text == RESTORING:
             raise StateMismatch(
                 "a restore of a snapshot did not get to its end: `streamflow reset` this run, restore anew"
             )
-        if version not in ("1", "2", "3"):
-            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 4")
+        if version not in ("1", "2", "3", "5"):
+            raise StateMismatch(f"offset metadata has version {version!r}, this release reads versions 1 to 5")
         watermark_ms = _parse(watermark, 0)
         base = watermark_ms if watermark_ms != NO_TIME else 0
         numbers = tuple(int(count or "0", 36) for count in counts.split(",")) if mark else ()
@@ -149,6 +161,7 @@ class Progress:
             numbers,
             tuple(_version(each) for each in versions.split(",")) if versions else (),
             _closing(closing),
+            life,
         )
 
 
@@ -165,13 +178,14 @@ def _closing(text: str) -> ClosingProgress | None:
 
 
 def _entry(text: str, base: int) -> EntryProgress:
+    level, _, text = text.rpartition("&")
     text, _, bits = text.partition("^")
     text, _, data = text.partition("=")
-    data_ms = _parse(data or "_", 0)
+    data_ms, check = _parse(data or "_", 0), int(level or "0", 36)
     if not text.endswith(","):
-        return EntryProgress(high_ms=_parse(text, base), overtaken=_offsets(bits), data_ms=data_ms)
+        return EntryProgress(_parse(text, base), (), _offsets(bits), data_ms, check)
     marks = (ProducerMark(_parse(mark.rstrip("!"), base), mark.endswith("!")) for mark in text[:-1].split(","))
-    return EntryProgress(marks=tuple(marks), overtaken=_offsets(bits), data_ms=data_ms)
+    return EntryProgress(NO_TIME, tuple(marks), _offsets(bits), data_ms, check)
 
 
 def _bits(offsets: frozenset[int]) -> str:

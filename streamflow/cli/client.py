@@ -22,6 +22,8 @@ URL = "http://127.0.0.1:8080"
 BATCH_EVENTS, BATCH_BYTES = 1_000, 1 << 20
 #: How long a worker that asks for patience gets it.
 _PATIENCE_S = 60.0
+#: Of an answer that is no worker's.
+_SAID_CHARS = 300
 
 
 def publish(
@@ -158,10 +160,23 @@ def ask(client: httpx.Client, path: str, parameters: dict[str, str], body: bytes
     except httpx.HTTPError as error:
         error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
-    answer: dict[str, Any] = response.json()
+    answer = answer_of(response)
     if response.status_code >= 400 and "accepted" not in answer:
         said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)
+        raise typer.Exit(EXIT_FAILED)
+    return answer
+
+
+def answer_of(response: httpx.Response) -> dict[str, Any]:
+    """What a worker answered. Others, such as a proxy before it, answer otherwise, which ends the command with 1."""
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        said = f"{response.url} is no worker's: status {response.status_code}, {response.text[:_SAID_CHARS]!r}"
+        error_console.print(f"[red]✗[/] {plain(said)}", highlight=False)
         raise typer.Exit(EXIT_FAILED)
     return answer
 
@@ -186,7 +201,7 @@ def request(
     except httpx.HTTPError as error:
         error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
-    answer: dict[str, Any] = response.json()
+    answer = answer_of(response)
     if response.status_code >= 400:
         said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)

@@ -4,6 +4,7 @@ import getpass
 import time
 from typing import Annotated, Any
 
+import httpx
 import typer
 
 from streamflow.cli.client import URL, Url, ask, post
@@ -74,18 +75,36 @@ def state(topology: Topology, url: Url = URL, as_json: AsJson = False) -> None:
 
 
 def _order(verb: str, topology: str, reason: str, actor: str | None, wait_s: float, url: str, *, as_json: bool) -> None:
-    deadline = time.monotonic() + wait_s
-    body = {"actor": getpass.getuser() if actor is None else actor, "reason": reason}
-    path = f"/v1/topologies/{topology}"
     with refusals(), connect(url, 60) as client:
-        _, answer = post(client, f"{path}/{verb}", {"timeout_ms": str(int(min(_STEP_S, wait_s) * 1_000))}, body)
-        version = answer["version"]
-        while answer["waiting_for"] and answer["version"] == version and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
-            answer = ask(client, f"{path}/state", {})
+        answer = ordered(client, verb, topology, reason, wait_s, actor=actor)
     _show(topology, answer, as_json=as_json)
     if answer["waiting_for"] and wait_s > 0:
         raise typer.Exit(EXIT_FAILED)
+
+
+def ordered(
+    client: httpx.Client,
+    verb: str,
+    topology: str,
+    reason: str,
+    wait_s: float,
+    *,
+    actor: str | None = None,
+    version: int | None = None,
+) -> dict[str, Any]:
+    """Give an order and wait until it is obeyed, or the time is over; how it stands then. A refusal ends the command.
+
+    version: of the order that it is based on, if it is to be refused when another one came since.
+    """
+    deadline = time.monotonic() + wait_s
+    body = {"actor": getpass.getuser() if actor is None else actor, "reason": reason, "version": version}
+    path = f"/v1/topologies/{topology}"
+    _, answer = post(client, f"{path}/{verb}", {"timeout_ms": str(int(min(_STEP_S, wait_s) * 1_000))}, body)
+    given = answer["version"]
+    while answer["waiting_for"] and answer["version"] == given and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        answer = ask(client, f"{path}/state", {})
+    return answer
 
 
 def _show(topology: str, answer: dict[str, Any], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import httpx
 import typer
 from rich.progress import Progress
 
-from streamflow.cli.client import URL, Url
+from streamflow.cli.client import URL, Url, answer_of
 from streamflow.cli.connect import connect
 from streamflow.cli.show import EXIT_FAILED, AsJson, console, error_console, plain, print_json, print_table, text
 from streamflow.query.why_text import moment
@@ -178,7 +178,7 @@ def _ask(
         remedy = "repeat the command: what is done is not done again"
         error_console.print(f"[red]✗[/] {client.base_url} does not answer: {error}; {remedy}", highlight=False)
         raise typer.Exit(EXIT_FAILED) from error
-    answer: dict[str, Any] = response.json()
+    answer = answer_of(response)
     if response.status_code >= 400:
         said = plain(f"{answer.get('title')}: {answer.get('detail')}")
         error_console.print(f"[red]✗[/] {said}", highlight=False)

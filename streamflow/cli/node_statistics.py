@@ -25,7 +25,8 @@ class NodeStatistics:
         self._calls = calls
         self._worked: dict[str, tuple[int, float]] = {}
         self._committed_s: dict[str, float] = {}
-        self._last: dict[tuple[str, str], tuple[int, float | None]] = {}
+        #: (stage, node) to rows that are told, when they were committed, and when it was asked last.
+        self._last: dict[tuple[str, str], tuple[int, float | None, float]] = {}
 
     def worked(self, stage: str, count: int, took_s: float) -> None:
         """A task of a stage has worked on so many records."""
@@ -40,10 +41,11 @@ class NodeStatistics:
     def last_s(self, stage: str, node: str, rows_in: int) -> float | None:
         """Unix time of the last commit that had rows of a node, known by those that have come since it was asked last;
         None before the first."""
-        known, last_s = self._last.get((stage, node), (0, None))
-        if rows_in != known and stage in self._committed_s:
-            last_s = self._committed_s[stage]
-            self._last[stage, node] = rows_in, last_s
+        known, last_s, asked_s = self._last.get((stage, node), (0, None, 0.0))
+        committed_s = self._committed_s.get(stage, 0.0)
+        if rows_in > known and committed_s > asked_s:  # else they are on their way: the next time tells
+            known, last_s = rows_in, committed_s
+        self._last[stage, node] = min(known, rows_in), last_s, time.time()
         return last_s
 
     def latency_s(self, stage: str, node: str) -> float | None:

@@ -15,6 +15,8 @@ snapshots = typer.Typer(help="Snapshots: the state of a topology, kept and resto
 Topology = Annotated[str, typer.Argument(help="name of the topology")]
 #: Gigabytes take minutes.
 _PATIENCE_S = 3_600
+#: How long all tasks are waited for, to pause and to go on.
+_PAUSE_S = 60.0
 
 
 @snapshots.command("list")
@@ -40,17 +42,20 @@ def take(
     as_json: AsJson = False,
 ) -> None:
     """Keep the state of a topology that is paused or stopped."""
-    if pause:
-        with refusals(), connect(url) as client:
-            pause = ask(client, f"/v1/topologies/{topology}/state", {})["wish"] == Wish.RUN  # else others hold it
-    try:
-        if pause:
-            control.pause(topology, "a snapshot is taken", None, 60.0, url)
-        with refusals(), connect(url, _PATIENCE_S) as client:
-            _, answer = post(client, f"/v1/topologies/{topology}/snapshots", {}, {})
-    finally:
-        if pause:
-            control.resume(topology, "the snapshot is taken", None, 60.0, url)
+    path, why = f"/v1/topologies/{topology}", "a snapshot is taken"
+    with refusals(), connect(url, _PATIENCE_S) as client:
+        paused: int | None = None  # version of the order, if it came from here
+        standing = ask(client, f"{path}/state", {})
+        if pause and standing["wish"] == Wish.RUN:
+            standing = control.ordered(client, "pause", topology, why, 0, version=standing["version"])
+            paused = standing["version"] if standing["wish"] == Wish.PAUSE else None
+        try:
+            if paused is not None:
+                control.ordered(client, "pause", topology, why, _PAUSE_S, version=paused)
+            _, answer = post(client, f"{path}/snapshots", {}, {})
+        finally:
+            if paused is not None:
+                control.ordered(client, "resume", topology, "the snapshot is taken", _PAUSE_S, version=paused)
     print_json(answer) if as_json else console.print(f"{answer['id']}: {answer['records']} records", highlight=False)
 
 

@@ -28,10 +28,13 @@ class Moments:
         heapq.heapify(self._due)
 
     def take(self, now_ms: int, most: int) -> list[tuple[int, int]]:
-        """(moment, row) of what is due and was not taken, the first ones first, so many at most."""
+        """(moment, row) of what is due and was not taken, the first ones first, so many at most, and those of the last
+        one's moment: who goes on begins behind it."""
         found: list[tuple[int, int]] = []
-        while self._due and self._due[0][0] <= now_ms and len(found) < most:
+        while self._due and self._due[0][0] <= now_ms:
             moment, row = self._due[0]
+            if len(found) >= most and moment > found[-1][0]:
+                break
             found.append((moment, row))
             heapq.heapreplace(self._due, (self._next(row, now_ms, moment), row))
         return found

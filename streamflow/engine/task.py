@@ -97,7 +97,7 @@ class Task(Failing):
         self._ending: Ending | None = None
         self._counts = progress.counts
         self._clocks = resume_clocks(program.plan, program.stage, progress, partition_counts, now_ms)
-        self._resumed = progress.closing
+        self._resumed, self._life = progress.closing, progress.life
         self._slice = self._parked = None
         self._parking: dict[int, ParkedInput] = {}
         self._stopped: int | None = None  # place in the chunk of the value before which work stopped
@@ -487,7 +487,7 @@ class Task(Failing):
     def _progress(self, watermark_ms: int) -> Progress:
         counts = () if self._ending is None else self.counters.flat()
         entries = tuple(clock.progress() for clock in self._clocks)
-        return Progress(watermark_ms, entries, counts, self.scorers.versions, self._tables.progress)
+        return Progress(watermark_ms, entries, counts, self.scorers.versions, self._tables.progress, self._life)
 
     def _take_tables(self, watermark_ms: int) -> list[TableChanges]:
         # Retention counts from the last event's time: the end of a bounded run lets nothing go.

@@ -30,6 +30,7 @@ distance of `idle_after` and in steps of it, so that a partition gives at most o
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from streamflow.checkpoint.progress import END_OF_TIME, NO_TIME, EntryProgress, ProducerMark, Progress
 from streamflow.errors import StateMismatch
@@ -155,7 +156,13 @@ class EntryClock:
         silent = ProducerMark(NO_TIME)
         marks = tuple(silent if mark is None else mark for mark in self.marks)
         ended = self.high_ms >= END_OF_TIME or any(mark.watermark_ms >= END_OF_TIME for mark in marks)
-        return EntryProgress(self.high_ms, marks, frozenset(self.overtaken), self.data_ms if ended else NO_TIME)
+        data_ms = self.data_ms if ended else NO_TIME
+        return EntryProgress(self.high_ms, marks, frozenset(self.overtaken), data_ms, _level_check(self.entry))
+
+
+def _level_check(entry: Entry) -> int:
+    """Of the name of a level's entry, the same in every run; 0 of others."""
+    return 1 + crc32(f"{entry.node}.{entry.level}".encode()) if entry.level else 0
 
 
 def resume_clocks(
@@ -163,11 +170,15 @@ def resume_clocks(
 ) -> list[EntryClock]:
     """The clocks of a task's entries; `partition_counts` of every topic of the plan.
 
-    A repartition topic is written by every task of one stage; that stage has one task per input partition.
+    A repartition topic is written by every task of one stage; that stage has one task per input partition. Levels are
+    known by their names, as their numbers change when one is added.
     """
     clocks = []
+    levels = {each.level: each for each in progress.entries if each.level}
     for number, entry in enumerate(stage.entries):
-        known = progress.entries[number] if number < len(progress.entries) else None
+        known = levels.get(_level_check(entry))
+        if not entry.level and number < len(progress.entries) and not progress.entries[number].level:
+            known = progress.entries[number]
         producers = 0
         if entry.kind is EntryKind.REPARTITION:
             producers = partition_counts[plan.stage(entry.producer_stage).entries[0].topic]

@@ -100,19 +100,17 @@ def mermaid(plan: Plan) -> str:
         lines += [f'    {_id(number, node.name)}["{node.name}<br/><i>{node.kind}</i>"]' for node in stage.nodes]
         lines += [f'    {_table_id(table)}[("{table.name}")]' for table in stage.tables]
         lines.append("  end")
-        entries = {entry.node: entry.topic for entry in stage.entries}
         for node in stage.nodes:
             for name in node.inputs:
-                start = topics[entries[name]] if name in entries else _id(number, name)
-                edges.append(f"  {start} --> {_id(number, node.name)}")
+                starts = [topics[entry.topic] for entry in stage.entries if entry.node == name] or [_id(number, name)]
+                edges += [f"  {start} --> {_id(number, node.name)}" for start in starts]
             if isinstance(node.operator, Lookup | Score):
                 asked = node.operator.table if isinstance(node.operator, Lookup) else node.operator.registry
                 edges.append(f"  {_global_id(asked)} -.- {_id(number, node.name)}")
             decisions = [entry.topic for entry in stage.entries if entry.decides == node.name]
             edges += [f"  {topics[each]} --> {_id(number, node.name)}" for each in decisions]
-            topic = _written(node)
-            if topic is not None:
-                edges.append(f"  {_id(number, node.name)} --> {topics[topic]}")
+            leaves = (_written(node), *(topic for _, topic in node.level_topics))
+            edges += [f"  {_id(number, node.name)} --> {topics[topic]}" for topic in leaves if topic is not None]
         for table in stage.tables:
             parking = [each.topic for each in stage.entries if table.node in (each.node, each.releases)]
             kept_by = [topics[each] for each in parking] or [_id(number, table.node)]

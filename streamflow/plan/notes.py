@@ -28,7 +28,7 @@ def _budget_note(budget: ErrorBudget) -> str:
 def _stage_notes(stage: Stage) -> Iterator[tuple[str, str]]:
     windows = any(isinstance(node.operator, Fold | Join | VersionLookup | Combine) for node in stage.nodes)
     for entry in stage.entries:
-        if entry.kind is EntryKind.SOURCE:
+        if entry.kind is EntryKind.SOURCE and not entry.level:
             yield from _source_notes(entry, bool(stage.tables), windows)
     held_ms = held_back_ms(stage.nodes)
     for node in stage.nodes:

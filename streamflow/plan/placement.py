@@ -40,7 +40,7 @@ class Placed:
     def shown(self) -> dict[str, Any]:
         """As data that JSON can carry."""
         requires = dict(self.stage.requires)
-        named = [(entry.node, "source") for entry in self.stage.entries if entry.kind == "source"]
+        named = [(name, "source") for name in self.stage.sources]
         named += [(node.name, node.kind) for node in self.stage.nodes]
         return {
             "stage": self.stage.name,

@@ -222,6 +222,11 @@ class Stage:
         return tuple(entry.topic for entry in self.entries)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of its sources; one with levels has several entries."""
+        return tuple(dict.fromkeys(entry.node for entry in self.entries if entry.kind is EntryKind.SOURCE))
+
+    @property
     def leveled(self) -> tuple[Entry, ...]:
         """Entries of nodes whose rows come by several levels."""
         nodes = {entry.node for entry in self.entries if entry.level}

@@ -29,7 +29,7 @@ from streamflow.bus.event_types import EventType
 from streamflow.bus.log import NO_EVENTS, EventLog
 from streamflow.bus.states import State, way
 from streamflow.errors import BrokerUnavailable
-from streamflow.plan.plan import EntryKind, Plan, Stage
+from streamflow.plan.plan import Plan, Stage
 from streamflow.runtime.connection import connection
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.hooks.ending import disconnect
@@ -126,7 +126,7 @@ class ControlTopic:
             old, new = stages[stage.name], now[stage.name]
             if old is new:
                 continue
-            for node in (*(entry.node for entry in stage.entries if entry.kind is EntryKind.SOURCE), *_names(stage)):
+            for node in (*stage.sources, *_names(stage)):
                 said = {"old": "" if old.is_final else old, "new": new, "reason": order.reason, "stage": stage.name}
                 moves = {"path": list(way(f"node {node}", old, new)), "worker": self._worker}
                 self._events.emit(

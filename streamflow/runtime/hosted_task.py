@@ -16,6 +16,7 @@ up to the bounds of `Pacing`. At most one transaction per task is open.
 import asyncio
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -166,7 +167,7 @@ class HostedTask:
             self.partition,
             store=opened.store,
             partition_counts=self._counts,
-            progress=opened.progress,
+            progress=_of_a_life(opened),
             now_ms=self._clock.wall_ms(),
             positions=opened.positions,
             tables=self._tables,
@@ -570,6 +571,12 @@ class HostedTask:
             except Exception:
                 said = "task %s: a node could not be closed; its state is safe"
                 log.exception(said, self.name, extra={"task": self.name})
+
+
+def _of_a_life(opened: OpenState) -> Progress:
+    """What was committed, or in at-least-once is in the store; the first checkpoint begins a life."""
+    life = opened.progress.life or Progress.decode(opened.meta.progress).life or secrets.token_hex(4)
+    return replace(opened.progress, life=life)
 
 
 def _first_at(chunk: Chunk, position: int) -> int:

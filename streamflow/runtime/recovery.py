@@ -1,13 +1,14 @@
 """Opens the state of a task: what the new owner does before it works.
 
     1. initialise the producer        the predecessor is fenced, its open transaction ended   (transaction.py)
-    2. open the store, read its meta  unreadable or of another format: deleted, rebuilt from the changelog;
-                                      open elsewhere: refused, and left alone
-    3. replay the changelog           [meta, end) with a consumer of its own, in read_committed, by position: control
+    2. read the committed offsets     stable now; with the progress in their metadata
+    3. open the store, read its meta  unreadable, of another format, or from before a reset: deleted, rebuilt from the
+                                      changelog; open elsewhere: refused, and left alone
+    4. replay the changelog           [meta, end) with a consumer of its own, in read_committed, by position: control
                                       records leave gaps, and an empty changelog is done at once; rows of another
                                       layout are refused (changelog.py)
-    4. read the committed offsets     stable now; with the progress in their metadata; compared with the store's
-    5. seek, resume                   (task_host.py)
+    5. compare the offsets with the store's
+    6. seek, resume                   (task_host.py)
 
 A store behind the changelog is normal. A store ahead of it, or of the committed offsets, means that topics or offsets
 were changed by somebody else: refused with StateMismatch, never guessed.
@@ -16,13 +17,14 @@ were changed by somebody else: refused with StateMismatch, never guessed.
 import logging
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamflow.checkpoint.progress import Progress
 from streamflow.errors import BrokerUnavailable, StateMismatch, StoreFailed
@@ -88,22 +90,25 @@ class Recovery:
     async def open(self, stage: Stage, partition: int, report: RestoreProgress) -> OpenState:
         """Store and positions of a task whose producer is initialised. Raises StateMismatch, StateInUse,
         BrokerUnavailable."""
-        store, meta = self._open_store(stage, partition)
+        try:
+            progress, positions = await self._positions(stage, partition)
+        except KafkaError as error:
+            raise BrokerUnavailable(f"{stage.name}/{partition} cannot be restored: {error!r}") from error
+        store, meta = self._open_store(stage, partition, progress.life)
         try:
             if stage.tables:
                 try:
-                    meta = await self._replay(store, meta, stage, partition, report)
+                    meta = await self._replay(store, meta, stage, partition, report, is_new=progress == Progress())
                 except _ChangelogTrimmed as error:
                     log.warning("the store of %s/%s is rebuilt: %s", stage.name, partition, error)
                     store.close()
                     shutil.rmtree(self._path(stage, partition), ignore_errors=True)
-                    store, meta = self._open_store(stage, partition)
-                    meta = await self._replay(store, meta, stage, partition, report)
+                    store, meta = self._open_store(stage, partition, progress.life)
+                    meta = await self._replay(store, meta, stage, partition, report, is_new=False)
                 except OtherLayout:
                     store.close()  # some of the rows may have reached it
                     shutil.rmtree(self._path(stage, partition), ignore_errors=True)
                     raise
-            progress, positions = await self._positions(stage, partition)
             progress, positions = self._reconciled(meta, progress, positions, stage)
         except KafkaError as error:
             store.close()
@@ -142,8 +147,8 @@ class Recovery:
     def _path(self, stage: Stage, partition: int) -> Path:
         return self._folder / f"{stage.name}.{partition}"
 
-    def _open_store(self, stage: Stage, partition: int) -> tuple[WriteBehindStore, StoreMeta]:
-        path = self._path(stage, partition)
+    def _open_store(self, stage: Stage, partition: int, life: str = "") -> tuple[WriteBehindStore, StoreMeta]:
+        path, at = self._path(stage, partition), (stage.name, partition)
         layouts = {table.name: table.layout for table in stage.tables}
         disk: RocksStore | None = None
         try:
@@ -153,6 +158,12 @@ class Recovery:
             if disk is not None:
                 disk.close()
             log.warning("the store of %s/%s is rebuilt from its changelog: %s", stage.name, partition, error)
+            shutil.rmtree(path, ignore_errors=True)
+            disk, meta = RocksStore.open(path, self._memory), None
+        before = "" if meta is None else Progress.decode(meta.progress).life
+        if life and before and life != before:
+            log.warning("the store of %s/%s is rebuilt from its changelog: it is from before a reset", *at)
+            disk.close()
             shutil.rmtree(path, ignore_errors=True)
             disk, meta = RocksStore.open(path, self._memory), None
         if meta is not None and dict(meta.layouts) != layouts:
@@ -175,13 +186,21 @@ class Recovery:
                 names = ", ".join(sorted(gone))
                 log.warning("the store of %s/%s is rebuilt: %s are gone", stage.name, partition, names)
                 shutil.rmtree(path, ignore_errors=True)
-                return self._open_store(stage, partition)
+                return self._open_store(stage, partition, life)
             meta = replace(meta, layouts=layouts)  # tables that are new begin with their changelogs
         store = WriteBehindStore(disk, lambda: time.monotonic() * 1_000)
-        return store, meta or StoreMeta(layouts=layouts)
+        # The life is noted at once: the task may move on before its first checkpoint here.
+        return store, meta or StoreMeta(layouts=layouts, progress=Progress(life=life).encode() if life else "")
 
     async def _replay(
-        self, store: WriteBehindStore, meta: StoreMeta, stage: Stage, partition: int, report: RestoreProgress
+        self,
+        store: WriteBehindStore,
+        meta: StoreMeta,
+        stage: Stage,
+        partition: int,
+        report: RestoreProgress,
+        *,
+        is_new: bool,
     ) -> StoreMeta:
         consumer = AIOKafkaConsumer(
             **connection(self._settings),
@@ -198,7 +217,7 @@ class Recovery:
             consumer.assign(list(by_tp))
             first = await consumer.beginning_offsets(list(by_tp))
             last = await consumer.end_offsets(list(by_tp))
-            starts = {tp: _start(tp, table, meta, first[tp], last[tp]) for tp, table in by_tp.items()}
+            starts = {tp: _start(tp, table, meta, first[tp], last[tp], is_new) for tp, table in by_tp.items()}
             for tp, offset in starts.items():
                 consumer.seek(tp, offset)
             report.started_at = time.monotonic()
@@ -220,7 +239,6 @@ class Recovery:
         finally:
             await disconnect(consumer)
         positions: dict[Place, int] = {}
-        progress = Progress()
         for tp in tps:
             found = committed.get(tp)
             offset = found.offset if found is not None else first[tp]
@@ -228,22 +246,28 @@ class Recovery:
                 log.error("%s/%s: records %s to %s are gone by retention before they were read", *tp, offset, first[tp])
                 offset = first[tp]
             positions[tp.topic, tp.partition] = offset
-            if found is not None and found.metadata:
-                progress = Progress.decode(found.metadata)
-        return progress, positions
+        return newest_progress(map(committed.get, tps)), positions
+
+
+def newest_progress(committed: Iterable[OffsetAndMetadata | None]) -> Progress:
+    """Of what is committed of a task's inputs, in the order of its entries. A commit has all inputs; levels, which come
+    last, may have been taken away for a while, and what is known of them is old."""
+    return Progress.decode(next((each.metadata for each in committed if each is not None and each.metadata), ""))
 
 
 class _ChangelogTrimmed(Exception):
     """The changelog no longer has what the store lacks."""
 
 
-def _start(tp: TopicPartition, table: TablePlan, meta: StoreMeta, first: int, last: int) -> int:
+def _start(tp: TopicPartition, table: TablePlan, meta: StoreMeta, first: int, last: int, is_new: bool) -> int:
     known = meta.changelog.get(table.name)
     if known is None:
         return first
     if known < first:
         # Deletions between the two may be gone from the changelog, so what the store has cannot be trusted.
         raise _ChangelogTrimmed(f"it knows {tp.topic}/{tp.partition} up to {known}, which begins at {first} now")
+    if known > last and is_new and last == 0:
+        raise _ChangelogTrimmed(f"it knows {tp.topic}/{tp.partition} up to {known}, and the topology has begun anew")
     if known > last:
         raise StateMismatch(
             f"the store knows {tp.topic}/{tp.partition} up to {known}, but it ends at {last}: the topic was recreated. "

@@ -4,7 +4,9 @@
     run r         everything that has its name, its sinks and dead letters too
 
 Groups go last: a reset that was interrupted still finds what is left, and must be run again before the next start.
-State folders of workers on other machines are not seen from here; a worker that finds one refuses and says so.
+State folders of workers on other machines are not seen from here: a worker that finds one builds it anew, as it is of
+another life than the committed progress, or knows of more than the changelog, which is empty. Where there are no tables
+it refuses to begin before the place that it knows, and says so.
 """
 
 import asyncio

@@ -9,6 +9,7 @@ The run begins exactly where the snapshot was: what came to the sources since is
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -176,7 +177,8 @@ async def _write(
                     done = known[0].overtaken if known else frozenset()
                     moved = await _write_parts(producer, store, manifest, *place, each.parts, done)
                     progress = _moved(progress, number, moved)
-            text = progress.encode() if kept.progress else ""
+            # Another life: what a worker still has of an earlier restore under this name is not this state.
+            text = replace(progress, life=secrets.token_hex(4)).encode() if kept.progress else ""
             committed |= {
                 TopicPartition(*place): OffsetAndMetadata(offset, text) for place, offset in positions.items()
             }

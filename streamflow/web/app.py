@@ -36,6 +36,7 @@ from streamflow.web.live.hub import LiveTables
 from streamflow.web.live.routes import live_routes
 from streamflow.web.live.sockets import MESSAGE_MAX_BYTES, PING_S, socket_routes
 from streamflow.web.nodes import node_routes
+from streamflow.web.parameters import refuse_unknown_parameters
 from streamflow.web.performance import performance_routes
 from streamflow.web.plain_publish import PlainPublish
 from streamflow.web.ports import Service
@@ -130,7 +131,7 @@ def create_app(service: Service, limits: PublishLimits, live: LiveTables, access
         version="1",
         openapi_url=None,  # the framework's own routes know no permissions
         responses={422: PROBLEM, "default": PROBLEM},
-        dependencies=[Depends(Permitted(PERMISSIONS))],
+        dependencies=[Depends(Permitted(PERMISSIONS)), Depends(refuse_unknown_parameters)],
     )
     app.add_exception_handler(Refusal, answer_refusal)
     app.add_exception_handler(RequestValidationError, answer_bad_parameters)

@@ -1,9 +1,9 @@
 """Snapshots over HTTP: list them, keep the state of a topology that stands still, make a run that goes on from one."""
 
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamflow.errors import (
@@ -20,6 +20,8 @@ from streamflow.web.problems import JsonResponse, Refusal, broker_unavailable, j
 from streamflow.web.routes import Routes
 
 _PATH = "/v1/topologies/{topology}/snapshots"
+#: It becomes part of a place in the object store.
+_Id = Annotated[str, Path(pattern="^[A-Za-z0-9-]{1,40}$")]
 _Answer = TypeVar("_Answer")
 
 
@@ -60,7 +62,7 @@ def snapshot_routes(service: Service) -> Routes:
         status_code=201,
         responses={201: json_answer("The run. `streamflow run TOPOLOGY --into RUN` starts it.")},
     )
-    async def restore_snapshot(request: Request, topology: str, snapshot: str, body: RestoreBody) -> Response:
+    async def restore_snapshot(request: Request, topology: str, snapshot: _Id, body: RestoreBody) -> Response:
         """Make a run of its own that goes on from the snapshot: its state, and from its positions on. The topology
         itself is not touched. 409 when there is such a run, or the snapshot does not fit the topology."""
         _check(service, topology)

@@ -11,12 +11,14 @@ from streamflow.checkpoint.progress import NO_TIME, EntryProgress, ProducerMark,
 from streamflow.errors import StateMismatch
 
 _TIMES = st.one_of(st.just(NO_TIME), st.integers(-(2**60), 2**60))
+_LEVELS = st.sampled_from([0, 1, 1 << 32])
 _ENTRIES = st.one_of(
-    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES),
+    st.builds(EntryProgress, high_ms=_TIMES, data_ms=_TIMES, level=_LEVELS),
     st.builds(
-        lambda marks, data_ms: EntryProgress(marks=tuple(marks), data_ms=data_ms),
+        lambda marks, data_ms, level: EntryProgress(marks=tuple(marks), data_ms=data_ms, level=level),
         st.lists(st.builds(ProducerMark, _TIMES, st.booleans()), min_size=1, max_size=5),
         _TIMES,
+        _LEVELS,
     ),
 )
 
@@ -26,11 +28,17 @@ _NODE = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 _VERSIONS = st.lists(st.tuples(_NODE, _VERSION), max_size=3) | st.lists(st.tuples(st.just(""), _VERSION), max_size=3)
 
 
-@given(_TIMES, st.lists(_ENTRIES, max_size=4), st.lists(st.integers(0, 2**60), max_size=4), _VERSIONS)
+@given(
+    _TIMES,
+    st.lists(_ENTRIES, max_size=4),
+    st.lists(st.integers(0, 2**60), max_size=4),
+    _VERSIONS,
+    st.sampled_from(("", "1a2b")),
+)
 def test_progress_comes_back(
-    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[tuple[str, str]]
+    watermark: int, entries: list[EntryProgress], counts: list[int], versions: list[tuple[str, str]], life: str
 ) -> None:
-    progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions))
+    progress = Progress(watermark, tuple(entries), tuple(counts), tuple(versions), life=life)
     assert Progress.decode(progress.encode()) == progress
 
 

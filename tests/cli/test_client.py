@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from typing import Any
 
 import httpx
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches
+from streamflow.cli.client import BATCH_BYTES, BATCH_EVENTS, ask, batches, post
 from streamflow.cli.connect import between_workers
 from streamflow.cli.main import app
 from streamflow.cli.show import print_table
@@ -36,6 +37,21 @@ def test_a_refusal_is_shown_whatever_is_in_it(capsys: pytest.CaptureFixture[str]
 
     asyncio.run(main())
     assert "'[/soon]' is no time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("body", [b"<p>nobody is there</p>", b'["nobody is there"]', b""])
+def test_an_answer_of_somebody_else_is_shown(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    def proxy(_environ: Any, start: Any) -> list[bytes]:
+        start("502 Bad Gateway", [])
+        return [body]
+
+    with httpx.Client(transport=httpx.WSGITransport(proxy), base_url="http://proxy") as client:
+        for asking in (lambda: ask(client, TABLE, {}), lambda: post(client, TABLE, {}, {})):
+            with pytest.raises(typer.Exit):
+                asking()
+            said = capsys.readouterr().err
+            assert "status 502" in said
+            assert not body or "nobody is there" in said
 
 
 def test_a_table_shows_what_strangers_have_written_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,16 @@ def test_a_loop_that_was_held_up_does_not_pile_up() -> None:
     assert moments.take(9_000, 1) == [(8_000, 0)], "so many at most"
 
 
+def test_rows_of_one_moment_are_taken_together_so_that_who_goes_on_behind_it_has_them_all() -> None:
+    moments = Moments(100, 1_000, makes_up=False)
+    moments.begin(range(1_000), 10_000, None)
+    first = moments.take(10_000, 15)
+    assert [moment for moment, _ in first] == [9_901] * 10 + [9_902] * 10
+    successor = Moments(100, 1_000, makes_up=False)
+    successor.begin(range(1_000), 10_000, first[-1][0])
+    assert sorted(row for _, row in [*first, *_taken(successor, 10_000)]) == list(range(1_000))
+
+
 def test_a_timer_is_planned() -> None:
     (timer,) = make_plan(parse_topology(_TOPOLOGY)).timers
     assert (timer.topic, timer.time, timer.key, timer.every_ms, timer.makes_up) == (

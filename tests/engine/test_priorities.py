@@ -1,14 +1,19 @@
 """Levels of a source: who goes first, that none waits for ever, and that time and results are those of one topic."""
 
 import random
+import re
 from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
 
+from streamflow.checkpoint.progress import NO_TIME, ProducerMark, Progress
 from streamflow.engine.levels import PIECE, Levels
+from streamflow.engine.watermarks import resume_clocks
 from streamflow.errors import TopologyError
 from streamflow.model.chunk import Chunk, Run
+from streamflow.plan.describe import mermaid
+from streamflow.plan.notes import notes
 from streamflow.plan.planner import make_plan
 from streamflow.plan.runs import bounded, into_run
 from streamflow.testing.driver import CrashPoint, Driver
@@ -135,6 +140,41 @@ nodes:
     for topic in ("out", "aside"):
         keys = [(record.key or b"").decode() for record in driver.records(topic)]
         assert keys == [str(row[key]) for row in driver.output(topic)]
+
+
+def test_a_level_that_is_added_takes_no_progress_of_others() -> None:
+    """Nor does one that is taken away leave it to others, or a new order."""
+    before, counts = PLAN, dict.fromkeys((topic.name for topic in PLAN.topics), 1)
+    clocks = resume_clocks(before, before.stages[1], Progress(), counts, 0)
+    for number, clock in enumerate(clocks):
+        clock.hear(0, ProducerMark(number))
+        clock.overtaken.add(100 + number)
+    text = Progress(0, tuple(clock.progress() for clock in clocks)).encode()
+    known = {clock.entry.topic: clock.progress() for clock in clocks}
+    assert len(known) == 3
+    for levels in ("vip: 9, high: 3, urgent: 8", "high: 3", "vip: 2, high: 3"):
+        after = make_plan(parse_topology(_TOPOLOGY.replace("urgent: 8, high: 3", levels)))
+        counts = dict.fromkeys((topic.name for topic in after.topics), 1)
+        resumed = resume_clocks(after, after.stages[1], Progress.decode(text), counts, 0)
+        found = {clock.entry.topic: clock.progress() for clock in resumed}
+        assert found.keys() & known.keys() == known.keys() - (
+            {"t.asked.queue.urgent"} if "urgent" not in levels else set()
+        )
+        for topic, progress in found.items():
+            assert progress.overtaken == (known[topic].overtaken if topic in known else frozenset()), topic
+            assert progress.marks == (known[topic].marks if topic in known else (ProducerMark(NO_TIME),)), topic
+
+
+def test_the_picture_has_the_topics_of_all_levels_and_what_is_noted_is_noted_once() -> None:
+    picture = mermaid(PLAN)
+    topics = {name: place for place, name in re.findall(r'(topic\d+)\[\("(.+)"\)', picture)}
+    edges = set(re.findall(r"^  (\w+) --> (\w+)$", picture, re.MULTILINE))
+    for level in ("", ".urgent", ".high"):
+        queue = topics["t.asked.queue" + level]
+        assert {(topics["orders" + level], "s0_valid"), ("s0_asked__queue", queue), (queue, "s1_asked")} <= edges
+    timeless = notes(make_plan(parse_topology(_TOPOLOGY.replace("event_time: time, ", ""))))
+    assert len(timeless) == len(set(timeless))
+    assert "orders: event time is the time that Kafka has for the record" in timeless
 
 
 def _chunk(topic: str, start: int, count: int) -> Chunk:

@@ -508,7 +508,7 @@ def test_a_sink_says_who_made_a_record_and_when() -> None:
 
 
 def test_a_row_may_say_by_how_much_its_text_became_shorter() -> None:
-    """N-47: a payload of half the size reads about 50; growth and an empty one read 0."""
+    """A payload of half the size reads about 50; growth and an empty one read 0."""
     texts = ["", "  ab  ", "0123456789", "x" * 1_001, "ä€"]
     schema = {"text": "str", "more": "json", "may": "str?"}
     made = {

@@ -48,6 +48,7 @@ HEAVY: dict[str, dict[str, Any]] = {
 def test_pass_through_and_echo_are_local() -> None:
     plan = plan_of(
         {
+            "events": SOURCE | {"priorities": {"urgent": 8}},  # one node, however many topics it has
             "passed": {"kind": "pass_through", "input": "events"},
             "counted": {"kind": "echo", "input": "passed"},
             "out": _out("counted"),

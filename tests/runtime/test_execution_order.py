@@ -1,8 +1,16 @@
 """What is read first when there is a backlog."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka.consumer.subscription_state import SubscriptionState
+from faust.types import TP
+
 from streamflow.plan.critical_path import critical_path
 from streamflow.plan.planner import make_plan
 from streamflow.runtime.execution_order import BACKLOG, ExecutionOrder
+from streamflow.runtime.hooks.faust_app import ChunkConsumer
 from streamflow.topology.yaml_file import parse_topology
 
 _TOPOLOGY = """
@@ -40,3 +48,20 @@ def test_a_backlog_of_the_longest_way_holds_others_back_for_most_of_the_time() -
     assert order.first({("short", 0)}, lambda place: 10**9, 0) == {("short", 0)}, (
         "somebody who is not there holds nobody"
     )
+
+
+async def _behind(highwater: int, stable: int) -> int:
+    place, subscription = TP("slow", 0), SubscriptionState()
+    subscription.assign_from_user([place])
+    subscription.seek(place, 100)
+    assert subscription.subscription is not None
+    state = subscription.subscription.assignment.state_value(place)
+    state.highwater, state.lso = highwater, stable
+    reads: Any = SimpleNamespace(_ensure_consumer=lambda: SimpleNamespace(_subscription=subscription))
+    consumer: Any = SimpleNamespace(_thread=reads)
+    return ChunkConsumer._behind(consumer, place)
+
+
+def test_what_an_open_transaction_hides_is_no_backlog() -> None:
+    assert asyncio.run(_behind(50_000, 50_000)) == 49_900
+    assert asyncio.run(_behind(50_000, 100)) == 0, "nobody can read it, so nobody is to wait for it"

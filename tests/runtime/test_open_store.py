@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from aiokafka.structs import OffsetAndMetadata
 
 from streamflow.calls.policy import CachePlan
+from streamflow.checkpoint.progress import Progress
 from streamflow.errors import StateInUse, StateMismatch
 from streamflow.plan.plan import Guarantee
 from streamflow.plan.planner import make_plan
-from streamflow.runtime.recovery import Recovery
+from streamflow.runtime.recovery import Recovery, newest_progress
 from streamflow.runtime.result_folders import ResultFolders
 from streamflow.settings.settings import load_settings
 from streamflow.state.rocksdb import RocksMemory, RocksStore
@@ -55,6 +57,21 @@ def test_a_damaged_store_is_rebuilt_from_what_was_committed(tmp_path: Path, dama
     assert store.get("seen", b"k") is None
     assert meta.changelog == {}
     store.close()
+
+
+def test_a_store_from_before_a_reset_is_rebuilt_however_long_the_changelog_is_now(tmp_path: Path) -> None:
+    """It was on another machine when the reset deleted what it could see."""
+    memory, layouts = RocksMemory.of(8 << 20, 8 << 20), {table.name: table.layout for table in _STAGE.tables}
+    for partition, life in enumerate(("before", "now", "")):
+        known = StoreMeta(layouts=layouts, changelog={"seen": 4}, progress=Progress(life=life).encode())
+        _made(tmp_path / f"s.{partition}", memory, known).close()
+    found = []
+    for partition in range(4):
+        store, meta = _recovery(tmp_path, memory)._open_store(_STAGE, partition, "now")
+        found.append((store.get("seen", b"k"), meta.changelog, Progress.decode(meta.progress).life))
+        store.close()
+    told_nothing = (b"1", {"seen": 4}, "")  # an older release wrote it
+    assert found == [(None, {}, "now"), (b"1", {"seen": 4}, "now"), told_nothing, (None, {}, "now")]
 
 
 def test_a_store_that_is_open_elsewhere_is_left_alone(tmp_path: Path) -> None:
@@ -110,3 +127,9 @@ def test_kept_results_that_cannot_be_opened_are_done_without(tmp_path: Path) -> 
 
 def _recovery(folder: Path, memory: RocksMemory) -> Recovery:
     return Recovery(load_settings(), "group", folder, memory, Guarantee.EXACTLY_ONCE)
+
+
+def test_what_a_level_knew_before_it_was_taken_away_is_not_gone_on_from() -> None:
+    new, old = (OffsetAndMetadata(7, Progress(watermark_ms).encode()) for watermark_ms in (2_000, 1_000))
+    assert newest_progress([None, new, new, old]) == Progress(2_000)
+    assert newest_progress([OffsetAndMetadata(7, ""), None]) == Progress()

@@ -32,17 +32,28 @@ class _Bench:
         self.limits = RecordLimits(self._read_limits, stood_s=1.0)
         self.admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
 
-    async def _read_limits(self) -> Mapping[str, int]:
+    async def _config(self) -> dict[str, str]:
         while True:
             found = await self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, self.results)])
             entries = {entry[0]: entry[1] for entry in found[0].resources[0][4]}
             if entries:
-                return {self.results: int(entries["max.message.bytes"])}
+                return entries
             await asyncio.sleep(0.1)  # created a moment ago
 
+    async def _read_limits(self) -> Mapping[str, int]:
+        return {self.results: int((await self._config())["max.message.bytes"])}
+
     async def limit(self, size_bytes: int) -> None:
+        """Returns when the broker goes by it: it tells of a change just before it applies it, so that a second change
+        is told when the first one holds."""
         config = {"max.message.bytes": str(size_bytes)}
-        await self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self.results, config)])
+        for mark in ({}, {"file.delete.delay.ms": str(size_bytes)}):
+            resource = ConfigResource(ConfigResourceType.TOPIC, self.results, config | mark)
+            await self.admin.alter_configs([resource])
+        while True:
+            if (await self._config())["file.delete.delay.ms"] == str(size_bytes):
+                return
+            await asyncio.sleep(0.05)
 
     async def producer(self) -> TaskProducer:
         made = TaskProducer(self.settings, self.group, f"sf.{self.group}", self.letters, _refuse, self.limits)

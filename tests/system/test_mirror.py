@@ -135,12 +135,14 @@ def _until_copying(mirror: Mirror) -> None:
 
 def _until_level(mirror: Mirror) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 60
-    while mirror.lags() != [0.0] * _PARTITIONS:
-        assert time.monotonic() < deadline, mirror.lags()
+    while True:
+        lags = mirror.lags()
+        if lags == [0.0] * _PARTITIONS:  # as of its last look
+            code, found = mirror.status()
+            if code == 0:
+                return found
+        assert time.monotonic() < deadline, lags
         time.sleep(0.1)
-    code, found = mirror.status()
-    assert code == 0, found
-    return found
 
 
 def _totals(product: Product) -> list[Any]:

@@ -68,7 +68,8 @@ def test_rows_wait_for_a_worker_that_has_what_their_node_requires(kafka: str, tm
         there = f"http://127.0.0.1:{product.ports[1]}"
         _until(lambda: owners("heavy.queue") == {there}, "the worker with a gpu did not get the stage")
         _until(lambda: passed() == 19, "rows did not pass")
-        assert owners("sales") == {there, f"http://127.0.0.1:{product.ports[0]}"}
+        both = {there, f"http://127.0.0.1:{product.ports[0]}"}
+        _until(lambda: owners("sales") == both, "the other stage is not shared")
         assert (placement(0)["heavy.queue"]["where"], placement(0)["heavy.queue"]["workers"]) == ("remote", [there])
         assert placement(1)["heavy.queue"]["where"] == "local"
         command = [sys.executable, "-m", "streamflow", "placement", str(tmp_path), "--json", "--url", there]

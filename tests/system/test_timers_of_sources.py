@@ -1,18 +1,18 @@
 """Polling on a real Kafka: 500 pollers on two workers, one of which is killed."""
 
+import asyncio
 import json
 import os
 import signal
-import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from tests.calls.server import Server, serving
-from tests.system.test_timers import _read
 from tests.system.test_worker import Product
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -57,17 +57,37 @@ def product(kafka: str, tmp_path: Path, unique: str, server: Server) -> Iterator
     made.kill()
 
 
-def _moments(kafka: str, product: Product, count: int) -> dict[int, list[int]]:
-    """Moments of the answers, by poller, once there are so many of each."""
-    deadline = time.monotonic() + 120
-    while True:
-        found: dict[int, list[int]] = defaultdict(list)
-        for record in _read(kafka, f"{product.name}.out", count * _POLLERS, 0.3):
-            row: dict[str, Any] = json.loads(record.value)
-            found[row["number"]].append(row["at"])
-        if len(found) == _POLLERS and min(map(len, found.values())) >= count:
-            return found
-        assert time.monotonic() < deadline, "not everybody was polled"
+def _rows(kafka: str, topic: str, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    """Results from the first on until there are enough: there is never quiet."""
+
+    async def read() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        async with AIOKafkaConsumer(
+            topic, bootstrap_servers=kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+        ) as consumer:
+            async with asyncio.timeout(120):
+                while not enough(rows):
+                    batches = await consumer.getmany(timeout_ms=500)
+                    rows += [json.loads(record.value) for records in batches.values() for record in records]
+        return rows
+
+    return asyncio.run(read())
+
+
+def _moments(rows: list[dict[str, Any]]) -> dict[int, list[int]]:
+    """Moments of the answers, by poller."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        found[row["number"]].append(row["at"])
+    return found
+
+
+def _each_has(count: int) -> Callable[[list[dict[str, Any]]], bool]:
+    def holds(rows: list[dict[str, Any]]) -> bool:
+        found = _moments(rows)
+        return len(found) == _POLLERS and min(map(len, found.values())) >= count
+
+    return holds
 
 
 def test_500_pollers_move_when_a_worker_dies_and_each_moment_is_there_once(
@@ -76,17 +96,16 @@ def test_500_pollers_move_when_a_worker_dies_and_each_moment_is_there_once(
     environment = {"STREAMFLOW_OUTBOUND_NETWORKS": "127.0.0.0/8"}
     product.start(0, **environment)
     product.start(1, **environment)
-    before = _moments(kafka, product, 1)
+    before = _moments(_rows(kafka, f"{product.name}.out", _each_has(1)))
     assert len(os.listdir(f"/proc/{product.workers[0].pid}/task")) < 100, "no thread each"
     assert product.stop(0, signal.SIGKILL) != 0
-    after = _moments(kafka, product, max(map(len, before.values())) + 1)
+    after = _moments(_rows(kafka, f"{product.name}.out", _each_has(max(map(len, before.values())) + 1)))
     for number, moments in after.items():
         assert len(set(moments)) == len(moments), "a moment is in the results once"
         assert moments == sorted(moments)
         offset_ms = _EVERY_MS * number // _POLLERS
         assert {(moment - offset_ms) % _EVERY_MS for moment in moments} == {0}
-    told = {json.loads(record.value)["number"] for record in _read(kafka, f"{product.name}.told", _POLLERS, 0.3)}
-    assert told == set(range(_POLLERS))
+    _rows(kafka, f"{product.name}.told", lambda rows: {row["number"] for row in rows} == set(range(_POLLERS)))
     metrics = product.client(1).get("/metrics").text
     assert f'streamflow_timer_published{{node="polls",topology="{product.name}"}}' in metrics
     server.slow_s = 30.0

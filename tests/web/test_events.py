@@ -88,6 +88,16 @@ def test_pages_give_every_event_once_with_filters() -> None:
                     if answer["at_end"]:
                         break
                 assert sorted(found) == list(expected), parameters
+            for path, parameter, remedy in (
+                ("/v1/events", "types", "did you mean 'type'?"),
+                (_STREAM, "nod", "did you mean 'node'?"),
+                ("/v1/topologies", "name", "there are none"),
+                ("/v1/topologies/t/dead-letters", "keys", "did you mean 'key'?"),
+            ):
+                refused = await one.get(path, **{parameter: "x"})
+                assert (refused.status_code, refused.json()["title"]) == (422, "bad_parameter")
+                assert refused.json()["detail"] == f"{parameter}: no such parameter; {remedy}"
+            assert (await one.get("/healthz", probe="1")).status_code == 200
 
     asyncio.run(main())
 

@@ -133,7 +133,14 @@ def test_the_document_knows_every_answer_that_is_json_and_every_body() -> None:
             reads = {"publish", "publish_as_owner", "execute", "edit_letter", "decide_approval"}
             alerts = {"acknowledge_alert", "clear_alert", "silence_alerts", "set_alert_rules"}
             reads |= {"check_kind", "kind_options"}
-            assert with_body == reads | alerts | {"pause", "resume", "stop", "cancel", "cancel_execution"}
+            assert with_body == reads | alerts | {
+                "pause",
+                "resume",
+                "stop",
+                "cancel",
+                "cancel_execution",
+                "restore_snapshot",
+            }
 
     asyncio.run(main())
 

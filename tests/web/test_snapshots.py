@@ -1,11 +1,16 @@
 """Snapshots over HTTP: what is answered, and what is refused."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
+import pytest
+from typer.testing import CliRunner
 
-from tests.web.workers import KeptStates, StoredWorker, workers
+from streamflow.bus.control import Wish
+from streamflow.cli.main import app
+from tests.web.workers import KeptStates, LocalControls, StoredWorker, workers
 
 _PATH = "/v1/topologies/t/snapshots"
 
@@ -30,6 +35,8 @@ def test_snapshots_are_taken_listed_and_restored() -> None:
             for path, body, status in (
                 (f"{_PATH}/0/restore", {"into": "r"}, 409),
                 (f"{_PATH}/1/restore", {"into": "s"}, 409),
+                (f"{_PATH}/%2E%2E/restore", {"into": "s"}, 422),
+                (f"{_PATH}/a%00/restore", {"into": "s"}, 422),
                 (f"{_PATH}/0/restore", {"into": "R R"}, 422),
                 (f"{_PATH}/0/restore", {}, 422),
                 (_PATH.replace("/t/", "/other/"), None, 404),
@@ -37,3 +44,35 @@ def test_snapshots_are_taken_listed_and_restored() -> None:
                 assert (await _post(worker, path, body)).status_code == status, path
 
     asyncio.run(act())
+
+
+@pytest.mark.parametrize("wish", ["run", "pause"])
+@pytest.mark.parametrize("stands", [True, False])
+def test_a_topology_that_was_paused_for_a_snapshot_goes_on_and_no_other(wish: str, stands: bool) -> None:
+    """Also when none could be taken; and nothing but the snapshot is told to programs."""
+
+    async def act() -> None:
+        async with workers(1) as (worker,):
+            controls = worker.controls
+            assert isinstance(controls, LocalControls)
+            assert isinstance(worker.snapshots, KeptStates)
+            worker.snapshots.stands = stands
+            await controls.order(Wish(wish), "somebody", "", None)
+            obeying = asyncio.create_task(_obey(controls))
+            done = await asyncio.to_thread(
+                CliRunner().invoke, app, ["snapshots", "take", "t", "--pause", "--json", "--url", worker.url]
+            )
+            obeying.cancel()
+            assert (done.exit_code == 0) is stands, done.output
+            if stands:
+                assert json.loads(done.stdout)["id"] == "0"
+            standing = controls.standing()
+            assert (standing["wish"], standing["version"]) == ((wish, 2) if wish == "run" else (wish, 1))
+
+    asyncio.run(act())
+
+
+async def _obey(controls: LocalControls) -> None:
+    while True:
+        await asyncio.sleep(0.01)
+        controls.obey()

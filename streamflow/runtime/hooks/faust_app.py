@@ -176,13 +176,13 @@ class ChunkConsumer(driver.Consumer):
         return await super()._getmany(active, timeout)
 
     def _behind(self, tp: TP) -> int:
-        """Records that are known and not fetched."""
+        """Records that are known and not fetched, up to the first of a transaction that is open: so many can be."""
         subscription = self._thread._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         state = None if assignment is None else assignment.state_value(tp)
-        if state is None or not state.has_valid_position or state.highwater is None:
+        if state is None or not state.has_valid_position or state.lso is None:
             return 0
-        return int(state.highwater - state.position)
+        return int(state.lso - state.position)
 
     def on_buffer_full(self, tp: TP) -> None:
         """A stage has its buffer of chunks full: Faust stops fetching the partition until it is not."""
