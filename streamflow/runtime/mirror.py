@@ -38,7 +38,8 @@ from streamflow.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Batches of a partition in one transaction: each may need a round trip, and all fit into the transaction's time.
+#: Batches of a partition in one transaction: each may need a round trip, and all must fit into the transaction's time.
+#: After a session that copied nothing the next one takes a quarter.
 _BATCHES_MAX = 200
 _FETCH_S = 0.5
 #: Positions are committed again after so long without records: the broker forgets offsets that nobody commits.
@@ -100,9 +101,9 @@ async def run_mirror(mirror: Mirror, tell: Tell) -> None:
     has begun, TopicError, StateMismatch and KafkaRefusal for what does not heal.
     """
     figures: dict[TopicPartition, PartitionFigures] = {}
-    pause_s = _BACKOFF_S
+    pause_s, batches_max = _BACKOFF_S, _BATCHES_MAX
     while True:
-        session = _Session(mirror, figures, tell)
+        session = _Session(mirror, figures, tell, batches_max)
         try:
             await session.run()
         except (BrokerUnavailable, KafkaError) as failure:
@@ -114,6 +115,7 @@ async def run_mirror(mirror: Mirror, tell: Tell) -> None:
             if not isinstance(error, BrokerUnavailable):
                 raise error from failure
             pause_s = _BACKOFF_S if session.has_copied else min(pause_s * 2, _BACKOFF_MAX_S)
+            batches_max = _BATCHES_MAX if session.has_copied else max(1, batches_max // 4)
             log.warning("mirror of %s: %s; again in %.1f s", mirror.origin, error, pause_s)
             for tp, each in figures.items():
                 tell(tp, each)
@@ -123,8 +125,10 @@ async def run_mirror(mirror: Mirror, tell: Tell) -> None:
 class _Session:
     """From connecting to the first failure. `figures` outlive it."""
 
-    def __init__(self, mirror: Mirror, figures: dict[TopicPartition, PartitionFigures], tell: Tell) -> None:
-        self.has_copied = False
+    def __init__(
+        self, mirror: Mirror, figures: dict[TopicPartition, PartitionFigures], tell: Tell, batches_max: int
+    ) -> None:
+        self.has_copied, self._batches_max = False, batches_max
         self._mirror, self._figures, self._tell = mirror, figures, tell
         self._producer = FencedProducer(mirror.target, f"sf.{mirror.identity}")
         settings = mirror.source
@@ -170,7 +174,7 @@ class _Session:
         while waiting or due or len(self._committed_at) < len(self._positions):
             parts: dict[TopicPartition, list[list[Sendable]]] = {}
             for tp, (batches, end) in list(waiting.items()):
-                taken = [batches.popleft() for _ in range(min(len(batches), _BATCHES_MAX))]
+                taken = [batches.popleft() for _ in range(min(len(batches), self._batches_max))]
                 parts[tp] = grouped(taken, self._mirror.origin, topics[tp.topic].batch_bytes)
                 self._positions[tp] = taken[-1].next_offset if batches else end
                 if not batches:

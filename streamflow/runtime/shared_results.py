@@ -43,6 +43,8 @@ _SLICE = 200
 _WAIT_S, _BACKOFF_S = 0.5, 1.0
 _IDENTITY_BYTES, _TIME_BYTES = 16, 8
 _KEY_BYTES = _IDENTITY_BYTES + 32
+#: What a result costs in the queue beside its value: key, tuple and objects.
+_ENTRY_BYTES = 200
 
 
 class SharedTier:
@@ -108,10 +110,11 @@ class SharedResults:
 
     def tell(self, key: bytes, value: bytes) -> bool:
         """Send a result soon; False when it is too large, or too many wait."""
-        if len(value) > RESULT_MAX_BYTES or self._queued_bytes + len(value) > QUEUE_MAX_BYTES:
+        needed = len(value) + _ENTRY_BYTES
+        if len(value) > RESULT_MAX_BYTES or self._queued_bytes + needed > QUEUE_MAX_BYTES:
             return False
         self._queue.append((key, value))
-        self._queued_bytes += len(value)
+        self._queued_bytes += needed
         self._queued.set()
         return True
 
@@ -210,7 +213,7 @@ class SharedResults:
     async def _send_queue(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-            self._queued_bytes -= sum(len(value) for _, value in batch)
+            self._queued_bytes -= sum(len(value) + _ENTRY_BYTES for _, value in batch)
             try:
                 await self._send_batch(batch)
             except KafkaError as error:

@@ -1,15 +1,18 @@
 """Where snapshots lie: an object store, or a folder that workers share."""
 
 import asyncio
+import logging
 import re
 from typing import TYPE_CHECKING
 
 from streamflow.checkpoint.snapshot import Kept, Manifest, Part, decode_part, encode_part
-from streamflow.errors import ObjectsUnreachable, UserError
+from streamflow.errors import ObjectsUnreachable, StateMismatch, UserError
 from streamflow.objects.door import REMOTE, check_url, open_store, translated
 
 if TYPE_CHECKING:
     from streamflow.objects.door import ObjectStore
+
+log = logging.getLogger(__name__)
 
 _SETTING = "STREAMFLOW_SNAPSHOTS_URL"
 _REPETITIONS = 5
@@ -31,11 +34,11 @@ class SnapshotStore:
         self._objects: ObjectStore = open_store(self._url, _SETTING, _REPETITIONS)
 
     async def all(self) -> list[Manifest]:
-        """Snapshots that are whole, the oldest first."""
+        """Snapshots that are whole and can be read by this release, the oldest first."""
         with translated(self._url, f"list {self._topology}"):
             found = await self._objects.list_with_delimiter_async(f"{self._topology}/")
         names = sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
-        manifests = await asyncio.gather(*(self._manifest(name) for name in names))
+        manifests = await asyncio.gather(*(self._readable(name) for name in names))
         return [each for each in manifests if each is not None]
 
     async def manifest(self, snapshot: str) -> Manifest:
@@ -44,6 +47,13 @@ class SnapshotStore:
         if found is None:
             raise UserError(f"there is no snapshot {snapshot} of {self._topology} in {self._url}")
         return found
+
+    async def _readable(self, snapshot: str) -> Manifest | None:
+        try:
+            return await self._manifest(snapshot)
+        except StateMismatch as error:
+            log.warning("snapshot %s of %s is left out: %s", snapshot, self._topology, error)
+            return None
 
     async def _manifest(self, snapshot: str) -> Manifest | None:
         try:

@@ -1,14 +1,22 @@
 """How batches are put together for a copy, and which topics are copied."""
 
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamflow.errors import BrokerUnavailable, Fenced
 from streamflow.model.chunk import Record
 from streamflow.model.letter import Letter
 from streamflow.model.redrive import event_again
 from streamflow.plan.cluster import replica_count
 from streamflow.plan.mirrored import mirrored_topics
 from streamflow.plan.planner import make_plan
+from streamflow.runtime import mirror
 from streamflow.runtime.hooks.drain import CopiedBatch
 from streamflow.runtime.mirror import PartitionFigures, grouped
 from streamflow.runtime.mirror_log import MIRRORED, born_at
+from streamflow.settings.settings import Settings
 from streamflow.topology.yaml_file import parse_topology
 
 
@@ -54,6 +62,28 @@ def test_copies_are_not_copied_and_large_batches_are_parted() -> None:
     large = [_batch(5, *(_record(offset, value=b"x" * 400) for offset in range(5)))]
     assert _offsets(large, 1_100) == [[0, 1], [2, 3], [4]]
     assert _offsets(large, 100) == [[0], [1], [2], [3], [4]], "a record is never parted"
+
+
+def test_a_transaction_that_takes_too_long_is_tried_again_with_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a target that is slow, and has a day to catch up with, would never get any of it."""
+    tried: list[int] = []
+
+    class Slow:
+        def __init__(self, *given: Any) -> None:
+            tried.append(given[-1])
+            self.has_copied = len(tried) == 5
+
+        async def run(self) -> None:
+            if len(tried) == 6:
+                raise Fenced("the end")
+            raise BrokerUnavailable("a transaction took too long")
+
+    monkeypatch.setattr(mirror, "_Session", Slow)
+    monkeypatch.setattr(mirror, "_BACKOFF_MAX_S", 0.0)
+    monkeypatch.setattr(mirror, "_BACKOFF_S", 0.0)
+    with pytest.raises(Fenced):
+        asyncio.run(mirror.run_mirror(mirror.Mirror(Settings(), Settings(), "eu", ()), lambda *_: None))
+    assert tried == [200, 50, 12, 3, 1, 200]
 
 
 def test_how_far_behind_a_copy_is_while_events_flow() -> None:

@@ -57,5 +57,8 @@ def test_what_is_heard_is_found_and_never_replaces_what_is_younger(tmp_path: Pat
     for number in range(40):
         one.put(b"%d" % number, 1, b"x" * (RESULT_MAX_BYTES - 8))
     assert one.told == QUEUE_MAX_BYTES // RESULT_MAX_BYTES, "what waits is bounded"
+    results = SharedResults(_plan("{}"), Settings())
+    told = sum(results.tell(b"k" * 48, b"v") for _ in range(QUEUE_MAX_BYTES // 100))
+    assert 0 < told < QUEUE_MAX_BYTES // 200, "many small ones too"
     for each in tiers:
         each.close()

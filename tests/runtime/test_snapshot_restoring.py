@@ -8,8 +8,8 @@ import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from streamflow.checkpoint.snapshot import Kept
-from streamflow.errors import UserError
+from streamflow.checkpoint.snapshot import FORMAT, Kept, Manifest
+from streamflow.errors import StateMismatch, UserError
 from streamflow.model.chunk import Chunk
 from streamflow.runtime.hooks import drain
 from streamflow.runtime.snapshot_restoring import batches
@@ -67,3 +67,17 @@ def test_what_is_no_snapshot_is_not_looked_for_elsewhere(tmp_path: Path, name: s
     store = SnapshotStore(f"file://{tmp_path}", "t")
     with pytest.raises(UserError, match="there is no snapshot"):
         asyncio.run(store.manifest(name))
+
+
+def test_snapshots_of_another_release_do_not_hide_the_others(tmp_path: Path) -> None:
+    store = SnapshotStore(f"file://{tmp_path}", "t")
+    names = [f"20260131T10000000{n}Z" for n in range(3)]
+
+    async def act() -> list[Manifest]:
+        for name, number in zip(names, (FORMAT, FORMAT + 1, FORMAT), strict=True):
+            await store.put_manifest(Manifest(name, "t", 1, 0, "", 1, [], number))
+        with pytest.raises(StateMismatch, match="format"):
+            await store.manifest(names[1])
+        return await store.all()
+
+    assert [each.id for each in asyncio.run(act())] == [names[0], names[2]]
