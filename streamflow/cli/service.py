@@ -102,8 +102,10 @@ class WorkerService:
         self.traces = Traces(settings.otlp_endpoint, settings.trace_ratio, self.plan.topology, self.url)
         self._metrics, self._statistics = Metrics(self.plan.unmetered), NodeStatistics(worker.calls.guarded)
         self._metrics.declared.of = self.plan.topology, indicators
-        nodes = ((stage.name, node.name, node.kind) for stage in self.plan.stages for node in stage.nodes)
-        self._metrics.info.fill(self.plan.topology, ((*each, KINDS[each[2]].category) for each in nodes))
+        # Parts of a foreign_join, which nobody declares, are of no kind.
+        nodes = ((stage.name, node) for stage in self.plan.stages for node in stage.nodes if node.kind in KINDS)
+        told = ((stage, node.name, node.kind, KINDS[node.kind].category) for stage, node in nodes)
+        self._metrics.info.fill(self.plan.topology, told)
         self._performance = Performance()
         #: What judges alerts, and by what, where that is on.
         self.alerts_config: AlertsConfig | None = None
